@@ -1,0 +1,101 @@
+//! A certificate authority of our own: one CA, and the leaves it signs.
+
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+
+/// Clocks of one cluster differ: certificates are valid from a little before they were issued.
+const BACKDATED: Duration = Duration::from_secs(5 * 60);
+
+/// A certificate could not be issued.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to issue a certificate for {name}")]
+pub struct IssueError {
+    name: String,
+    source: rcgen::Error,
+}
+
+/// A certificate chain and its private key, both as PEM.
+#[derive(Clone)]
+pub struct PemPair {
+    /// The certificate chain, leaf first.
+    pub cert: String,
+    /// The private key, PKCS#8.
+    pub key: String,
+}
+
+impl std::fmt::Debug for PemPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PemPair").field("cert", &self.cert).finish_non_exhaustive()
+    }
+}
+
+/// A CA that can sign leaves.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    cert: String,
+}
+
+impl Authority {
+    /// Issues a new CA, valid for `lifetime` from now.
+    pub fn new(common_name: &str, lifetime: Duration) -> Result<Self, IssueError> {
+        let failed = |source| IssueError { name: common_name.to_owned(), source };
+        let mut params = valid_for(lifetime);
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().map_err(failed)?;
+        let cert = params.self_signed(&key).map_err(failed)?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), cert })
+    }
+
+    /// The CA's own certificate as PEM: what clients must trust, a webhook's `caBundle`.
+    pub fn cert(&self) -> &str {
+        &self.cert
+    }
+
+    /// Issues a serving certificate for `names` (DNS names or IP addresses).
+    pub fn serving(&self, names: &[&str], lifetime: Duration) -> Result<PemPair, IssueError> {
+        let name = names.join(", ");
+        let mut params = valid_for(lifetime);
+        params.subject_alt_names = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .map_err(|source| IssueError { name: name.clone(), source })?
+            .subject_alt_names;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if let Some(first) = names.first() {
+            params.distinguished_name.push(DnType::CommonName, *first);
+        }
+        self.sign(params, &name)
+    }
+
+    /// Issues a client certificate for a user of a Kubernetes API server: the common name is the user's, the
+    /// organization a group's.
+    pub fn client(&self, user: &str, group: &str, lifetime: Duration) -> Result<PemPair, IssueError> {
+        let mut params = valid_for(lifetime);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        self.sign(params, user)
+    }
+
+    fn sign(&self, mut params: CertificateParams, name: &str) -> Result<PemPair, IssueError> {
+        let failed = |source| IssueError { name: name.to_owned(), source };
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().map_err(failed)?;
+        let cert = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        Ok(PemPair { cert: cert.pem(), key: key.serialize_pem() })
+    }
+}
+
+fn valid_for(lifetime: Duration) -> CertificateParams {
+    let now = SystemTime::now();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.not_before = (now - BACKDATED).into();
+    params.not_after = (now + lifetime).into();
+    params
+}

@@ -1,0 +1,135 @@
+//! From a folder with `tls.crt` and `tls.key` to something rustls can serve with.
+
+use std::path::{Path, PathBuf};
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+/// The certificate chain's file, as Kubernetes names it in a Secret of type `kubernetes.io/tls`.
+pub const CERT_FILE: &str = "tls.crt";
+/// The private key's file.
+pub const KEY_FILE: &str = "tls.key";
+
+/// Why a certificate and its key cannot be served with.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// One of the two files cannot be read.
+    #[error("failed to read {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: std::io::Error,
+    },
+    /// No certificate chain in the file.
+    #[error("invalid certificate chain in {path}: expected PEM with one or more CERTIFICATE blocks, leaf first")]
+    Chain {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, where it said anything.
+        source: Option<rustls::pki_types::pem::Error>,
+    },
+    /// No private key in the file.
+    #[error("invalid private key in {path}: expected PEM with a PKCS#8, PKCS#1 or SEC1 key")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The key is of a kind that cannot sign handshakes, or is not the certificate's.
+    #[error("the key in {key} cannot be used with the certificate in {cert}")]
+    Pair {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What rustls said.
+        source: rustls::Error,
+    },
+}
+
+/// The bytes of both files, before anything is made of them. Equal bytes need not be parsed again.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct RawPair {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl RawPair {
+    pub(crate) fn read(dir: &Path) -> Result<Self, ReadError> {
+        let read = |name: &str| {
+            let path = dir.join(name);
+            std::fs::read(&path).map_err(|source| ReadError::File { path, source })
+        };
+        Ok(Self { cert: read(CERT_FILE)?, key: read(KEY_FILE)? })
+    }
+
+    pub(crate) fn parse(&self, dir: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, ReadError> {
+        let (cert, key) = (dir.join(CERT_FILE), dir.join(KEY_FILE));
+        let chain = match CertificateDer::pem_slice_iter(&self.cert).collect::<Result<Vec<_>, _>>() {
+            Ok(chain) if !chain.is_empty() => chain,
+            Ok(_) => return Err(ReadError::Chain { path: cert, source: None }),
+            Err(source) => {
+                return Err(ReadError::Chain { path: cert, source: Some(source) });
+            }
+        };
+        let private = match PrivateKeyDer::from_pem_slice(&self.key) {
+            Ok(private) => private,
+            Err(source) => return Err(ReadError::Key { path: key, source }),
+        };
+        CertifiedKey::from_der(chain, private, provider).map_err(|source| ReadError::Pair { cert, key, source })
+    }
+}
+
+/// Reads `tls.crt` and `tls.key` from `dir` and checks that they belong together.
+pub fn read_pair(dir: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, ReadError> {
+    RawPair::read(dir)?.parse(dir, provider)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::time::Duration;
+
+    use rustls::crypto::ring::default_provider;
+
+    use super::*;
+    use crate::Authority;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn write(dir: &Path, cert: &str, key: &str) {
+        std::fs::write(dir.join(CERT_FILE), cert).unwrap();
+        std::fs::write(dir.join(KEY_FILE), key).unwrap();
+    }
+
+    #[test]
+    fn reads_a_chain_with_its_ca() {
+        let ca = Authority::new("test", DAY).unwrap();
+        let leaf = ca.serving(&["localhost"], DAY).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &(leaf.cert + ca.cert()), &leaf.key);
+        assert_eq!(read_pair(dir.path(), &default_provider()).unwrap().cert.len(), 2);
+    }
+
+    #[test]
+    fn refuses_the_key_of_another_certificate() {
+        let ca = Authority::new("test", DAY).unwrap();
+        let (one, other) = (ca.serving(&["localhost"], DAY).unwrap(), ca.serving(&["localhost"], DAY).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &one.cert, &other.key);
+        let error = read_pair(dir.path(), &default_provider()).unwrap_err();
+        assert!(matches!(error, ReadError::Pair { .. }), "{error}");
+    }
+
+    #[test]
+    fn names_the_file_that_holds_no_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "", "");
+        let error = read_pair(dir.path(), &default_provider()).unwrap_err();
+        assert!(error.to_string().contains("tls.crt"), "{error}");
+    }
+}

@@ -1,0 +1,16 @@
+//! What both processes stand on, and nothing that only one of them needs.
+//!
+//! ```text
+//! main ── logging ── tls ── shutdown ──┬── the process's own work
+//!                                      └── admin (/live /ready /metrics)
+//! ```
+//!
+//! - [`logging`]: one voice on standard error, as JSON or text
+//! - [`tls`]: the one crypto provider, and the HTTPS client over it
+//! - [`shutdown`]: a first signal asks, a second insists
+//! - [`admin`]: the port on which a process tells how it is
+
+pub mod admin;
+pub mod logging;
+pub mod shutdown;
+pub mod tls;

@@ -1,0 +1,54 @@
+//! One voice on standard error. Standard output carries results only.
+
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line, for collectors.
+    #[default]
+    Json,
+    /// For eyes, coloured on a terminal.
+    Text,
+}
+
+/// From which severity on log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the five levels need no words")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    fn filter(self) -> EnvFilter {
+        // What the libraries below say at debug is of no use to whoever asked *us* to be more talkative.
+        let directives = match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "info,redis_log_shipper=debug,redis_log_webhook=debug,certs=debug,runtime=debug",
+            Self::Trace => "trace",
+        };
+        EnvFilter::new(directives)
+    }
+}
+
+/// Starts logging for this process. A second call changes nothing: the first one in a process decides.
+pub fn init(format: LogFormat, level: LogLevel) {
+    let builder = tracing_subscriber::fmt().with_env_filter(level.filter()).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}

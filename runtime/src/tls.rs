@@ -1,0 +1,83 @@
+//! TLS as a client: the one crypto provider of the workspace, trust read from CA files, and the HTTPS client over both.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept for the next request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An HTTP client that sends whole bodies, over TLS or not. It follows no redirect.
+pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Why a CA file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// The file is there and cannot be read.
+    #[error("failed to read the CA file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: std::io::Error,
+    },
+    /// The file is not PEM, or a certificate in it is damaged.
+    #[error("invalid PEM in the CA file {path}: expected one or more CERTIFICATE blocks")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: rustls::pki_types::pem::Error,
+    },
+}
+
+/// Makes ring the crypto provider of this process. Calling it again changes nothing.
+pub fn install_crypto_provider() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::trace!("the crypto provider was installed before");
+    }
+}
+
+/// The certificates of a CA file; `None` where there is no such file, which is no fault: `openshift-service-ca.crt`
+/// exists on OpenShift only.
+pub fn read_ca_file(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>, CaError> {
+    let pem = match std::fs::read(path) {
+        Ok(pem) => pem,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(CaError::Read { path: path.to_owned(), source });
+        }
+    };
+    CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map(Some)
+        .map_err(|source| CaError::Pem { path: path.to_owned(), source })
+}
+
+/// A client that trusts `roots` and nothing else.
+pub fn http_client(roots: RootCertStore) -> HttpClient {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map(|builder| builder.with_root_certificates(roots).with_no_client_auth())
+        .unwrap_or_else(|_| unreachable!("ring speaks TLS 1.2 and 1.3"));
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+    Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).build(connector)
+}

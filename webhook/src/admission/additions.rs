@@ -1,0 +1,248 @@
+//! What a pod is given: one container, its volumes, and the annotations that say so.
+//!
+//! Fields that the API server would default (`defaultMode`, a `fieldRef`'s `apiVersion`) are written out, so that our
+//! own additions look the same when the pod comes by a second time.
+
+use serde_json::{Map, Value, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::annotations;
+use super::decision::{CLUSTER_LABEL, LOG_DIR, NODE_CONTAINER, SIDECAR, Target};
+use crate::config::Config;
+
+/// Where the sidecar finds its token, its CAs and its namespace.
+pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
+/// Where the sidecar keeps its positions.
+pub const STATE_DIR: &str = "/var/lib/redis-log-shipper";
+/// The admin port in the pod, outside every port that Redis Enterprise uses.
+pub const ADMIN_PORT: u16 = 9464;
+
+const TOKEN_VOLUME: &str = "log-shipper-token";
+const STATE_VOLUME: &str = "log-shipper-state";
+/// The folder of the log volume that holds the positions where that volume outlives the pod.
+const STATE_SUB_PATH: &str = "log-shipper-state";
+/// Positions of a few hundred files fit a hundred times over.
+const STATE_SIZE_LIMIT: &str = "16Mi";
+/// `rw-r--r--`: any UID may read its own token; the volume is the container's alone.
+const DEFAULT_MODE: u32 = 0o644;
+
+/// Everything a pod is given.
+#[derive(Debug, Clone)]
+pub struct Additions {
+    /// The sidecar.
+    pub container: Value,
+    /// Volumes the pod does not have yet.
+    pub volumes: Vec<Value>,
+    /// The outcome.
+    pub annotations: Vec<(&'static str, String)>,
+    /// Tells these additions from those of another version or configuration.
+    pub hash: String,
+}
+
+/// Makes the additions for `pod`, whose logs are where `target` says.
+pub fn additions(pod: &Value, target: &Target<'_>, config: &Config, warnings: &mut Vec<String>) -> Additions {
+    let mut volumes = Volumes::of(pod);
+    let token = volumes.need(TOKEN_VOLUME, credentials(config));
+    let state = match state_mount(pod, target.mount) {
+        Some(mount) => mount,
+        None => {
+            let name = volumes.need(STATE_VOLUME, json!({"emptyDir": {"sizeLimit": STATE_SIZE_LIMIT}}));
+            json!({"name": name, "mountPath": STATE_DIR})
+        }
+    };
+    let mounts = json!([
+        mirrored(target.mount),
+        {"name": token, "mountPath": CREDENTIALS_DIR, "readOnly": true},
+        state,
+    ]);
+    let container = json!({
+        "name": SIDECAR,
+        "image": config.image,
+        "imagePullPolicy": config.image_pull_policy.as_str(),
+        "args": args(pod, config, warnings),
+        "env": env(target),
+        "resources": resources(config),
+        "securityContext": security_context(target.container),
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    });
+    let hash = hash(&container, &volumes.needed);
+    Additions {
+        annotations: vec![(annotations::STATUS, "injected".to_owned()), (annotations::HASH, hash.clone())],
+        container,
+        volumes: volumes.missing,
+        hash,
+    }
+}
+
+fn hash(container: &Value, volumes: &[Value]) -> String {
+    format!("{:016x}", xxh3_64(json!([container, volumes]).to_string().as_bytes()))
+}
+
+fn args(pod: &Value, config: &Config, warnings: &mut Vec<String>) -> Vec<String> {
+    let mut args = vec![
+        "run".to_owned(),
+        format!("--log-dir={LOG_DIR}"),
+        format!("--loki-url={}", config.push_url()),
+        format!("--token-file={CREDENTIALS_DIR}/token"),
+        format!("--ca-file={CREDENTIALS_DIR}/service-ca.crt"),
+        format!("--ca-file={CREDENTIALS_DIR}/ca.crt"),
+        format!("--state-dir={STATE_DIR}"),
+    ];
+    if pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true)) {
+        warnings.push(format!(
+            "the pod uses the host's network, where port {ADMIN_PORT} may be taken: the log shipper serves no metrics"
+        ));
+    } else {
+        args.push(format!("--listen=0.0.0.0:{ADMIN_PORT}"));
+    }
+    let include = annotations::patterns(pod, annotations::INCLUDE);
+    let exclude = annotations::patterns(pod, annotations::EXCLUDE);
+    args.extend(include.as_ref().unwrap_or(&config.include).iter().map(|glob| format!("--include={glob}")));
+    args.extend(exclude.as_ref().unwrap_or(&config.exclude).iter().map(|glob| format!("--exclude={glob}")));
+    let labels = [
+        ("job", "redis-enterprise-internal"),
+        ("redis_cluster", "$(REDIS_CLUSTER)"),
+        ("log_type", &config.tenant),
+        ("kubernetes_namespace_name", "$(POD_NAMESPACE)"),
+        ("kubernetes_pod_name", "$(POD_NAME)"),
+        ("kubernetes_container_name", NODE_CONTAINER),
+        ("kubernetes_host", "$(NODE_NAME)"),
+    ];
+    let own = config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    args.extend(labels.into_iter().chain(own).map(|(name, value)| format!("--label={name}={value}")));
+    args
+}
+
+/// The pod's own names by downward API, and what a copied `subPathExpr` refers to.
+fn env(target: &Target<'_>) -> Vec<Value> {
+    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
+    let mut env = vec![
+        field("POD_NAME", "metadata.name"),
+        field("POD_NAMESPACE", "metadata.namespace"),
+        field("NODE_NAME", "spec.nodeName"),
+        field("REDIS_CLUSTER", &format!("metadata.labels['{CLUSTER_LABEL}']")),
+    ];
+    let expression = target.mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
+    let theirs = target.container.get("env").and_then(Value::as_array).into_iter().flatten();
+    for variable in theirs {
+        let Some(name) = variable.get("name").and_then(Value::as_str) else {
+            continue;
+        };
+        let is_ours = env.iter().any(|ours| ours.get("name").and_then(Value::as_str) == Some(name));
+        if expression.contains(&format!("$({name})")) && !is_ours {
+            env.push(variable.clone());
+        }
+    }
+    env
+}
+
+/// The log mount as the sidecar has it: same volume, same path, same sub-path, read-only, no propagation.
+fn mirrored(mount: &Value) -> Value {
+    let mut mirrored = Map::new();
+    for key in ["name", "mountPath", "subPath", "subPathExpr"] {
+        if let Some(value) = mount.get(key) {
+            mirrored.insert(key.to_owned(), value.clone());
+        }
+    }
+    mirrored.insert("readOnly".to_owned(), Value::Bool(true));
+    Value::Object(mirrored)
+}
+
+/// A folder of the log volume for the positions, where that volume is a claim and so outlives the pod.
+///
+/// A volume that the pod does not list is a `volumeClaimTemplate` of the StatefulSet whose template this is.
+fn state_mount(pod: &Value, log_mount: &Value) -> Option<Value> {
+    let name = log_mount.get("name")?;
+    let volume = volumes(pod).find(|volume| volume.get("name") == Some(name));
+    if volume.is_some_and(|volume| volume.get("persistentVolumeClaim").is_none()) {
+        return None;
+    }
+    // Pods that share one claim and tell their logs apart by an expression must not share one folder either.
+    let (key, folder) = if log_mount.get("subPathExpr").is_some() {
+        ("subPathExpr", format!("{STATE_SUB_PATH}/$(POD_NAME)"))
+    } else {
+        ("subPath", STATE_SUB_PATH.to_owned())
+    };
+    Some(json!({"name": name, "mountPath": STATE_DIR, key: folder}))
+}
+
+/// The token, both CAs (either may be missing) and the namespace, as one volume of our own.
+fn credentials(config: &Config) -> Value {
+    let ca = |map: &str, key: &str| json!({"configMap": {"name": map, "items": [{"key": key, "path": key}], "optional": true}});
+    json!({"projected": {"defaultMode": DEFAULT_MODE, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": config.token_expiration_seconds, "path": "token"}},
+        ca("kube-root-ca.crt", "ca.crt"),
+        ca("openshift-service-ca.crt", "service-ca.crt"),
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+    ]}})
+}
+
+fn resources(config: &Config) -> Value {
+    let amounts = json!({"cpu": config.resources.cpu, "memory": config.resources.memory});
+    json!({"limits": amounts, "requests": amounts})
+}
+
+/// The restricted profile, with the identity of the container whose files are read where that one sets it itself.
+fn security_context(container: &Value) -> Value {
+    let mut context = Map::new();
+    context.insert("allowPrivilegeEscalation".to_owned(), Value::Bool(false));
+    context.insert("capabilities".to_owned(), json!({"drop": ["ALL"]}));
+    context.insert("readOnlyRootFilesystem".to_owned(), Value::Bool(true));
+    context.insert("runAsNonRoot".to_owned(), Value::Bool(true));
+    context.insert("seccompProfile".to_owned(), json!({"type": "RuntimeDefault"}));
+    for key in ["runAsUser", "runAsGroup"] {
+        if let Some(id) = container.get("securityContext").and_then(|theirs| theirs.get(key)) {
+            context.insert(key.to_owned(), id.clone());
+        }
+    }
+    Value::Object(context)
+}
+
+fn volumes(pod: &Value) -> impl Iterator<Item = &Value> {
+    pod.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// The volumes a pod has, and those that are still to be added to it.
+struct Volumes<'a> {
+    pod: &'a Value,
+    needed: Vec<Value>,
+    missing: Vec<Value>,
+}
+
+impl<'a> Volumes<'a> {
+    fn of(pod: &'a Value) -> Self {
+        Self { pod, needed: Vec::new(), missing: Vec::new() }
+    }
+
+    /// The name of a volume with this source: one that is there, or a new one under the first free name.
+    fn need(&mut self, wanted: &str, source: Value) -> String {
+        let Value::Object(mut volume) = source else {
+            return wanted.to_owned();
+        };
+        let mut name = wanted.to_owned();
+        let mut suffix = 1;
+        loop {
+            volume.insert("name".to_owned(), Value::String(name.clone()));
+            let taken =
+                volumes(self.pod).find(|taken| taken.get("name").and_then(Value::as_str) == Some(name.as_str()));
+            let volume = Value::Object(volume.clone());
+            match taken {
+                Some(same) if *same == volume => {
+                    self.needed.push(volume);
+                    return name;
+                }
+                Some(_) => {
+                    suffix += 1;
+                    name = format!("{wanted}-{suffix}");
+                }
+                None => {
+                    self.needed.push(volume.clone());
+                    self.missing.push(volume);
+                    return name;
+                }
+            }
+        }
+    }
+}

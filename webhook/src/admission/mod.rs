@@ -1,0 +1,114 @@
+//! From the bytes of an `AdmissionReview` to the answer, without any I/O.
+//!
+//! ```text
+//! review      the wire types: what the API server sends and wants back
+//! request     what was asked, of which pod
+//! decision    inject, or a named reason to skip
+//! additions   the container, the volumes and the annotations a pod is given
+//! patch       add-only RFC 6902, tried on the object before it is answered
+//! response    verdict -> answer
+//! ```
+//!
+//! The object stays a JSON value from end to end. A typed pod would lose the fields it does not know, and the patch
+//! would take them away from the user.
+
+pub mod additions;
+pub mod annotations;
+pub mod decision;
+pub mod patch;
+mod request;
+mod response;
+pub mod review;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::Value;
+
+use crate::config::Config;
+use decision::{Decision, Skip};
+use request::Request;
+pub use response::Answer;
+use review::{AdmissionReview, BadReview};
+
+/// What became of one object.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// The pod is given the sidecar.
+    Injected {
+        /// The operations that were answered.
+        patch: json_patch::Patch,
+        /// The pod as it will be.
+        pod: Value,
+    },
+    /// The pod is left as it is, for this reason.
+    Skipped(Skip),
+    /// We could not do our work, and the pod is left as it is: it must not pay for that.
+    Failed(String),
+}
+
+impl Verdict {
+    /// One word for logs, metrics and the audit trail: `injected`, `failed`, or the reason to skip.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Injected { .. } => "injected",
+            Self::Skipped(skip) => skip.reason(),
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// The verdict on one pod, with what its owner should be told.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Sentences for whoever created the pod.
+    pub warnings: Vec<String>,
+}
+
+/// Answers one `AdmissionReview`. Only what is no review at all is an error; everything else is allowed.
+pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
+    let review = AdmissionReview::parse(body)?;
+    let judged = match Request::of(&review.request) {
+        Ok(request) => judge_contained(request.pod, request.namespace, config),
+        Err(skip) => Judged::skipped(skip),
+    };
+    Ok(Answer::new(review, judged))
+}
+
+/// Decides about one pod of `namespace`, and makes and tries the patch.
+pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
+    let (decision, mut warnings) = decision::decide(pod, namespace, config);
+    let target = match decision {
+        Decision::Inject(target) => target,
+        Decision::Skip(skip) => {
+            return Judged { verdict: Verdict::Skipped(skip), warnings };
+        }
+    };
+    let additions = additions::additions(pod, &target, config, &mut warnings);
+    let patch = patch::patch(pod, &additions);
+    let mut patched = pod.clone();
+    let verdict = match json_patch::patch(&mut patched, &patch) {
+        Ok(()) => Verdict::Injected { patch, pod: patched },
+        Err(error) => Verdict::Failed(format!("the patch does not apply: {error}")),
+    };
+    Judged { verdict, warnings }
+}
+
+/// As [`judge`], with a panic turned into a verdict: a bug of ours must not keep a database pod from being created.
+fn judge_contained(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
+    catch_unwind(AssertUnwindSafe(|| judge(pod, namespace, config))).unwrap_or_else(|panic| {
+        let said = panic
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Judged { verdict: Verdict::Failed(format!("panicked: {said}")), warnings: Vec::new() }
+    })
+}
+
+impl Judged {
+    fn skipped(skip: Skip) -> Self {
+        Self { verdict: Verdict::Skipped(skip), warnings: Vec::new() }
+    }
+}

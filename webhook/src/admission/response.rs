@@ -1,0 +1,88 @@
+//! Verdict to answer. Whatever happened, the pod is allowed.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::review::{AdmissionResponse, AdmissionReview, AnsweredReview};
+use super::{Judged, Verdict};
+
+/// The API server truncates longer warnings.
+const WARNING_CHARS: usize = 256;
+
+/// The answer to one review, with what the logs and metrics say of it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The group and version of the review, echoed.
+    api_version: String,
+    /// The answer itself.
+    pub response: AdmissionResponse,
+    /// What became of the pod.
+    pub verdict: Verdict,
+    /// Whether nothing may be written because of this request.
+    pub dry_run: bool,
+    /// Where the pod lives, as the request says.
+    pub namespace: Option<String>,
+    /// The pod's name, or the prefix its name will be made from.
+    pub name: String,
+    /// The size of the patch, in bytes before base64.
+    pub patch_bytes: usize,
+}
+
+impl Answer {
+    pub(super) fn new(review: AdmissionReview, judged: Judged) -> Self {
+        let AdmissionReview { api_version, request } = review;
+        let Judged { mut verdict, warnings } = judged;
+        let patch = match &verdict {
+            Verdict::Injected { patch, .. } => match serde_json::to_vec(patch) {
+                Ok(patch) => Some(patch),
+                Err(error) => {
+                    verdict = Verdict::Failed(format!("the patch cannot be written as JSON: {error}"));
+                    None
+                }
+            },
+            Verdict::Skipped(_) | Verdict::Failed(_) => None,
+        };
+        let mut warnings: Vec<String> = warnings.iter().map(|warning| presentable(warning)).collect();
+        if matches!(verdict, Verdict::Failed(_)) {
+            warnings.push("redis-log-shipper: an internal error kept this pod from getting its log shipper".to_owned());
+        }
+        let name = ["/metadata/name", "/metadata/generateName"]
+            .into_iter()
+            .find_map(|at| request.object.pointer(at)?.as_str())
+            .unwrap_or_default()
+            .to_owned();
+        let response = AdmissionResponse {
+            uid: request.uid,
+            allowed: true,
+            patch_type: patch.as_ref().map(|_| "JSONPatch"),
+            patch: patch.as_ref().map(|patch| STANDARD.encode(patch)),
+            warnings,
+            audit_annotations: BTreeMap::from([("outcome", verdict.outcome().to_owned())]),
+        };
+        Self {
+            api_version,
+            response,
+            verdict,
+            dry_run: request.dry_run,
+            namespace: request.namespace,
+            name,
+            patch_bytes: patch.map_or(0, |patch| patch.len()),
+        }
+    }
+
+    /// The answer as the API server reads it.
+    pub fn review(&self) -> AnsweredReview<'_> {
+        AnsweredReview { api_version: &self.api_version, kind: "AdmissionReview", response: &self.response }
+    }
+}
+
+/// A warning as the API server passes it on: no control characters, at most 256 characters.
+fn presentable(warning: &str) -> String {
+    format!("redis-log-shipper: {warning}")
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(WARNING_CHARS)
+        .collect()
+}

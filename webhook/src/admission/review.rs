@@ -1,0 +1,135 @@
+//! The wire types of `admission.k8s.io`, v1 and v1beta1.
+//!
+//! Our own, because kube-core's response writes the patch as an array of numbers and its request refuses
+//! `dryRun: null`. The object inside stays a JSON value.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+/// The API group of reviews.
+const GROUP: &str = "admission.k8s.io/";
+
+/// Why a body is no `AdmissionReview`: the client's fault, HTTP 400.
+#[derive(Debug, thiserror::Error)]
+pub enum BadReview {
+    /// Not JSON, or not of the shape of a review.
+    #[error("failed to parse the AdmissionReview")]
+    Json(#[from] serde_json::Error),
+    /// Another kind of object.
+    #[error("invalid kind {api_version} {kind}: expected admission.k8s.io/v1 or v1beta1 AdmissionReview")]
+    Kind {
+        /// The group and version that came.
+        api_version: String,
+        /// The kind that came.
+        kind: String,
+    },
+    /// A review without a request, such as an answer.
+    #[error("invalid AdmissionReview: it has no request")]
+    NoRequest,
+}
+
+/// A review that asks.
+#[derive(Debug, Clone)]
+pub struct AdmissionReview {
+    /// Echoed in the answer.
+    pub api_version: String,
+    /// What is asked.
+    pub request: AdmissionRequest,
+}
+
+/// What the API server asks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdmissionRequest {
+    /// Echoed in the answer.
+    pub uid: String,
+    /// The kind of the object.
+    #[serde(default)]
+    pub kind: GroupVersionKind,
+    /// The part of the resource asked about, such as `status`.
+    #[serde(default)]
+    pub sub_resource: Option<String>,
+    /// Where the object lives.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
+    #[serde(default)]
+    pub operation: String,
+    /// The object as it would be stored.
+    #[serde(default)]
+    pub object: Value,
+    /// Whether nothing may be written because of this request.
+    #[serde(default, deserialize_with = "null_is_false")]
+    pub dry_run: bool,
+}
+
+/// A kind with its group and version.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[expect(missing_docs, reason = "Kubernetes' own three words")]
+pub struct GroupVersionKind {
+    #[serde(default)]
+    pub group: String,
+    #[serde(default)]
+    pub version: String,
+    #[serde(default)]
+    pub kind: String,
+}
+
+impl AdmissionReview {
+    /// Reads a review from the body of an HTTP request.
+    pub fn parse(body: &[u8]) -> Result<Self, BadReview> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Envelope {
+            #[serde(default)]
+            api_version: String,
+            #[serde(default)]
+            kind: String,
+            request: Option<AdmissionRequest>,
+        }
+        let Envelope { api_version, kind, request } = serde_json::from_slice(body)?;
+        let version = api_version.strip_prefix(GROUP);
+        if kind != "AdmissionReview" || !matches!(version, Some("v1" | "v1beta1")) {
+            return Err(BadReview::Kind { api_version, kind });
+        }
+        let request = request.ok_or(BadReview::NoRequest)?;
+        Ok(Self { api_version, request })
+    }
+}
+
+/// The answer's envelope.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnsweredReview<'a> {
+    /// As it was asked.
+    pub api_version: &'a str,
+    /// `AdmissionReview`.
+    pub kind: &'static str,
+    /// The answer.
+    pub response: &'a AdmissionResponse,
+}
+
+/// The answer: always allowed.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdmissionResponse {
+    /// The request's.
+    pub uid: String,
+    /// Always true: nothing of ours is worth a database pod.
+    pub allowed: bool,
+    /// The JSON patch in base64; absent where nothing changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<String>,
+    /// `JSONPatch`, exactly where there is a patch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_type: Option<&'static str>,
+    /// Sentences that API clients show.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What the audit log keeps of it.
+    pub audit_annotations: std::collections::BTreeMap<&'static str, String>,
+}
+
+fn null_is_false<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(false))
+}

@@ -1,0 +1,18 @@
+//! The mutating admission webhook: gives Redis Enterprise pods a log-shipper sidecar, and never makes a pod fail.
+//!
+//! ```text
+//! bytes ── review ── request ── decision ── additions ── patch ── response      admission/, pure
+//!   ▲                                                                  │
+//!   └── server (HTTPS, /mutate)          offline (inject) ◄────────────┘
+//! ```
+//!
+//! [`admission`] takes values and returns values; [`server`] and [`offline`] are its two shells.
+
+pub mod admission;
+pub mod args;
+pub mod config;
+pub mod metrics;
+pub mod offline;
+pub mod server;
+
+pub use args::{Args, run};
