@@ -1,0 +1,161 @@
+//! Entries of one stream, sealed into one push.
+//!
+//! A sealed batch never changes: a retry sends identical bytes.
+
+use std::sync::Arc;
+
+use crate::encode;
+use crate::position::StreamRecord;
+
+/// One push request, and what it stands for in the file.
+#[derive(Debug)]
+pub struct Batch {
+    /// The name of the stream's live file.
+    pub name: Arc<str>,
+    /// The compressed request; empty where every line of the range was skipped and nothing is to be pushed.
+    pub body: bytes::Bytes,
+    /// How many entries it holds.
+    pub entries: usize,
+    /// How long it is uncompressed.
+    pub bytes: usize,
+    /// What must be on disk before this is pushed, because a resend could not come to it again by itself.
+    pub before: Option<StreamRecord>,
+    /// What is true once this is acknowledged.
+    pub after: StreamRecord,
+}
+
+/// The buffers batches are made in, used again and again.
+#[derive(Debug)]
+pub struct BatchBuffer {
+    limit: usize,
+    room: usize,
+    raw: Vec<u8>,
+    entries: usize,
+    snappy: snap::raw::Encoder,
+}
+
+impl BatchBuffer {
+    /// Buffers for requests of at most `limit` bytes, uncompressed.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, room: 0, raw: Vec::new(), entries: 0, snappy: snap::raw::Encoder::new() }
+    }
+
+    /// Starts a request for a stream with these labels.
+    pub fn start(&mut self, labels: &str) {
+        self.room = encode::room_for_head(labels);
+        self.raw.clear();
+        self.raw.resize(self.room, 0);
+        self.entries = 0;
+    }
+
+    /// Whether a line of `len` bytes still fits. The first one always does.
+    pub fn has_room_for(&self, len: usize) -> bool {
+        self.entries == 0 || self.raw.len() + encode::entry_len(len) <= self.limit
+    }
+
+    /// Appends an entry. Broken UTF-8 is replaced by U+FFFD; whether that was needed is returned.
+    pub fn push(&mut self, time: i64, line: &[u8]) -> bool {
+        self.entries += 1;
+        if std::str::from_utf8(line).is_ok() {
+            encode::entry(&mut self.raw, time, line);
+            return false;
+        }
+        encode::entry(&mut self.raw, time, String::from_utf8_lossy(line).as_bytes());
+        true
+    }
+
+    /// How many entries were appended since the start.
+    pub fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// Ends the request: its compressed bytes, and how many they were before.
+    pub fn seal(&mut self, labels: &str) -> (bytes::Bytes, usize) {
+        if self.entries == 0 {
+            return (bytes::Bytes::new(), 0);
+        }
+        let start = encode::head(&mut self.raw, labels, self.room);
+        let request = self.raw.get(start..).unwrap_or_default();
+        match self.snappy.compress_vec(request) {
+            Ok(body) => (body.into(), request.len()),
+            Err(error) => unreachable!("snappy takes up to 4 GiB, a batch is {} bytes: {error}", request.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[derive(prost::Message)]
+    struct PushRequest {
+        #[prost(message, repeated, tag = "1")]
+        streams: Vec<Stream>,
+    }
+    #[derive(prost::Message)]
+    struct Stream {
+        #[prost(string, tag = "1")]
+        labels: String,
+        #[prost(message, repeated, tag = "2")]
+        entries: Vec<Entry>,
+    }
+    #[derive(prost::Message)]
+    struct Entry {
+        #[prost(message, optional, tag = "1")]
+        timestamp: Option<Timestamp>,
+        #[prost(string, tag = "2")]
+        line: String,
+    }
+    #[derive(prost::Message)]
+    struct Timestamp {
+        #[prost(int64, tag = "1")]
+        seconds: i64,
+        #[prost(int32, tag = "2")]
+        nanos: i32,
+    }
+
+    fn decoded(entries: &[(i64, &[u8])], labels: &str) -> PushRequest {
+        let mut buffer = BatchBuffer::new(1 << 20);
+        buffer.start(labels);
+        for (time, line) in entries {
+            buffer.push(*time, line);
+        }
+        let (body, bytes) = buffer.seal(labels);
+        let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        assert_eq!(raw.len(), bytes);
+        PushRequest::decode(raw.as_slice()).unwrap()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn is_what_a_protobuf_library_reads(
+            entries in proptest::collection::vec((proptest::num::i64::ANY, ".{0,300}"), 1..50),
+            labels in ".{0,300}",
+        ) {
+            let given: Vec<(i64, &[u8])> = entries.iter().map(|(time, line)| (*time, line.as_bytes())).collect();
+            let request = decoded(&given, &labels);
+            proptest::prop_assert_eq!(request.streams.len(), 1);
+            proptest::prop_assert_eq!(&request.streams[0].labels, &labels);
+            let read: Vec<(i64, String)> = request.streams[0].entries.iter().map(|entry| {
+                let at = entry.timestamp.as_ref().unwrap();
+                (at.seconds.wrapping_mul(1_000_000_000).wrapping_add(i64::from(at.nanos)), entry.line.clone())
+            }).collect();
+            proptest::prop_assert_eq!(read, entries);
+        }
+    }
+
+    #[test]
+    fn replaces_broken_utf8() {
+        let request = decoded(&[(1, b"a\xffb")], "{}");
+        assert_eq!(request.streams[0].entries[0].line, "a\u{FFFD}b");
+    }
+
+    #[test]
+    fn has_no_body_where_there_is_no_entry() {
+        let mut buffer = BatchBuffer::new(100);
+        buffer.start("{}");
+        assert!(buffer.seal("{}").0.is_empty());
+    }
+}

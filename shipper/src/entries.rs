@@ -1,0 +1,109 @@
+//! Line to entry: when was it?
+//!
+//! Loki collapses entries of one stream that share timestamp and text. So a resend must carry the very timestamps of the
+//! first attempt, and two genuine lines must never share one. Hence the chain: every entry is at least one nanosecond
+//! after the entry before it, and everything the chain depends on is in the bytes or in the position record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::formats::TimeReader;
+
+/// A time further ahead of the clock than this is not believed: one odd line must not push its stream into the future,
+/// where Loki rejects the rest.
+const BELIEVED_AHEAD: i64 = 10 * 60 * 1_000_000_000;
+
+/// What the time of the next entry depends on, besides its line. Part of the position record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// The time of the last entry, in nanoseconds since 1970 UTC.
+    pub last: i64,
+    /// Whether any line of the stream told its time. From then on a line without one belongs to the line before it.
+    pub timed: bool,
+}
+
+/// What time it is, for entries that need to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// The present, in nanoseconds since 1970 UTC.
+    pub now: i64,
+    /// The time of lines in a file that has not told any time yet.
+    pub untimed: i64,
+}
+
+/// Where an entry's time came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The line itself.
+    Line,
+    /// The entry before it.
+    Carried,
+    /// The clock: the caller must make sure that a resend sees the same clock.
+    Clock,
+    /// The entry before it, because the clock says that the line's own time cannot be.
+    Disbelieved,
+}
+
+impl Source {
+    /// Whether another clock could have led to another time.
+    pub fn depends_on_clock(self) -> bool {
+        matches!(self, Self::Clock | Self::Disbelieved)
+    }
+}
+
+impl Chain {
+    /// The time of the entry that `line` is.
+    pub fn next(&mut self, line: &[u8], clock: Clock, times: &mut TimeReader) -> (i64, Source) {
+        let after = self.last.saturating_add(1);
+        let (time, source) = match times.read(line) {
+            Some(time) if time <= clock.now.saturating_add(BELIEVED_AHEAD) => {
+                self.timed = true;
+                (time.max(after), Source::Line)
+            }
+            Some(_) if self.timed => (after, Source::Disbelieved),
+            None if self.timed => (after, Source::Carried),
+            Some(_) | None => (clock.untimed.max(after), Source::Clock),
+        };
+        self.last = time;
+        (time, source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000_000_000_000;
+
+    fn times(lines: &[&str], now: i64) -> Vec<(i64, Source)> {
+        let clock = Clock { now, untimed: now };
+        let (mut chain, mut reader) = (Chain::default(), TimeReader::new(TimeZone::UTC));
+        lines.iter().map(|line| chain.next(line.as_bytes(), clock, &mut reader)).collect()
+    }
+
+    #[test]
+    fn carries_the_time_on_to_lines_without_one() {
+        let times = times(&["2026-02-20 22:31:07,000 ERROR x", "Traceback", "  File"], NOW);
+        assert_eq!(times[1], (times[0].0 + 1, Source::Carried));
+        assert_eq!(times[2], (times[0].0 + 2, Source::Carried));
+    }
+
+    #[test]
+    fn never_gives_two_entries_one_time() {
+        let line = "2026-02-20 22:31:07,000 INFO x";
+        let times = times(&[line, line, "2026-02-20 22:31:06,000 INFO earlier"], NOW);
+        assert!(times.windows(2).all(|pair| pair[0].0 < pair[1].0), "{times:?}");
+    }
+
+    #[test]
+    fn takes_the_clock_where_no_line_ever_told_the_time() {
+        assert_eq!(times(&["a", "b"], NOW), [(NOW, Source::Clock), (NOW + 1, Source::Clock)]);
+    }
+
+    #[test]
+    fn does_not_believe_a_time_far_ahead_of_the_clock() {
+        let times = times(&["2026-02-20 22:31:07,000 INFO x", "2999-01-01 00:00:00,000 INFO odd"], NOW);
+        assert_eq!(times[1], (times[0].0 + 1, Source::Disbelieved));
+    }
+}

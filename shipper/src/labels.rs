@@ -1,0 +1,100 @@
+//! Stream labels as Loki's push API wants them: `{a="b", c="d"}`.
+
+use std::fmt::Write as _;
+
+/// Why a label cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("invalid label {given:?}: expected NAME=VALUE with a name of letters, digits and _, such as job=redis")]
+pub struct LabelError {
+    given: String,
+}
+
+/// The label that tells the files apart.
+const LOG_FILE: &str = "log_file";
+
+/// The labels all streams of this process share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(Vec<(String, String)>);
+
+impl Labels {
+    /// Reads `NAME=VALUE` pairs; a later value of a name replaces the earlier one. All faults are reported together.
+    pub fn parse(pairs: &[String]) -> Result<Self, Vec<LabelError>> {
+        let (mut labels, mut faults) = (Vec::<(String, String)>::new(), Vec::new());
+        for pair in pairs {
+            match pair.split_once('=') {
+                Some((name, value)) if is_name(name) => {
+                    labels.retain(|(known, _)| known != name);
+                    labels.push((name.to_owned(), value.to_owned()));
+                }
+                _ => faults.push(LabelError { given: pair.clone() }),
+            }
+        }
+        if faults.is_empty() { Ok(Self(labels)) } else { Err(faults) }
+    }
+
+    /// The label set of the stream that `log_file` is. Empty values are left out, as Loki does itself.
+    pub fn stream(&self, log_file: &str) -> String {
+        let mut text = String::from("{");
+        let own = std::iter::once((LOG_FILE, log_file));
+        let shared = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in shared.filter(|(name, _)| *name != LOG_FILE).chain(own) {
+            if value.is_empty() {
+                continue;
+            }
+            if text.len() > 1 {
+                text.push_str(", ");
+            }
+            text.push_str(name);
+            text.push_str("=\"");
+            escape(value, &mut text);
+            text.push('"');
+        }
+        text.push('}');
+        text
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Go string escapes, which is what Loki parses. It refuses U+FFFD, the mark of broken UTF-8, so that becomes `?`.
+fn escape(value: &str, text: &mut String) {
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '\n' => text.push_str("\\n"),
+            '\u{FFFD}' => text.push('?'),
+            c if c.is_control() => {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_a_stream_with_its_file() {
+        let labels = Labels::parse(&["job=redis".to_owned(), "empty=".to_owned()]).unwrap();
+        assert_eq!(labels.stream("dmcproxy"), r#"{job="redis", log_file="dmcproxy"}"#);
+    }
+
+    #[test]
+    fn escapes_what_would_end_the_value() {
+        let labels = Labels::parse(&["a=x\"y\\z\n\u{FFFD}\t".to_owned()]).unwrap();
+        assert_eq!(labels.stream("f"), r#"{a="x\"y\\z\n?\u0009", log_file="f"}"#);
+    }
+
+    #[test]
+    fn reports_every_bad_label() {
+        let faults = Labels::parse(&["a".to_owned(), "ok=1".to_owned(), "1a=b".to_owned()]).unwrap_err();
+        assert_eq!(faults.len(), 2);
+    }
+}

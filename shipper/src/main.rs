@@ -1,0 +1,15 @@
+//! `redis-log-shipper`: parse, run, tell.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match redis_log_shipper::run(redis_log_shipper::Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What the shipper counts.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::answer::Trouble;
+
+/// How bytes got lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Truncated away where no copy was kept.
+    Truncated,
+    /// The file was gone when it was to be taken up again.
+    Missing,
+}
+
+impl Lost {
+    fn reason(self) -> Reason {
+        Reason {
+            reason: match self {
+                Self::Truncated => "truncated",
+                Self::Missing => "missing",
+            },
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// The shipper's metrics; all names start with `redis_log_shipper_`.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    lines: Counter,
+    cut_lines: Counter,
+    replaced_lines: Counter,
+    skipped_old: Counter,
+    lost_files: Family<Reason, Counter>,
+    lost_bytes: Family<Reason, Counter>,
+    pushed_entries: Counter,
+    pushed_bytes: Counter,
+    rejected: Counter,
+    failures: Family<Reason, Counter>,
+    held: Gauge,
+    unread_bytes: Gauge,
+    position_errors: Counter,
+}
+
+impl Metrics {
+    /// Creates the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let r = registry.sub_registry_with_prefix("redis_log_shipper");
+        r.register("lines_read", "Lines handed out for pushing", metrics.lines.clone());
+        r.register("lines_cut", "Pieces of lines over the length limit", metrics.cut_lines.clone());
+        r.register("lines_replaced", "Lines with invalid UTF-8 replaced", metrics.replaced_lines.clone());
+        r.register(
+            "entries_skipped_old",
+            "Entries skipped because Loki rejects their age",
+            metrics.skipped_old.clone(),
+        );
+        r.register(
+            "files_lost",
+            "Files or rests of files that could not be read to their end",
+            metrics.lost_files.clone(),
+        );
+        r.register("bytes_lost", "Bytes known to be lost", metrics.lost_bytes.clone());
+        r.register("entries_pushed", "Entries acknowledged by Loki", metrics.pushed_entries.clone());
+        r.register("bytes_pushed", "Uncompressed bytes acknowledged by Loki", metrics.pushed_bytes.clone());
+        r.register("pushes_rejected", "Pushes of which Loki rejected entries for good", metrics.rejected.clone());
+        r.register("push_failures", "Attempts to push that were not acknowledged", metrics.failures.clone());
+        r.register("held", "1 while pushing waits for a permission, a token or a configuration", metrics.held.clone());
+        r.register("unread_bytes", "Bytes in the log files that are not handed out yet", metrics.unread_bytes.clone());
+        r.register("position_errors", "Positions that could not be saved", metrics.position_errors.clone());
+        metrics
+    }
+
+    pub(crate) fn line(&self, cut: bool, replaced: bool) {
+        self.lines.inc();
+        self.cut_lines.inc_by(u64::from(cut));
+        self.replaced_lines.inc_by(u64::from(replaced));
+    }
+
+    pub(crate) fn skipped_old(&self) {
+        self.skipped_old.inc();
+    }
+
+    pub(crate) fn lost(&self, reason: Lost, bytes: u64) {
+        self.lost_files.get_or_create(&reason.reason()).inc();
+        self.lost_bytes.get_or_create(&reason.reason()).inc_by(bytes);
+    }
+
+    pub(crate) fn pushed(&self, entries: usize, bytes: usize) {
+        self.held.set(0);
+        self.pushed_entries.inc_by(entries as u64);
+        self.pushed_bytes.inc_by(bytes as u64);
+    }
+
+    pub(crate) fn rejected(&self) {
+        self.rejected.inc();
+    }
+
+    pub(crate) fn failed(&self, trouble: &Trouble) {
+        self.failures.get_or_create(&Reason { reason: trouble.reason() }).inc();
+        self.held.set(i64::from(trouble.needs_somebody()));
+    }
+
+    pub(crate) fn unread(&self, bytes: u64) {
+        self.unread_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn position_error(&self) {
+        self.position_errors.inc();
+    }
+}

@@ -1,0 +1,124 @@
+//! What makes a file the same file: its inode, a hash of its head, and a marker just before the position.
+//!
+//! The inode alone is reused by the kernel and kept by a truncation; the head alone is shared by files with the same
+//! banner. The marker settles it: if the bytes before the position are not the bytes that were read there, something
+//! happened to the file.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::discover::Inode;
+use crate::position::GenerationRecord;
+
+/// How many bytes of a file's start identify it.
+const HEAD: usize = 1024;
+/// How many bytes before the position are compared.
+pub(super) const MARKER: usize = 64;
+
+/// The hash of a file's first bytes: of all of them, up to 1 KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) len: u64,
+    pub(super) hash: u64,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { len: 0, hash: xxh3_64(&[]) }
+    }
+}
+
+impl Head {
+    /// Takes in what the file's head has grown by; `false` where its first bytes are not what they were.
+    pub(super) fn grow(&mut self, file: &File, size: u64) -> std::io::Result<bool> {
+        if self.len >= HEAD as u64 || size <= self.len {
+            return Ok(true);
+        }
+        let mut bytes = [0; HEAD];
+        let read = read_up_to(file, &mut bytes, 0)?;
+        let bytes = bytes.get(..read).unwrap_or_default();
+        let same = bytes.get(..as_len(self.len)).is_some_and(|known| xxh3_64(known) == self.hash);
+        if same {
+            *self = Self { len: read as u64, hash: xxh3_64(bytes) };
+        }
+        Ok(same)
+    }
+}
+
+/// The bytes before the position, as they were read.
+#[derive(Clone, Debug)]
+pub(super) struct Marker {
+    bytes: [u8; MARKER],
+    len: usize,
+}
+
+impl Default for Marker {
+    fn default() -> Self {
+        Self { bytes: [0; MARKER], len: 0 }
+    }
+}
+
+impl Marker {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        xxh3_64(self.bytes())
+    }
+
+    /// Moves on to the end of `read`, which begins with this marker's own bytes.
+    pub(super) fn set(&mut self, read: &[u8]) {
+        let tail = read.get(read.len().saturating_sub(MARKER)..).unwrap_or_default();
+        if let Some(place) = self.bytes.get_mut(..tail.len()) {
+            place.copy_from_slice(tail);
+            self.len = tail.len();
+        }
+    }
+}
+
+/// Checks that `file` is the one `record` is about: `Some` with the marker where it is.
+pub(super) fn verify(file: &File, record: &GenerationRecord) -> std::io::Result<Option<Marker>> {
+    if file.metadata()?.len() < record.position {
+        return Ok(None);
+    }
+    let mut head = [0; HEAD];
+    let head_len = as_len(record.head_len).min(HEAD);
+    let read = read_up_to(file, head.get_mut(..head_len).unwrap_or_default(), 0)?;
+    if read != head_len || xxh3_64(head.get(..read).unwrap_or_default()) != record.head_hash {
+        return Ok(None);
+    }
+    let mut marker = Marker { len: as_len(record.position.min(MARKER as u64)), ..Marker::default() };
+    let (start, len) = (record.position - marker.len as u64, marker.len);
+    let read = read_up_to(file, marker.bytes.get_mut(..len).unwrap_or_default(), start)?;
+    Ok((read == len && marker.hash() == record.marker_hash).then_some(marker))
+}
+
+/// Whether `record` names this inode.
+pub(super) fn is_inode(record: &GenerationRecord, inode: Inode) -> bool {
+    record.device == inode.device && record.inode == inode.inode
+}
+
+/// Reads until `buffer` is full or the file ends.
+pub(super) fn read_up_to(file: &File, buffer: &mut [u8], mut position: u64) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, position) {
+            Ok(0) => break,
+            Ok(read) => {
+                filled += read;
+                position += read as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// A length that is known to be small.
+fn as_len(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,109 @@
+//! The ServiceAccount token: read anew as the kubelet rotates it, and asked who it is for when something is wrong.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::header::HeaderValue;
+
+/// A token file is read at most this often, unless the gateway did not like the token.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Why there is no token to send.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be read.
+    #[error("failed to read the token file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: std::io::Error,
+    },
+    /// What the file holds cannot be sent in a header.
+    #[error("invalid token in {0}: expected one line of visible ASCII")]
+    Invalid(PathBuf),
+}
+
+/// The token in a file.
+#[derive(Debug)]
+pub struct Token {
+    path: PathBuf,
+    read: Option<(Instant, HeaderValue)>,
+}
+
+impl Token {
+    /// The token in the file at `path`, which need not exist yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, read: None }
+    }
+
+    /// The value of the `Authorization` header.
+    pub fn header(&mut self, now: Instant) -> Result<HeaderValue, TokenError> {
+        if let Some((at, value)) = &self.read
+            && now.saturating_duration_since(*at) < FRESH
+        {
+            return Ok(value.clone());
+        }
+        let token = std::fs::read_to_string(&self.path)
+            .map_err(|source| TokenError::Read { path: self.path.clone(), source })?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+            .map_err(|_not_ascii| TokenError::Invalid(self.path.clone()))?;
+        value.set_sensitive(true);
+        self.read = Some((now, value.clone()));
+        Ok(value)
+    }
+
+    /// Reads the file again next time: the gateway did not accept what it held.
+    pub fn forget(&mut self) {
+        self.read = None;
+    }
+
+    /// Whom the token is for (`system:serviceaccount:NAMESPACE:NAME`), as it says itself.
+    pub fn subject(&self) -> Option<String> {
+        let token = std::fs::read_to_string(&self.path).ok()?;
+        let claims = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
+        let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+        Some(claims.get("sub")?.as_str()?.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwt(subject: &str) -> String {
+        let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"sub":"{subject}"}}"#));
+        format!("e30.{claims}.sig\n")
+    }
+
+    #[test]
+    fn sends_a_rotated_token_after_a_while_or_as_soon_as_the_old_one_was_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "one\n").unwrap();
+        let (mut token, start) = (Token::new(path.clone()), Instant::now());
+        assert_eq!(token.header(start).unwrap(), "Bearer one");
+        std::fs::write(&path, "two\n").unwrap();
+        assert_eq!(token.header(start).unwrap(), "Bearer one");
+        assert_eq!(token.header(start + FRESH).unwrap(), "Bearer two");
+        std::fs::write(&path, "three").unwrap();
+        token.forget();
+        assert_eq!(token.header(start + FRESH).unwrap(), "Bearer three");
+    }
+
+    #[test]
+    fn knows_whom_it_is_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, jwt("system:serviceaccount:redis:rec")).unwrap();
+        assert_eq!(Token::new(path).subject().as_deref(), Some("system:serviceaccount:redis:rec"));
+    }
+
+    #[test]
+    fn names_the_file_that_is_missing() {
+        let error = Token::new("/nowhere/token".into()).header(Instant::now()).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/token"));
+    }
+}
