@@ -106,7 +106,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // One thread does it all; what blocks (syncing the position file) has a helper.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let shutdown = runtime::shutdown::on_signals()?;
-        Shipper::start(settings).await?.run(shutdown).await;
+        Box::pin(Shipper::start(settings).await?.run(shutdown)).await;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -85,47 +85,19 @@ impl BatchBuffer {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
-
     use super::*;
+    use crate::decode::{PushedStream, decode};
 
-    #[derive(prost::Message)]
-    struct PushRequest {
-        #[prost(message, repeated, tag = "1")]
-        streams: Vec<Stream>,
-    }
-    #[derive(prost::Message)]
-    struct Stream {
-        #[prost(string, tag = "1")]
-        labels: String,
-        #[prost(message, repeated, tag = "2")]
-        entries: Vec<Entry>,
-    }
-    #[derive(prost::Message)]
-    struct Entry {
-        #[prost(message, optional, tag = "1")]
-        timestamp: Option<Timestamp>,
-        #[prost(string, tag = "2")]
-        line: String,
-    }
-    #[derive(prost::Message)]
-    struct Timestamp {
-        #[prost(int64, tag = "1")]
-        seconds: i64,
-        #[prost(int32, tag = "2")]
-        nanos: i32,
-    }
-
-    fn decoded(entries: &[(i64, &[u8])], labels: &str) -> PushRequest {
+    fn decoded(entries: &[(i64, &[u8])], labels: &str) -> PushedStream {
         let mut buffer = BatchBuffer::new(1 << 20);
         buffer.start(labels);
         for (time, line) in entries {
             buffer.push(*time, line);
         }
-        let (body, bytes) = buffer.seal(labels);
-        let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
-        assert_eq!(raw.len(), bytes);
-        PushRequest::decode(raw.as_slice()).unwrap()
+        let (body, _) = buffer.seal(labels);
+        let mut streams = decode(&body).unwrap();
+        assert_eq!(streams.len(), 1);
+        streams.remove(0)
     }
 
     proptest::proptest! {
@@ -135,21 +107,15 @@ mod tests {
             labels in ".{0,300}",
         ) {
             let given: Vec<(i64, &[u8])> = entries.iter().map(|(time, line)| (*time, line.as_bytes())).collect();
-            let request = decoded(&given, &labels);
-            proptest::prop_assert_eq!(request.streams.len(), 1);
-            proptest::prop_assert_eq!(&request.streams[0].labels, &labels);
-            let read: Vec<(i64, String)> = request.streams[0].entries.iter().map(|entry| {
-                let at = entry.timestamp.as_ref().unwrap();
-                (at.seconds.wrapping_mul(1_000_000_000).wrapping_add(i64::from(at.nanos)), entry.line.clone())
-            }).collect();
-            proptest::prop_assert_eq!(read, entries);
+            let read = decoded(&given, &labels);
+            proptest::prop_assert_eq!(read.labels, labels);
+            proptest::prop_assert_eq!(read.entries, entries);
         }
     }
 
     #[test]
     fn replaces_broken_utf8() {
-        let request = decoded(&[(1, b"a\xffb")], "{}");
-        assert_eq!(request.streams[0].entries[0].line, "a\u{FFFD}b");
+        assert_eq!(decoded(&[(1, b"a\xffb")], "{}").entries, [(1, "a\u{FFFD}b".to_owned())]);
     }
 
     #[test]

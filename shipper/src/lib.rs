@@ -15,6 +15,7 @@ pub mod admin;
 pub mod answer;
 pub mod args;
 pub mod batch;
+pub mod decode;
 pub mod discover;
 mod encode;
 pub mod entries;

@@ -38,7 +38,7 @@ pub struct PushSettings {
 }
 
 impl PushSettings {
-    /// The tenant, where the URL is that of a LokiStack gateway.
+    /// The tenant, where the URL is that of a `LokiStack` gateway.
     pub fn tenant(&self) -> Option<&str> {
         let (_, after) = self.url.path().split_once("/api/logs/v1/")?;
         after.split('/').next().filter(|tenant| !tenant.is_empty())

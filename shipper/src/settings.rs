@@ -120,21 +120,18 @@ fn size(flag: &str, given: &str, least: usize, most: usize, faults: &mut Vec<Str
     match parsed {
         Some(size) if (least..=most).contains(&size) => size,
         _ => {
-            let (least, most) = (ByteSize(least as u64), ByteSize(most as u64));
-            faults.push(format!("{flag} {given:?}: expected a size from {least} to {most}, such as 512KiB"));
-            least.as_u64() as usize
+            let bounds = (ByteSize(least as u64), ByteSize(most as u64));
+            faults.push(format!("{flag} {given:?}: expected a size from {} to {}, such as 512KiB", bounds.0, bounds.1));
+            least
         }
     }
 }
 
 fn duration(flag: &str, given: &str, faults: &mut Vec<String>) -> Duration {
-    match given.parse::<SignedDuration>().map(Duration::try_from) {
-        Ok(Ok(duration)) => duration,
-        _ => {
-            faults.push(format!("{flag} {given:?}: expected a duration such as 500ms, 30s or 168h"));
-            Duration::ZERO
-        }
-    }
+    given.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok()).unwrap_or_else(|| {
+        faults.push(format!("{flag} {given:?}: expected a duration such as 500ms, 30s or 168h"));
+        Duration::ZERO
+    })
 }
 
 fn url(given: &str, faults: &mut Vec<String>) -> Uri {

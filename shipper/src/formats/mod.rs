@@ -53,14 +53,15 @@ impl TimeReader {
             self.seconds = self.to_seconds(&stamp.second)?;
             self.second = stamp.second;
         }
-        self.seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(stamp.nanos))
+        Some(self.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(stamp.nanos)))
     }
 
     fn to_seconds(&self, second: &[u8; 19]) -> Option<i64> {
-        let [y, m, d, h, min, s] = parse::fields(second)?;
-        let year = i16::try_from(y).ok()?;
+        let [year, month, day, hour, minute, second] = parse::fields(second)?;
+        let year = i16::try_from(year).ok()?;
         let field = |value: u16| i8::try_from(value).ok();
-        let time = DateTime::new(year, field(m)?, field(d)?, field(h)?, field(min)?, field(s)?, 0).ok()?;
+        let time =
+            DateTime::new(year, field(month)?, field(day)?, field(hour)?, field(minute)?, field(second)?, 0).ok()?;
         Some(self.zone.to_ambiguous_timestamp(time).compatible().ok()?.as_second())
     }
 }

@@ -21,7 +21,7 @@ impl<'a> Siblings<'a> {
     pub(super) fn of(name: &str, listing: &'a [Found], discovery: &'a Discovery) -> Self {
         let mut rotated: Vec<_> = listing
             .iter()
-            .filter(|found| !found.name.ends_with(".gz"))
+            .filter(|found| found.name.strip_suffix(".gz").is_none())
             .filter_map(|found| Some((rotation(&found.name).filter(|(live, _)| *live == name)?.1, found)))
             .collect();
         rotated.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
