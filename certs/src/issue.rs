@@ -7,7 +7,7 @@ use rcgen::{
 };
 
 /// Clocks of one cluster differ: certificates are valid from a little before they were issued.
-const BACKDATED: Duration = Duration::from_secs(5 * 60);
+const BACKDATED: Duration = Duration::from_mins(5);
 
 /// A certificate could not be issued.
 #[derive(Debug, thiserror::Error)]

@@ -93,11 +93,10 @@ impl ResolvesServerCert for Current {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use crate::{Authority, CERT_FILE, KEY_FILE, PemPair};
 
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
 
     fn write(dir: &Path, pair: &PemPair) {
         std::fs::write(dir.join(CERT_FILE), &pair.cert).unwrap();

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept for the next request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An HTTP client that sends whole bodies, over TLS or not. It follows no redirect.
 pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -69,10 +69,10 @@ pub fn read_ca_file(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>,
 /// A client that trusts `roots` and nothing else.
 pub fn http_client(roots: RootCertStore) -> HttpClient {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_root_certificates(roots).with_no_client_auth())
-        .unwrap_or_else(|_| unreachable!("ring speaks TLS 1.2 and 1.3"));
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_or_else(
+        |error| unreachable!("ring speaks TLS 1.2 and 1.3: {error}"),
+        |builder| builder.with_root_certificates(roots).with_no_client_auth(),
+    );
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);

@@ -57,14 +57,15 @@ impl Shipper {
         let metrics = Metrics::register(&mut registry);
         let (status, readiness) = (SharedStatus::default(), Readiness::default());
         let admin = match settings.listen {
-            Some(address) => {
-                let listener = tokio::net::TcpListener::bind(address)
-                    .await
-                    .with_context(|| format!("failed to listen on {address}"))?;
-                let routes =
-                    admin_port::routes(readiness.clone(), Arc::new(registry)).merge(admin::routes(status.clone()));
-                Some((listener, routes))
-            }
+            // A port that is taken costs the metrics, not the logs.
+            Some(address) => tokio::net::TcpListener::bind(address)
+                .await
+                .inspect_err(|error| tracing::error!(%address, %error, "no admin port"))
+                .ok()
+                .map(|listener| {
+                    let routes = admin_port::routes(readiness.clone(), Arc::new(registry));
+                    (listener, routes.merge(admin::routes(status.clone())))
+                }),
             None => None,
         };
         if let Some(dir) = &settings.state_dir

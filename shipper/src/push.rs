@@ -24,7 +24,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// After a permission was granted, the gateway remembers its refusal for a minute anyway.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Trouble that lasts is told again this often.
-const REMINDER: Duration = Duration::from_secs(60);
+const REMINDER: Duration = Duration::from_mins(1);
 
 /// Where to push, and with what.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct PushSettings {
 }
 
 impl PushSettings {
-    /// The tenant, where the URL is that of a `LokiStack` gateway.
+    /// The tenant, where the URL is that of a LokiStack gateway.
     pub fn tenant(&self) -> Option<&str> {
         let (_, after) = self.url.path().split_once("/api/logs/v1/")?;
         after.split('/').next().filter(|tenant| !tenant.is_empty())

@@ -161,7 +161,7 @@ mod tests {
     fn a_loki_on_a_laptop_needs_two_flags() {
         let settings = settings(&["--log-dir=/tmp", "--loki-url=http://localhost:3100/loki/api/v1/push"]).unwrap();
         assert_eq!(settings.tail.batch_bytes, 1 << 20);
-        assert_eq!(settings.tail.max_age, Duration::from_secs(168 * 3600));
+        assert_eq!(settings.tail.max_age, Duration::from_hours(168));
     }
 
     #[test]

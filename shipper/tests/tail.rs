@@ -61,7 +61,7 @@ impl World {
             batch_bytes: 1 << 20,
             batch_wait: Duration::from_secs(1),
             max_line: 4096,
-            max_age: Duration::from_secs(168 * 3600),
+            max_age: Duration::from_hours(168),
             zone: TimeZone::UTC,
             labels: Labels::default(),
         };

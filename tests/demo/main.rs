@@ -1,1 +1,2 @@
+//! demo
 fn main() {}

@@ -15,6 +15,7 @@ use runtime::admin::{self, Readiness};
 use runtime::logging::{self, LogFormat, LogLevel};
 
 use crate::admission::Verdict;
+use crate::cluster::rbac::{self, Writers};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::offline::inject::{inject, title};
@@ -39,6 +40,8 @@ enum Command {
     Serve(Serve),
     /// Show what the webhook would make of objects from files or standard input.
     Inject(Inject),
+    /// Print the YAML of the permission that a namespace needs to push.
+    Rbac(Rbac),
 }
 
 #[derive(Debug, clap::Args)]
@@ -79,6 +82,22 @@ struct Inject {
     namespace: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+struct Rbac {
+    /// The namespace of the Redis Enterprise cluster.
+    #[arg(short, long, value_name = "NS")]
+    namespace: String,
+    /// The ServiceAccount of its pods; usually named like the cluster.
+    #[arg(long, value_name = "SA", required_unless_present = "all_service_accounts")]
+    service_account: Option<String>,
+    /// All ServiceAccounts of the namespace.
+    #[arg(long, conflicts_with = "service_account")]
+    all_service_accounts: bool,
+    /// The gateway's tenant.
+    #[arg(long, value_name = "T", default_value = "application")]
+    tenant: String,
+}
+
 /// Runs the command that `args` name; the exit code is 0, or 1 where something could not be injected.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
@@ -89,6 +108,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Inject(args) => inject_all(&args),
+        Command::Rbac(args) => print_rbac(args),
     }
 }
 
@@ -157,6 +177,16 @@ fn inject_all(args: &Inject) -> anyhow::Result<ExitCode> {
     let separator = if args.output == Output::Yaml { "---\n" } else { "" };
     std::io::stdout().lock().write_all(texts.join(separator).as_bytes())?;
     Ok(code)
+}
+
+fn print_rbac(args: Rbac) -> anyhow::Result<ExitCode> {
+    let writers = args.service_account.map_or(Writers::AllServiceAccounts, Writers::ServiceAccount);
+    let documents = rbac::objects(&args.namespace, &writers, &args.tenant)
+        .iter()
+        .map(documents::to_yaml)
+        .collect::<Result<Vec<_>, _>>()?;
+    std::io::stdout().lock().write_all(documents.join("---\n").as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Tells what became of each pod on standard error; whether all of them are injected, or were before.

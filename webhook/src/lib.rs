@@ -10,6 +10,7 @@
 
 pub mod admission;
 pub mod args;
+pub mod cluster;
 pub mod config;
 pub mod metrics;
 pub mod offline;

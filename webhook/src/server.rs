@@ -50,14 +50,14 @@ pub async fn serve(
         .handle(handle);
     server.http_builder().http1().keep_alive(true);
     let app = router(webhook).into_make_service();
-    let ended = async move {
+    let drained = async move {
         shutdown.cancelled().await;
         ending.graceful_shutdown(Some(DRAIN));
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        served = server.serve(app) => served,
-        () = ended => Ok(()),
+        ended = server.serve(app) => ended,
+        () = drained => Ok(()),
     }
 }
 

@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_secs(1);
 /// A rotated file whose last line is unfinished is given this long to finish it.
 const UNFINISHED: Duration = Duration::from_secs(5);
 /// A rotated file is looked after this long in case its writer has not noticed the rotation.
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_mins(1);
 /// A batch covers at most this many times its own size of the file, however many of its lines are skipped.
 const MAX_SPAN: usize = 4;
 
@@ -86,15 +86,14 @@ impl Stream {
             if generation.head_len == 0 && self.anchor.is_some() {
                 continue;
             }
-            match siblings.find(generation, now.instant) {
-                Some(found) => self.queue.push_back(found),
-                None => {
-                    if i == 0 {
-                        self.clocked = None;
-                    }
-                    self.miss(generation, metrics);
-                }
+            if let Some(found) = siblings.find(generation, now.instant) {
+                self.queue.push_back(found);
+                continue;
             }
+            if i == 0 {
+                self.clocked = None;
+            }
+            self.miss(generation, metrics);
         }
         for generation in &record.lingering {
             self.lingering.extend(siblings.find(generation, now.instant).filter(|found| found.kind == Kind::Rotated));
@@ -210,17 +209,11 @@ impl Stream {
                 return;
             }
             let quiet = now.saturating_duration_since(front.grew_at);
-            let finished = match () {
-                _ if front.is_at_its_end() => true,
-                _ if front.rest() == 0 => quiet >= QUIET,
-                _ => {
-                    if quiet >= UNFINISHED {
-                        front.end();
-                        self.reordered = true;
-                    }
-                    return;
-                }
-            };
+            let finished = front.is_at_its_end() || front.rest() == 0 && quiet >= QUIET;
+            if !finished && front.rest() > 0 && quiet >= UNFINISHED {
+                front.end();
+                self.reordered = true;
+            }
             if !finished {
                 return;
             }
@@ -337,17 +330,15 @@ impl Stream {
                 Err(Changed) => {
                     self.reordered = true;
                     let record = newest.record();
-                    match siblings.find_copy(&record, now.instant) {
-                        Some(copy) => {
-                            let inode = copy.inode;
-                            self.queue.push_back(copy);
-                            Some(inode)
-                        }
-                        None => {
-                            metrics.lost(Lost::Truncated, newest.rest());
-                            tracing::warn!(file = %self.name, bytes = newest.rest(), "truncated, and no copy holds the unread rest");
-                            None
-                        }
+                    if let Some(copy) = siblings.find_copy(&record, now.instant) {
+                        let inode = copy.inode;
+                        self.queue.push_back(copy);
+                        Some(inode)
+                    } else {
+                        let bytes = newest.rest();
+                        metrics.lost(Lost::Truncated, bytes);
+                        tracing::warn!(file = %self.name, bytes, "truncated, and no copy holds the unread rest");
+                        None
                     }
                 }
             }

@@ -43,13 +43,10 @@ pub struct Additions {
 pub fn additions(pod: &Value, target: &Target<'_>, config: &Config, warnings: &mut Vec<String>) -> Additions {
     let mut volumes = Volumes::of(pod);
     let token = volumes.need(TOKEN_VOLUME, credentials(config));
-    let state = match state_mount(pod, target.mount) {
-        Some(mount) => mount,
-        None => {
-            let name = volumes.need(STATE_VOLUME, json!({"emptyDir": {"sizeLimit": STATE_SIZE_LIMIT}}));
-            json!({"name": name, "mountPath": STATE_DIR})
-        }
-    };
+    let state = state_mount(pod, target.mount).unwrap_or_else(|| {
+        let name = volumes.need(STATE_VOLUME, json!({"emptyDir": {"sizeLimit": STATE_SIZE_LIMIT}}));
+        json!({"name": name, "mountPath": STATE_DIR})
+    });
     let mounts = json!([
         mirrored(target.mount),
         {"name": token, "mountPath": CREDENTIALS_DIR, "readOnly": true},

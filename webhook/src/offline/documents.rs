@@ -32,7 +32,13 @@ pub fn parse(name: &str, text: &str) -> Result<Vec<Value>, DocumentError> {
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-/// `object` as one YAML document.
+/// `object` as one YAML document, ending in a newline.
 pub fn to_yaml(object: &Value) -> Result<String, DocumentError> {
-    serde_saphyr::to_string(object).map_err(|error| DocumentError::Write(error.to_string()))
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    let mut text = serde_saphyr::to_string_with_options(object, options)
+        .map_err(|error| DocumentError::Write(error.to_string()))?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
 }

@@ -1,0 +1,177 @@
+//! A real Kubernetes API server over a real etcd, on loopback, with throw-away certificates and data.
+//!
+//! RBAC decides, ServiceAccounts get tokens, mutating webhooks are called. There is no scheduler, no kubelet and no
+//! controller manager: nobody runs the pods, and nobody creates the `ConfigMap`s of a namespace.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use certs::Authority;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use kube::api::{Api, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::free_port;
+use crate::process::Process;
+use crate::servers::Servers;
+
+const LIFETIME: Duration = Duration::from_hours(24);
+const PATIENCE: Duration = Duration::from_mins(1);
+const ISSUER: &str = "https://kubernetes.default.svc";
+
+/// A running API server.
+#[expect(missing_debug_implementations, reason = "kube's client has none")]
+pub struct Cluster {
+    /// Talks to it as an administrator.
+    pub client: kube::Client,
+    // Dropped in this order: the API server first, etcd and their data after it.
+    _apiserver: Process,
+    _etcd: Process,
+    _dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts etcd and the API server, and waits until it is ready.
+    pub async fn start(servers: &Servers) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let (etcd, etcd_url) = start_etcd(servers, dir.path())?;
+        let ca = Authority::new("test API server", LIFETIME)?;
+        let admin = ca.client("admin", "system:masters", LIFETIME)?;
+        let serving = ca.serving(&["127.0.0.1", "localhost"], LIFETIME)?;
+        // Tokens are signed with a key of their own; the certificate only carries its public half.
+        let signing = ca.serving(&["service-accounts"], LIFETIME)?;
+        let file = |name: &str, content: &str| -> anyhow::Result<String> {
+            let path = dir.path().join(name);
+            std::fs::write(&path, content)?;
+            Ok(path.display().to_string())
+        };
+        let ca_file = file("ca.crt", ca.cert())?;
+        let (admin_cert, admin_key) = (file("admin.crt", &admin.cert)?, file("admin.key", &admin.key)?);
+        let signing_key = file("service-accounts.key", &signing.key)?;
+        let signing_cert = file("service-accounts.crt", &signing.cert)?;
+        let port = free_port()?;
+        let mut command = Command::new(&servers.kube_apiserver);
+        command
+            .arg(format!("--etcd-servers={etcd_url}"))
+            .args(["--bind-address=127.0.0.1", &format!("--secure-port={port}")])
+            .arg(format!("--cert-dir={}", dir.path().display()))
+            .arg(format!("--tls-cert-file={}", file("apiserver.crt", &serving.cert)?))
+            .arg(format!("--tls-private-key-file={}", file("apiserver.key", &serving.key)?))
+            .arg(format!("--client-ca-file={ca_file}"))
+            .arg(format!("--service-account-issuer={ISSUER}"))
+            .arg(format!("--service-account-key-file={signing_cert}"))
+            .arg(format!("--service-account-signing-key-file={signing_key}"))
+            .args(["--authorization-mode=RBAC,Node", "--service-cluster-ip-range=10.0.0.0/24"])
+            .arg("--enable-admission-plugins=MutatingAdmissionWebhook");
+        let mut apiserver = Process::start("kube-apiserver", &command, dir.path())?;
+        let mut config = kube::Config::new(format!("https://127.0.0.1:{port}").parse()?);
+        config.root_cert_file = Some(ca_file.into());
+        config.auth_info.client_certificate = Some(admin_cert);
+        config.auth_info.client_key = Some(admin_key);
+        let client = kube::Client::try_from(config)?;
+        apiserver
+            .wait_until(PATIENCE, || {
+                let client = client.clone();
+                async move { is_ready(&client).await }
+            })
+            .await?;
+        Ok(Self { client, _apiserver: apiserver, _etcd: etcd, _dir: dir })
+    }
+
+    /// Creates a namespace with these labels, and the ServiceAccounts pods in it need.
+    pub async fn create_namespace(&self, name: &str, labels: &Value, accounts: &[&str]) -> anyhow::Result<()> {
+        let namespace = json!({"metadata": {"name": name, "labels": labels}});
+        let namespace: Namespace = serde_json::from_value(namespace)?;
+        Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await?;
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name);
+        for account in accounts {
+            let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": account}}))?;
+            api.create(&PostParams::default(), &account).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts `data` into a ConfigMap.
+    pub async fn create_config_map(&self, namespace: &str, name: &str, data: &Value) -> anyhow::Result<()> {
+        let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name}, "data": data}))?;
+        Api::namespaced(self.client.clone(), namespace).create(&PostParams::default(), &map).await?;
+        Ok(())
+    }
+
+    /// Creates a pod and returns it as the API server stored it; on a dry run, as it would have.
+    pub async fn create_pod(&self, namespace: &str, pod: &Value, dry_run: bool) -> anyhow::Result<Value> {
+        let mut pod = pod.clone();
+        if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("namespace".to_owned(), json!(namespace));
+        }
+        let api = self.dynamic("", "v1", "Pod", Some(namespace));
+        let pod: DynamicObject = serde_json::from_value(pod)?;
+        let created = api.create(&PostParams { dry_run, ..PostParams::default() }, &pod).await?;
+        Ok(serde_json::to_value(created)?)
+    }
+
+    /// The names of a namespace's pods.
+    pub async fn pods(&self, namespace: &str) -> anyhow::Result<Vec<String>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pods = pods.list(&kube::api::ListParams::default()).await?;
+        Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
+    }
+
+    /// Applies an object server-side, as `kubectl apply --server-side` does.
+    pub async fn apply(&self, object: &Value) -> anyhow::Result<()> {
+        let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
+        let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+        let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
+        let api = self.dynamic(group, version, text("/kind"), namespace);
+        let name = text("/metadata/name");
+        api.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(object))
+            .await
+            .with_context(|| format!("failed to apply {} {name}", text("/kind")))?;
+        Ok(())
+    }
+
+    /// A token of a ServiceAccount, as the kubelet projects it.
+    pub async fn token(&self, namespace: &str, account: &str, expiration_seconds: i64) -> anyhow::Result<String> {
+        let request: TokenRequest =
+            serde_json::from_value(json!({"spec": {"expirationSeconds": expiration_seconds, "audiences": []}}))?;
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let answer = api.create_token_request(account, &PostParams::default(), &request).await?;
+        Ok(answer.status.context("a token request without an answer")?.token)
+    }
+
+    /// A ConfigMap's data, if the map exists.
+    pub async fn config_map(&self, namespace: &str, name: &str) -> anyhow::Result<Option<ConfigMap>> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        Ok(api.get_opt(name).await?)
+    }
+
+    fn dynamic(&self, group: &str, version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        }
+    }
+}
+
+async fn is_ready(client: &kube::Client) -> bool {
+    let request = hyper::Request::get("/readyz").body(Vec::new());
+    let Ok(request) = request else { return false };
+    client.request_text(request).await.is_ok_and(|answer| answer == "ok")
+}
+
+fn start_etcd(servers: &Servers, dir: &Path) -> anyhow::Result<(Process, String)> {
+    let (client, peer) = (format!("http://127.0.0.1:{}", free_port()?), format!("http://127.0.0.1:{}", free_port()?));
+    let mut command = Command::new(&servers.etcd);
+    command
+        .args(["--unsafe-no-fsync", "--name=e2e", &format!("--data-dir={}", dir.join("etcd").display())])
+        .args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")])
+        .args([format!("--listen-peer-urls={peer}"), format!("--initial-advertise-peer-urls={peer}")])
+        .arg(format!("--initial-cluster=e2e={peer}"));
+    Ok((Process::start("etcd", &command, dir)?, client))
+}

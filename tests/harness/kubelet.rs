@@ -1,0 +1,134 @@
+//! What a node makes of an injected pod: the command line with its variables expanded, the environment by downward API,
+//! and the volumes as folders, all below a directory of the test's own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::cluster::Cluster;
+
+/// Which node the pods of the tests are taken to run on.
+pub const NODE: &str = "node-1";
+
+/// A container of a stored pod, about to be started.
+#[derive(Debug)]
+pub struct Container<'a> {
+    pod: &'a Value,
+    spec: &'a Value,
+    root: PathBuf,
+}
+
+impl<'a> Container<'a> {
+    /// The container `name` of `pod`, with its mounts below `root`.
+    pub fn new(pod: &'a Value, name: &str, root: &Path) -> anyhow::Result<Self> {
+        let containers = pod.pointer("/spec/containers").and_then(Value::as_array).context("no containers")?;
+        let container = containers.iter().find(|container| container["name"] == name);
+        Ok(Self { pod, spec: container.with_context(|| format!("no container {name}"))?, root: root.to_owned() })
+    }
+
+    /// Where something the container sees at `path` is.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Makes the volumes: folders for claims and emptyDirs, files for the projected token, CAs and namespace.
+    pub async fn make_volumes(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        for mount in list(self.spec, "volumeMounts") {
+            let path = self.path(text(mount, "mountPath")?);
+            std::fs::create_dir_all(&path)?;
+            let volume = list(&self.pod["spec"], "volumes").find(|volume| volume["name"] == mount["name"]);
+            let volume = volume.with_context(|| format!("no volume for {mount}"))?;
+            for source in list(&volume["projected"], "sources") {
+                self.project(source, &path, cluster).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The command: `program` with the container's args and environment, every mounted path below the root.
+    pub fn command(&self, program: &Path) -> anyhow::Result<Command> {
+        let mut env = Vec::new();
+        for variable in list(self.spec, "env") {
+            env.push((text(variable, "name")?.to_owned(), self.value(variable)?));
+        }
+        let mut command = Command::new(program);
+        for arg in list(self.spec, "args") {
+            let mut arg = arg.as_str().context("an argument that is no string")?.to_owned();
+            for (name, value) in &env {
+                arg = arg.replace(&format!("$({name})"), value);
+            }
+            command.arg(self.map_paths(arg)?);
+        }
+        command.envs(env);
+        Ok(command)
+    }
+
+    fn map_paths(&self, arg: String) -> anyhow::Result<String> {
+        for mount in list(self.spec, "volumeMounts") {
+            let path = text(mount, "mountPath")?;
+            if let Some((flag, value)) = arg.split_once('=')
+                && value.starts_with(path)
+            {
+                return Ok(format!("{flag}={}", self.path(value).display()));
+            }
+        }
+        Ok(arg)
+    }
+
+    fn value(&self, variable: &Value) -> anyhow::Result<String> {
+        if let Some(value) = variable["value"].as_str() {
+            return Ok(value.to_owned());
+        }
+        let path = variable.pointer("/valueFrom/fieldRef/fieldPath").and_then(Value::as_str);
+        self.field(path.with_context(|| format!("a variable without a value: {variable}"))?)
+    }
+
+    fn field(&self, path: &str) -> anyhow::Result<String> {
+        let metadata = &self.pod["metadata"];
+        let value = match path {
+            "metadata.name" => metadata["name"].as_str(),
+            "metadata.namespace" => metadata["namespace"].as_str(),
+            "spec.nodeName" => Some(NODE),
+            _ => match path.strip_prefix("metadata.labels['").and_then(|rest| rest.strip_suffix("']")) {
+                Some(label) => metadata["labels"].get(label).and_then(Value::as_str),
+                None => bail!("a field that this kubelet does not know: {path}"),
+            },
+        };
+        Ok(value.with_context(|| format!("the pod has no {path}"))?.to_owned())
+    }
+
+    async fn project(&self, source: &Value, dir: &Path, cluster: &Cluster) -> anyhow::Result<()> {
+        let namespace = self.field("metadata.namespace")?;
+        if let Some(token) = source.get("serviceAccountToken") {
+            let account = text(&self.pod["spec"], "serviceAccountName")?;
+            let lifetime = token["expirationSeconds"].as_i64().context("a token without a lifetime")?;
+            std::fs::write(dir.join(text(token, "path")?), cluster.token(&namespace, account, lifetime).await?)?;
+        }
+        if let Some(map) = source.get("configMap") {
+            let name = text(map, "name")?;
+            let Some(found) = cluster.config_map(&namespace, name).await? else {
+                anyhow::ensure!(map["optional"] == true, "a pod that needs the ConfigMap {name} would hang");
+                return Ok(());
+            };
+            for item in list(map, "items") {
+                let data = found.data.as_ref().and_then(|data| data.get(item["key"].as_str()?));
+                std::fs::write(dir.join(text(item, "path")?), data.context("a key that is not in the ConfigMap")?)?;
+            }
+        }
+        for item in list(&source["downwardAPI"], "items") {
+            let field = item.pointer("/fieldRef/fieldPath").and_then(Value::as_str).context("no field")?;
+            std::fs::write(dir.join(text(item, "path")?), self.field(field)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> anyhow::Result<&'a str> {
+    value.get(key).and_then(Value::as_str).with_context(|| format!("no {key} in {value}"))
+}

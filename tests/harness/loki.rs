@@ -1,0 +1,120 @@
+//! A real Loki as one process, on its filesystem store with schema v13, and LogQL to ask it.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use runtime::tls::HttpClient;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::servers::Servers;
+use crate::{free_port, http};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+/// More entries than any test writes.
+const ENTRIES: u32 = 2_000_000;
+
+/// A running Loki.
+#[derive(Debug)]
+pub struct Loki {
+    /// Where it is, such as `http://127.0.0.1:3100`.
+    pub url: String,
+    client: HttpClient,
+    _process: Process,
+    _dir: TempDir,
+}
+
+impl Loki {
+    /// Starts Loki and waits until it is ready.
+    pub async fn start(servers: &Servers) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let (port, grpc) = (free_port()?, free_port()?);
+        let config = dir.path().join("loki.yaml");
+        std::fs::write(&config, configuration(port, grpc, &dir.path().display().to_string()))?;
+        let mut command = Command::new(&servers.loki);
+        command.arg(format!("-config.file={}", config.display()));
+        let mut process = Process::start("loki", &command, dir.path())?;
+        let (url, client) = (format!("http://127.0.0.1:{port}"), http::client(None)?);
+        let ready = format!("{url}/ready");
+        process
+            .wait_until(PATIENCE, || async {
+                http::get(&client, &ready).await.is_ok_and(|(status, _)| status == hyper::StatusCode::OK)
+            })
+            .await?;
+        Ok(Self { url, client, _process: process, _dir: dir })
+    }
+
+    /// The lines that `logql` selects, oldest first.
+    pub async fn lines(&self, logql: &str) -> anyhow::Result<Vec<String>> {
+        let path = format!("query_range?direction=forward&since=24h&limit={ENTRIES}");
+        let answer = self.query(&path, logql).await?;
+        let streams = answer.pointer("/data/result").and_then(Value::as_array).context("no result")?;
+        let mut entries = Vec::new();
+        for pair in streams.iter().filter_map(|stream| stream.get("values")?.as_array()).flatten() {
+            let text = |at: usize| pair.get(at).and_then(Value::as_str).context("an entry that is no pair");
+            entries.push((text(0)?.parse::<i64>()?, text(1)?.to_owned()));
+        }
+        // One stream, but for the structured metadata by which Loki parts its answer.
+        entries.sort_by_key(|(time, _)| *time);
+        Ok(entries.into_iter().map(|(_, line)| line).collect())
+    }
+
+    /// The number that the metric query `logql` answers, 0 where it selects nothing.
+    pub async fn number(&self, logql: &str) -> anyhow::Result<u64> {
+        let answer = self.query("query?limit=1", logql).await?;
+        let value = answer.pointer("/data/result/0/value/1").and_then(Value::as_str);
+        Ok(value.map_or(Ok(0), str::parse)?)
+    }
+
+    async fn query(&self, path: &str, logql: &str) -> anyhow::Result<Value> {
+        let url = format!("{}/loki/api/v1/{path}&query={}", self.url, http::in_query(logql));
+        let (status, body) = http::get(&self.client, &url).await?;
+        ensure!(status.is_success(), "Loki said {status}: {}", String::from_utf8_lossy(&body));
+        Ok(serde_json::from_slice(&body)?)
+    }
+}
+
+fn configuration(port: u16, grpc: u16, dir: &str) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        r"
+auth_enabled: false
+analytics: {{reporting_enabled: false}}
+server:
+  http_listen_address: 127.0.0.1
+  http_listen_port: {port}
+  grpc_listen_address: 127.0.0.1
+  grpc_listen_port: {grpc}
+  grpc_server_max_recv_msg_size: 268435456
+  grpc_server_max_send_msg_size: 268435456
+  log_level: warn
+common:
+  path_prefix: {dir}/data
+  replication_factor: 1
+  instance_addr: 127.0.0.1
+  ring: {{instance_addr: 127.0.0.1, kvstore: {{store: inmemory}}}}
+  storage: {{filesystem: {{chunks_directory: {dir}/chunks, rules_directory: {dir}/rules}}}}
+schema_config:
+  configs:
+  - {{from: 2024-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: index_, period: 24h}}}}
+ingester: {{lifecycler: {{min_ready_duration: 0s}}}}
+ingester_client: {{grpc_client_config: {{max_recv_msg_size: 268435456, max_send_msg_size: 268435456}}}}
+querier: {{engine: {{max_look_back_period: 30s}}}}
+frontend_worker: {{grpc_client_config: {{max_recv_msg_size: 268435456, max_send_msg_size: 268435456}}}}
+query_range: {{parallelise_shardable_queries: false}}
+limits_config:
+  max_entries_limit_per_query: {ENTRIES}
+  ingestion_rate_mb: 100
+  ingestion_burst_size_mb: 200
+  per_stream_rate_limit: 100MB
+  per_stream_rate_limit_burst: 200MB
+  split_queries_by_interval: 0
+"
+    );
+    text
+}

@@ -1,0 +1,107 @@
+//! A program that runs beside a test: its output in a file, its end with the test's, whatever ends that.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// Runs `"$@"` until it ends or standard input closes, which it does when the test is gone, even by SIGKILL.
+const WITH_US: &str = r#""$@" & pid=$!; { cat >/dev/null; kill -9 $pid 2>/dev/null; } <&3 & wait $pid"#;
+/// How often a condition is looked at that nobody announces.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A running program; killed on drop.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`; its output goes to `NAME.log` in `dir`.
+    pub fn start(name: &str, command: &Command, dir: &Path) -> anyhow::Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let output = std::fs::File::options().create(true).append(true).open(&log)?;
+        let mut wrapped = Command::new("bash");
+        wrapped
+            .args(["-c", &format!("exec 3<&0; {WITH_US}"), name])
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (key, value) in command.get_envs() {
+            match value {
+                Some(value) => wrapped.env(key, value),
+                None => wrapped.env_remove(key),
+            };
+        }
+        let child = wrapped
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("failed to start {name}"))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until `ready` says so; fails with the end of the log where the program ended or took too long.
+    pub async fn wait_until<F: Future<Output = bool>>(
+        &mut self,
+        within: Duration,
+        ready: impl Fn() -> F,
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while !ready().await {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended ({status}) before it was ready:\n{}", self.name, self.last_lines());
+            }
+            if start.elapsed() > within {
+                bail!("{} was not ready within {within:?}:\n{}", self.name, self.last_lines());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn last_lines(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Closing its standard input ends the program; the wrapper then ends by itself.
+        drop(self.child.stdin.take());
+        if let Err(error) = self.child.wait() {
+            eprintln!("failed to stop {}: {error}", self.name);
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the end of {} ---\n{}", self.log.display(), self.last_lines());
+        }
+    }
+}
+
+/// Waits until `check` yields a value; fails with `what` after `within`.
+pub async fn eventually<T, F: Future<Output = anyhow::Result<Option<T>>>>(
+    what: &str,
+    within: Duration,
+    mut check: impl FnMut() -> F,
+) -> anyhow::Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = check().await? {
+            return Ok(value);
+        }
+        if start.elapsed() > within {
+            bail!("not within {within:?}: {what}");
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

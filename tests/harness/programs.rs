@@ -1,0 +1,26 @@
+//! Our own programs, as cargo builds them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+/// Builds the workspace's binaries, if that is not done yet, and returns the path of one.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--workspace", "--bins", "--message-format=json", "--quiet"])
+        .current_dir(super::repository())
+        .output()
+        .context("failed to run cargo")?;
+    ensure!(output.status.success(), "cargo build failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|message| {
+            message.pointer("/target/name").and_then(Value::as_str) == Some(name) && message["executable"].is_string()
+        })
+        .and_then(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+        .with_context(|| format!("cargo built no {name}"))
+}

@@ -1,0 +1,103 @@
+//! A Redis Enterprise pod created on a real API server comes out with its sidecar; everything else comes out as it was.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
+
+mod installation;
+
+use harness::cluster::Cluster;
+use harness::servers::Servers;
+use harness::{pod_fixtures, read_object};
+use installation::Installation;
+use serde_json::{Value, json};
+
+/// What is to become of each fixture in a namespace that opted in.
+const FIXTURES: [(&str, bool); 11] = [
+    ("a-vanilla", true),
+    ("a2-vanilla-annotated", true),
+    ("a3-vanilla-readonly-rootfs", true),
+    ("b-openshift", true),
+    ("c-ephemeral", false),
+    ("c2-ephemeral-emptydir", true),
+    ("d-openshift-existing-alloy", true),
+    ("e1-operator", false),
+    ("e2-services-rigger", false),
+    ("e3-call-home-job", false),
+    ("e4-helm-cluster-creator-job", false),
+];
+const ACCOUNTS: [&str; 3] = ["rec", "demo-redis-cluster", "redis-enterprise-operator"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else() {
+    let Some(servers) = Servers::find("injects_redis_enterprise_pods").unwrap() else { return };
+    let cluster = Cluster::start(&servers).await.unwrap();
+    let _installation =
+        Installation::start(&cluster, "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push").await.unwrap();
+    cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &ACCOUNTS).await.unwrap();
+    cluster.create_namespace("unlabelled", &json!({}), &ACCOUNTS).await.unwrap();
+
+    for (fixture, injected) in FIXTURES {
+        let mut pod = read_object(&pod_fixtures().join(format!("{fixture}.yaml"))).unwrap();
+        // Several fixtures are the same pod in variants; here they live side by side.
+        if let Some(name) = pod.pointer_mut("/metadata/name") {
+            *name = json!(fixture);
+        }
+        let dry = cluster.create_pod("labelled", &pod, true).await.unwrap();
+        let before = cluster.pods("labelled").await.unwrap();
+        let stored = cluster.create_pod("labelled", &pod, false).await.unwrap();
+        assert_eq!(
+            cluster.pods("labelled").await.unwrap().len(),
+            before.len() + 1,
+            "{fixture}: a dry run wrote something"
+        );
+        assert_eq!(injection(&dry), injection(&stored), "{fixture}: a dry run gave another pod");
+        if injected {
+            assert_injected(fixture, &pod, &stored);
+        } else {
+            assert_eq!(injection(&stored), json!([[], [], null, null]), "{fixture}");
+        }
+        let elsewhere = cluster.create_pod("unlabelled", &pod, false).await.unwrap();
+        assert_eq!(injection(&elsewhere), json!([[], [], null, null]), "{fixture} in a namespace that did not opt in");
+    }
+}
+
+/// Everything of ours in a pod.
+fn injection(pod: &Value) -> Value {
+    let ours = |list: &str| -> Vec<&Value> {
+        let items = pod["spec"][list].as_array().into_iter().flatten();
+        items.filter(|item| item["name"].as_str().unwrap().starts_with("log-shipper")).collect()
+    };
+    let annotation = |name: &str| &pod["metadata"]["annotations"][name];
+    json!([
+        ours("containers"),
+        ours("volumes"),
+        annotation("redis-log-shipper.io/status"),
+        annotation("redis-log-shipper.io/hash")
+    ])
+}
+
+fn assert_injected(fixture: &str, before: &Value, stored: &Value) {
+    let containers = |pod: &Value| pod["spec"]["containers"].as_array().unwrap().clone();
+    let (mut with, without) = (containers(stored), containers(before));
+    let sidecar = with.pop().unwrap();
+    assert_eq!(sidecar["name"], "log-shipper", "{fixture}: the sidecar comes last");
+    assert_eq!(with, without, "{fixture}: the original containers are unchanged");
+    assert_eq!(stored["spec"]["initContainers"], before["spec"]["initContainers"], "{fixture}");
+
+    let mount = |path: &str| {
+        let mounts = sidecar["volumeMounts"].as_array().unwrap();
+        mounts.iter().find(|mount| mount["mountPath"] == path).unwrap_or_else(|| panic!("{fixture}: nothing at {path}"))
+    };
+    let logs = json!({"name": "redis-enterprise-storage", "mountPath": "/var/opt/redislabs/log", "subPath": "logs", "readOnly": true});
+    assert_eq!(mount("/var/opt/redislabs/log"), &logs, "{fixture}");
+    let token = mount("/var/run/secrets/redis-log-shipper");
+    let volumes = stored["spec"]["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == token["name"]).unwrap();
+    let sources = volume["projected"]["sources"].as_array().unwrap();
+    assert_eq!(sources[0]["serviceAccountToken"], json!({"expirationSeconds": 3600, "path": "token"}), "{fixture}");
+    mount("/var/lib/redis-log-shipper");
+    assert_eq!(sidecar["resources"]["requests"], sidecar["resources"]["limits"], "{fixture}");
+    assert_eq!(stored["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected", "{fixture}");
+    for key in ["terminationGracePeriodSeconds", "securityContext", "hostNetwork", "shareProcessNamespace"] {
+        assert_eq!(stored["spec"][key], before["spec"][key], "{fixture}: {key}");
+    }
+}

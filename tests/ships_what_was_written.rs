@@ -1,0 +1,213 @@
+//! From the injected pod to LogQL: the shipper, started as the injected container says, ships what is written, through
+//! missing permissions, rotations and SIGKILL.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod installation;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use harness::cluster::Cluster;
+use harness::gateway::Gateway;
+use harness::kubelet::Container;
+use harness::loki::Loki;
+use harness::process::eventually;
+use harness::programs::program;
+use harness::servers::Servers;
+use harness::writer::LogFile;
+use harness::{pod_fixtures, read_object};
+use installation::Installation;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+const NAMESPACE: &str = "redis-enterprise";
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How often the shipper is killed, and what is written in between.
+const KILLS: usize = 8;
+const JOB: &str = r#"job="redis-enterprise-internal""#;
+
+/// Everything on the way from a pod to LogQL.
+struct World {
+    cluster: Cluster,
+    loki: Loki,
+    gateway: Gateway,
+    _installation: Installation,
+    /// What the node of the pod would have on its disk.
+    node: tempfile::TempDir,
+    pod: Value,
+}
+
+impl World {
+    async fn new(servers: &Servers) -> anyhow::Result<Self> {
+        let (cluster, loki) = tokio::try_join!(Cluster::start(servers), Loki::start(servers))?;
+        let gateway = Gateway::start(cluster.client.clone(), &loki.url).await?;
+        let installation = Installation::start(&cluster, &gateway.push_url()).await?;
+        let opted_in = json!({"redis-log-shipper.io/inject": "enabled"});
+        cluster.create_namespace(NAMESPACE, &opted_in, &["demo-redis-cluster"]).await?;
+        let service_ca = json!({"service-ca.crt": gateway.ca()});
+        cluster.create_config_map(NAMESPACE, "openshift-service-ca.crt", &service_ca).await?;
+        let pod = read_object(&pod_fixtures().join("b-openshift.yaml"))?;
+        let pod = cluster.create_pod(NAMESPACE, &pod, false).await?;
+        Ok(Self { cluster, loki, gateway, _installation: installation, node: tempfile::tempdir()?, pod })
+    }
+
+    fn container(&self) -> anyhow::Result<Container<'_>> {
+        Container::new(&self.pod, "log-shipper", self.node.path())
+    }
+
+    fn start_shipper(&self, binary: &Path) -> anyhow::Result<Shipper> {
+        let log = self.node.path().join("shipper.log");
+        let command = self.container()?.command(binary)?;
+        let output = std::fs::File::options().create(true).append(true).open(&log)?;
+        let child = Command::from(command).stderr(output).kill_on_drop(true).spawn()?;
+        Ok(Shipper(child))
+    }
+
+    fn shipper_log(&self) -> String {
+        std::fs::read_to_string(self.node.path().join("shipper.log")).unwrap_or_default()
+    }
+
+    async fn grant(&self) -> anyhow::Result<()> {
+        let rbac = std::process::Command::new(program("redis-log-webhook")?)
+            .args(["rbac", "--namespace", NAMESPACE, "--service-account", "demo-redis-cluster"])
+            .output()?;
+        for object in serde_saphyr::from_multiple::<Value>(&String::from_utf8(rbac.stdout)?)? {
+            self.cluster.apply(&object).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until Loki shows the last line of every file, then compares all of them.
+    async fn assert_shipped(&self, files: &[LogFile]) -> anyhow::Result<()> {
+        for file in files {
+            let query = format!(r#"{{{JOB}, log_file="{}"}}"#, file.stem);
+            let what = format!("all lines of {} in Loki", file.stem);
+            let shown = eventually(&what, PATIENCE, || async {
+                let lines = self.loki.lines(&query).await?;
+                let complete = lines.len() >= file.written.len() && lines.last() == file.written.last();
+                Ok(complete.then_some(lines))
+            });
+            let shown = match shown.await {
+                Ok(shown) => shown,
+                Err(error) => {
+                    let lines = self.loki.lines(&query).await?;
+                    anyhow::bail!("{error}: {}\n{}", difference(&file.written, &lines), self.shipper_log());
+                }
+            };
+            anyhow::ensure!(shown == file.written, "{}: {}", file.stem, difference(&file.written, &shown));
+        }
+        Ok(())
+    }
+}
+
+struct Shipper(Child);
+
+impl Shipper {
+    async fn kill(mut self) {
+        self.0.kill().await.unwrap();
+    }
+
+    /// Ends it as the kubelet does, and returns its exit code.
+    async fn terminate(mut self) -> Option<i32> {
+        let pid = self.0.id().unwrap().to_string();
+        std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        tokio::time::timeout(PATIENCE, self.0.wait()).await.unwrap().unwrap().code()
+    }
+}
+
+/// What is missing, doubled or out of order, in words.
+fn difference(written: &[String], shown: &[String]) -> String {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for line in written {
+        *counts.entry(line).or_default() += 1;
+    }
+    for line in shown {
+        *counts.entry(line).or_default() -= 1;
+    }
+    let missing: Vec<_> = counts.iter().filter(|(_, count)| **count > 0).map(|(line, _)| line).take(5).collect();
+    let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count < 0).map(|(line, _)| line).take(5).collect();
+    let moved = written.iter().zip(shown).find(|(written, shown)| written != shown);
+    let (written, shown) = (written.len(), shown.len());
+    format!("{written} written, {shown} shown; missing {missing:#?}, doubled {doubled:#?}, first that moved {moved:#?}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ships_what_was_written_once_it_may() {
+    let Some(servers) = Servers::find("ships_what_was_written").unwrap() else { return };
+    let world = World::new(&servers).await.unwrap();
+    let binary = program("redis-log-shipper").unwrap();
+    let container = world.container().unwrap();
+    container.make_volumes(&world.cluster).await.unwrap();
+    let mut files = LogFile::open_all(&container.path("/var/opt/redislabs/log")).unwrap();
+    for file in &mut files {
+        file.write(10).unwrap();
+    }
+
+    // Without the permission nothing is lost, and the log says which one is missing and how to grant it.
+    let shipper = world.start_shipper(&binary).unwrap();
+    eventually("the log names the missing permission", PATIENCE, || async {
+        let log = world.shipper_log();
+        Ok(log.contains("You don't have permission to access this tenant").then_some(log))
+    })
+    .await
+    .map(|log| {
+        for part in [
+            "lacks the permission to create application.loki.grafana.com/logs",
+            "redis-log-webhook rbac --namespace redis-enterprise --service-account demo-redis-cluster --tenant application",
+        ] {
+            assert!(log.contains(part), "{part} missing in:\n{log}");
+        }
+    })
+    .unwrap();
+    assert_eq!(world.loki.number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap(), 0);
+
+    // Granted, the lines arrive by themselves.
+    world.grant().await.unwrap();
+    world.assert_shipped(&files).await.unwrap();
+
+    // Killed again and again while every file is written and rotated, nothing is missing and nothing is seen twice.
+    let mut shipper = shipper;
+    for kill in 0..KILLS {
+        write_and_rotate(&mut files, kill).await;
+        shipper.kill().await;
+        // What happens while it is down is found again.
+        write_and_rotate(&mut files, kill + 1).await;
+        shipper = world.start_shipper(&binary).unwrap();
+    }
+    write_and_rotate(&mut files, 0).await;
+    world.assert_shipped(&files).await.unwrap();
+
+    let written: usize = files.iter().map(|file| file.written.len()).sum();
+    let shown = world.loki.lines(&format!("{{{JOB}}}")).await.unwrap().len();
+    let counted = world.loki.number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap();
+    println!("{written} lines written, {shown} shown, {counted} counted: {} were resent", counted - written as u64);
+    assert_eq!(shown, written);
+
+    // Told to end, it ships what is there and ends.
+    for file in &mut files {
+        file.write(5).unwrap();
+    }
+    assert_eq!(shipper.terminate().await, Some(0));
+    world.assert_shipped(&files).await.unwrap();
+    drop(world.gateway);
+}
+
+/// Writes to all files for a while, and rotates each of them once, at another moment and in one of the two ways.
+async fn write_and_rotate(files: &mut [LogFile], round: usize) {
+    for step in 0..10 {
+        for (i, file) in files.iter_mut().enumerate() {
+            file.write(20).unwrap();
+            if (i + round) % 10 == step {
+                let rotate = if (i + round).is_multiple_of(3) {
+                    LogFile::rotate_by_rename
+                } else {
+                    LogFile::rotate_by_copytruncate
+                };
+                rotate(file).unwrap();
+            }
+        }
+        // Not a wait for something: it spreads the load, so that kills and rotations meet it at different moments.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}

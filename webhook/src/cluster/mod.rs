@@ -1,0 +1,3 @@
+//! What concerns the cluster around the webhook.
+
+pub mod rbac;
