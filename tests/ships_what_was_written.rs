@@ -45,6 +45,9 @@ impl World {
         let installation = Installation::start(&cluster, &gateway.push_url()).await?;
         let opted_in = json!({"redis-log-shipper.io/inject": "enabled"});
         cluster.create_namespace(NAMESPACE, &opted_in, &["demo-redis-cluster"]).await?;
+        // Both are in every namespace of a real cluster. The first one is not the gateway's CA.
+        let root_ca = certs::Authority::new("test root CA", Duration::from_hours(1))?;
+        cluster.create_config_map(NAMESPACE, "kube-root-ca.crt", &json!({"ca.crt": root_ca.cert()})).await?;
         let service_ca = json!({"service-ca.crt": gateway.ca()});
         cluster.create_config_map(NAMESPACE, "openshift-service-ca.crt", &service_ca).await?;
         let pod = read_object(&pod_fixtures().join("b-openshift.yaml"))?;
@@ -174,6 +177,10 @@ async fn ships_what_was_written_once_it_may() {
         // What happens while it is down is found again.
         write_and_rotate(&mut files, kill + 1).await;
         shipper = world.start_shipper(&binary).unwrap();
+        if kill % 3 == 2 {
+            // Ten rotated copies are kept: whoever is down for longer than they last has lost them.
+            world.assert_shipped(&files).await.unwrap();
+        }
     }
     write_and_rotate(&mut files, 0).await;
     world.assert_shipped(&files).await.unwrap();

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
+/// How often a directory is listed until two listings agree. Rotations come every few minutes and take milliseconds.
+const SETTLING: usize = 16;
+
 /// Device and inode: what a file is while it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Inode {
@@ -25,7 +28,7 @@ impl Inode {
 }
 
 /// A regular file in the log directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its name, without the directory.
     pub name: String,
@@ -59,7 +62,7 @@ impl Discovery {
         &self.dir
     }
 
-    /// All regular files of the directory, in no order.
+    /// All regular files of the directory, by name.
     pub fn list(&self) -> std::io::Result<Vec<Found>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.dir)? {
@@ -69,7 +72,25 @@ impl Discovery {
             let (Ok(name), true) = (entry.file_name().into_string(), metadata.is_file()) else { continue };
             found.push(Found { name, inode: Inode::of(&metadata) });
         }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
+    }
+
+    /// As [`Self::list`], made at one moment: a listing that was made while files were renamed may lack some of them or
+    /// have others twice, so it is made again until it agrees with the one before. `before` is the last one made.
+    pub fn list_settled(&self, before: &[Found]) -> std::io::Result<Vec<Found>> {
+        let mut listing = self.list()?;
+        if listing == before {
+            return Ok(listing);
+        }
+        for _ in 0..SETTLING {
+            let next = self.list()?;
+            if next == listing {
+                break;
+            }
+            listing = next;
+        }
+        Ok(listing)
     }
 
     /// Whether a file of this name is a stream of its own.

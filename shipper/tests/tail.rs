@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use globset::Glob;
 use jiff::tz::TimeZone;
+use proptest::prelude::ProptestConfig;
 use redis_log_shipper::decode::decode;
 use redis_log_shipper::discover::Discovery;
 use redis_log_shipper::labels::Labels;
@@ -97,13 +98,17 @@ impl World {
         std::fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
-    fn copytruncate(&self, name: &str) {
-        for number in (1..5).rev() {
+    fn make_room(&self, name: &str) {
+        for number in (1..99).rev() {
             let from = self.path(&format!("{name}.{number}"));
             if from.exists() {
                 std::fs::rename(from, self.path(&format!("{name}.{}", number + 1))).unwrap();
             }
         }
+    }
+
+    fn copytruncate(&self, name: &str) {
+        self.make_room(name);
         std::fs::copy(self.path(name), self.path(&format!("{name}.1"))).unwrap();
         File::options().write(true).open(self.path(name)).unwrap().set_len(0).unwrap();
     }
@@ -117,32 +122,43 @@ impl World {
     fn ship(&mut self, acknowledged: bool) {
         let mut idle = 0;
         while idle < 20 {
-            self.scan();
-            let Some(batch) = self.tail.as_mut().unwrap().next_batch(self.now, true) else {
+            if self.ship_one(acknowledged) {
+                if !acknowledged {
+                    return;
+                }
+                idle = 0;
+            } else {
                 idle += 1;
                 self.pass(1);
-                continue;
-            };
-            idle = 0;
-            if let Some(before) = batch.before {
-                self.record.insert(batch.name.to_string(), before);
             }
-            if !batch.body.is_empty() {
-                for stream in decode(&batch.body).unwrap() {
-                    for (time, line) in stream.entries {
-                        let at = self.visible.entry((stream.labels.clone(), time)).or_default();
-                        if !at.contains(&line) {
-                            at.push(line);
-                        }
+        }
+    }
+
+    /// Looks at the directory and pushes the next batch, if there is one.
+    fn ship_one(&mut self, acknowledged: bool) -> bool {
+        self.scan();
+        self.push_one(acknowledged)
+    }
+
+    fn push_one(&mut self, acknowledged: bool) -> bool {
+        let Some(batch) = self.tail.as_mut().unwrap().next_batch(self.now, true) else { return false };
+        if let Some(before) = batch.before {
+            self.record.insert(batch.name.to_string(), before);
+        }
+        if !batch.body.is_empty() {
+            for stream in decode(&batch.body).unwrap() {
+                for (time, line) in stream.entries {
+                    let at = self.visible.entry((stream.labels.clone(), time)).or_default();
+                    if !at.contains(&line) {
+                        at.push(line);
                     }
                 }
             }
-            if acknowledged {
-                self.record.insert(batch.name.to_string(), batch.after);
-            } else {
-                return;
-            }
         }
+        if acknowledged {
+            self.record.insert(batch.name.to_string(), batch.after);
+        }
+        true
     }
 
     /// The lines one sees in Loki, without their time stamps.
@@ -408,4 +424,98 @@ fn waits_for_more_lines_only_where_it_has_just_sent_some() {
     assert!(world.tail.as_mut().unwrap().next_batch(world.now, false).is_none());
     world.pass(1);
     assert_eq!(world.tail.as_mut().unwrap().next_batch(world.now, false).unwrap().entries, 1);
+}
+
+/// What can happen to a log file and to the shipper, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    Append(usize),
+    Copytruncate,
+    Rename,
+    Scan,
+    Pass(u64),
+    /// This many batches are acknowledged, with a look at the directory before each.
+    Ship(usize),
+    /// One batch is made though the directory was not looked at since.
+    ShipBlindly,
+    /// One more is pushed, and then the shipper dies before it knows.
+    Crash,
+    /// It dies, and nothing is looked at until the next start.
+    Stop,
+    Start,
+}
+
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+    use proptest::prelude::*;
+    let step = prop_oneof![
+        4 => (1..4_usize).prop_map(Step::Append),
+        2 => Just(Step::Copytruncate),
+        2 => Just(Step::Rename),
+        2 => Just(Step::Scan),
+        2 => (1..4_u64).prop_map(Step::Pass),
+        3 => (1..4_usize).prop_map(Step::Ship),
+        3 => Just(Step::ShipBlindly),
+        2 => Just(Step::Crash),
+        1 => Just(Step::Stop),
+        1 => Just(Step::Start),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+impl World {
+    fn apply(&mut self, step: &Step) {
+        let name = "a.log";
+        match step {
+            Step::Append(lines) => self.append(name, *lines),
+            Step::Copytruncate if self.path(name).exists() => self.copytruncate(name),
+            Step::Rename if self.path(name).exists() => {
+                self.make_room(name);
+                self.rename(name, "a.log.1");
+                self.append_text(name, "");
+            }
+            Step::Copytruncate | Step::Rename => {}
+            Step::Pass(seconds) => self.pass(*seconds),
+            Step::Scan if self.tail.is_some() => self.scan(),
+            Step::Ship(batches) if self.tail.is_some() => {
+                for _ in 0..*batches {
+                    self.ship_one(true);
+                }
+            }
+            Step::ShipBlindly if self.tail.is_some() => {
+                self.push_one(true);
+            }
+            Step::Crash if self.tail.is_some() => {
+                self.ship_one(false);
+                self.crash_and_restart();
+            }
+            Step::Stop => self.tail = None,
+            Step::Start if self.tail.is_none() => self.crash_and_restart(),
+            Step::Scan | Step::Ship(_) | Step::ShipBlindly | Step::Crash | Step::Start => {}
+        }
+    }
+}
+
+/// 2,000 cases, or as many as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() { default } else { ProptestConfig { cases: 2000, ..default } }
+}
+
+proptest::proptest! {
+    #![proptest_config(config())]
+    #[test]
+    fn shows_every_line_once_whatever_happens(steps in steps()) {
+        let mut world = World::new();
+        // What is rotated away before the shipper ever saw the file belongs to the time before it.
+        world.append("a.log", 1);
+        world.ship_one(true);
+        for step in &steps {
+            world.apply(step);
+        }
+        if world.tail.is_none() {
+            world.crash_and_restart();
+        }
+        world.ship(true);
+        world.assert_every_line_once();
+    }
 }

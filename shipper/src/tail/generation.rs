@@ -1,8 +1,9 @@
 //! One file of a stream: the live one, or one that was rotated away and is not read to its end yet.
 
 use std::fs::File;
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use super::Now;
 use super::identity::{self, Head, Marker};
 use crate::discover::Inode;
 use crate::position::GenerationRecord;
@@ -38,13 +39,23 @@ pub(super) struct Generation {
     stalled: Option<u64>,
     /// When the size changed last.
     pub(super) grew_at: Instant,
+    /// Whether it is sure that no other file comes before it. Until then nothing of it is handed out.
+    pub(super) confirmed: bool,
+    /// Whether it has changed at the last look, and only a new listing tells into what.
+    pub(super) suspect: bool,
     /// Where the file ends for good, its last line finished or not.
     pub(super) ends: Option<u64>,
 }
 
 impl Generation {
     /// A file of which nothing was read.
-    pub(super) fn new(file: File, inode: Inode, kind: Kind, now: Instant) -> Self {
+    pub(super) fn new(file: File, inode: Inode, kind: Kind, now: Now) -> Self {
+        // How long it has been quiet before it was opened; a clock of another time says nothing.
+        let quiet = file.metadata().ok().and_then(|metadata| {
+            let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+            Duration::from_nanos(u64::try_from(now.clock).ok()?).checked_sub(modified)
+        });
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
         Self {
             file,
             inode,
@@ -52,9 +63,11 @@ impl Generation {
             head: Head::default(),
             marker: Marker::default(),
             read: 0,
-            size: 0,
+            size,
             stalled: None,
-            grew_at: now,
+            grew_at: quiet.and_then(|quiet| now.instant.checked_sub(quiet)).unwrap_or(now.instant),
+            confirmed: kind != Kind::Live,
+            suspect: false,
             ends: None,
         }
     }
@@ -65,7 +78,7 @@ impl Generation {
         inode: Inode,
         kind: Kind,
         record: &GenerationRecord,
-        now: Instant,
+        now: Now,
     ) -> std::io::Result<Option<Self>> {
         let Some(marker) = identity::verify(&file, record)? else { return Ok(None) };
         let mut generation = Self::new(file, inode, kind, now);
@@ -89,12 +102,17 @@ impl Generation {
         }
     }
 
-    /// Looks at the size and the head.
+    /// Looks at the size, the head and the marker: a file that was written anew may have the size it had.
     pub(super) fn look(&mut self, now: Instant) -> std::io::Result<Result<(), Changed>> {
         let size = self.file.metadata()?.len();
-        if size < self.read || !self.head.grow(&self.file, size)? {
+        // Without a marker, because nothing is read yet, the head alone tells.
+        let same = size >= self.read
+            && self.head.grow(&self.file, size, self.read == 0)?
+            && self.marker.is_before(&self.file, self.read)?;
+        if !same {
             return Ok(Err(Changed));
         }
+        self.suspect = false;
         if size != self.size {
             self.size = size;
             self.grew_at = now;
@@ -105,6 +123,16 @@ impl Generation {
     /// Whether nothing of its content is known.
     pub(super) fn is_unknown(&self) -> bool {
         self.head.len == 0
+    }
+
+    /// Whether both begin with the same bytes, as a file and its copy do.
+    pub(super) fn begins_like(&self, other: &Self) -> bool {
+        self.head == other.head
+    }
+
+    /// Whether this is the same file with the same beginning.
+    pub(super) fn is_same(&self, now: &Self) -> bool {
+        self.inode == now.inode && self.head.is_beginning_of(&now.file)
     }
 
     /// Whether it is read to where it ends for good.
@@ -120,7 +148,7 @@ impl Generation {
 
     /// Bytes that could be handed out.
     pub(super) fn unread(&self) -> u64 {
-        if self.stalled == Some(self.size) { 0 } else { self.limit().saturating_sub(self.read) }
+        if self.stalled == Some(self.size) || !self.confirmed { 0 } else { self.limit().saturating_sub(self.read) }
     }
 
     /// Bytes that are not handed out, an unfinished line among them.
@@ -141,6 +169,9 @@ impl Generation {
         let Some(bytes) = chunk.get(..filled).and_then(|read| read.strip_prefix(marker)) else {
             return Ok(Err(Changed));
         };
+        if self.read == 0 && !self.head.begins(bytes) {
+            return Ok(Err(Changed));
+        }
         let Some(ends) = self.ends else { return Ok(Ok((bytes, false))) };
         let left = usize::try_from(ends.saturating_sub(self.read)).unwrap_or(usize::MAX);
         Ok(Ok((bytes.get(..left).unwrap_or(bytes), left <= bytes.len())))

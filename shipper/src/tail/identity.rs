@@ -31,19 +31,34 @@ impl Default for Head {
 }
 
 impl Head {
-    /// Takes in what the file's head has grown by; `false` where its first bytes are not what they were.
-    pub(super) fn grow(&mut self, file: &File, size: u64) -> std::io::Result<bool> {
-        if self.len >= HEAD as u64 || size <= self.len {
+    /// Takes in what the file's head has grown by; `false` where its first bytes are not what they were. Where it
+    /// cannot have grown it is only read again if `check` says so.
+    pub(super) fn grow(&mut self, file: &File, size: u64, check: bool) -> std::io::Result<bool> {
+        if (self.len >= HEAD as u64 || size <= self.len) && !check {
             return Ok(true);
         }
         let mut bytes = [0; HEAD];
         let read = read_up_to(file, &mut bytes, 0)?;
         let bytes = bytes.get(..read).unwrap_or_default();
-        let same = bytes.get(..as_len(self.len)).is_some_and(|known| xxh3_64(known) == self.hash);
+        let same = self.begins(bytes);
         if same {
             *self = Self { len: read as u64, hash: xxh3_64(bytes) };
         }
         Ok(same)
+    }
+
+    /// Whether `bytes` begin with these.
+    pub(super) fn begins(&self, bytes: &[u8]) -> bool {
+        bytes.get(..as_len(self.len)).is_some_and(|head| xxh3_64(head) == self.hash)
+    }
+
+    /// Whether `file` begins with these bytes, of which there must be some.
+    pub(super) fn is_beginning_of(&self, file: &File) -> bool {
+        let mut bytes = [0; HEAD];
+        let place = bytes.get_mut(..as_len(self.len)).unwrap_or_default();
+        self.len > 0
+            && read_up_to(file, place, 0).is_ok_and(|read| read as u64 == self.len)
+            && xxh3_64(place) == self.hash
     }
 }
 
@@ -67,6 +82,14 @@ impl Marker {
 
     pub(super) fn hash(&self) -> u64 {
         xxh3_64(self.bytes())
+    }
+
+    /// Whether these bytes still stand before `position`.
+    pub(super) fn is_before(&self, file: &File, position: u64) -> std::io::Result<bool> {
+        let mut bytes = [0; MARKER];
+        let place = bytes.get_mut(..self.len).unwrap_or_default();
+        let read = read_up_to(file, place, position - self.len as u64)?;
+        Ok(read == self.len && place == self.bytes())
     }
 
     /// Moves on to the end of `read`, which begins with this marker's own bytes.

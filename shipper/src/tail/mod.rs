@@ -14,6 +14,7 @@ mod identity;
 mod rotated;
 mod stream;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,10 +26,14 @@ use crate::formats::TimeReader;
 use crate::labels::Labels;
 use crate::metrics::Metrics;
 use crate::position::{Record, StreamRecord};
+use rotated::Siblings;
 use stream::{Stream, Surprise};
 
 /// How much of a file is looked at in one go: it stays in the processor's cache, and holds the longest line.
 const CHUNK: usize = 256 << 10;
+
+/// How often a scan looks again before it leaves the rest to the next one.
+const LOOKS: usize = 4;
 
 /// What the tail is told once.
 #[derive(Clone, Debug)]
@@ -86,11 +91,16 @@ pub struct Tail {
     turn: usize,
     chunk: Vec<u8>,
     batch: BatchBuffer,
-    unreadable: std::collections::BTreeSet<String>,
+    /// The directory when it was looked at last.
+    listing: Vec<Found>,
+    /// Files that could not be opened, to say so once.
+    unreadable: BTreeSet<String>,
 }
 
 impl Tail {
     /// Takes up every stream where `record` says it was left. Nothing is read yet but what identifies the files.
+    ///
+    /// What [`Self::record`] then returns must be on disk before the first batch is pushed.
     pub fn resume(
         discovery: Discovery,
         settings: TailSettings,
@@ -98,7 +108,7 @@ impl Tail {
         metrics: Metrics,
         now: Now,
     ) -> std::io::Result<Self> {
-        let listing = discovery.list()?;
+        let listing = discovery.list_settled(&[])?;
         let mut tail = Self {
             // A chunk must hold the longest line, its end, and the marker before it.
             chunk: vec![0; CHUNK.max(settings.max_line + 4096)],
@@ -108,23 +118,28 @@ impl Tail {
             metrics,
             streams: Vec::new(),
             turn: 0,
-            unreadable: std::collections::BTreeSet::new(),
+            listing,
+            unreadable: BTreeSet::new(),
         };
         for (name, record) in record {
             if tail.discovery.is_stream(name) {
-                let mut stream = tail.new_stream(name);
-                tail.resume_stream(&mut stream, record, &listing, now);
+                let stream = tail.resumed(name, record, now)?;
                 tail.streams.push(stream);
             }
         }
-        tail.scan_listing(&listing, now);
+        tail.scan(now)?;
+        tail.streams.iter_mut().for_each(Stream::recorded);
         Ok(tail)
     }
 
     /// Looks at the directory and every open file: new files are opened, rotations followed.
     pub fn scan(&mut self, now: Now) -> std::io::Result<()> {
-        let listing = self.discovery.list()?;
-        self.scan_listing(&listing, now);
+        for _ in 0..LOOKS {
+            self.listing = self.discovery.list_settled(&self.listing)?;
+            if !self.look(now) {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -182,23 +197,37 @@ impl Tail {
         Stream::new(name, self.settings.labels.stream(stem), TimeReader::new(self.settings.zone.clone()))
     }
 
-    fn resume_stream(&self, stream: &mut Stream, record: &StreamRecord, listing: &[Found], now: Now) {
-        let siblings = rotated::Siblings::of(&stream.name, listing, &self.discovery);
-        stream.resume(record, &siblings, &self.metrics, now);
+    /// A stream taken up where `record` says, from a listing during which nothing was renamed.
+    fn resumed(&mut self, name: &str, record: &StreamRecord, now: Now) -> std::io::Result<Stream> {
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let mut stream = self.new_stream(name);
+            let siblings = Siblings::of(name, &self.listing, &self.discovery);
+            stream.resume(record, &siblings, &self.metrics, now);
+            if !siblings.have_moved() || looks == LOOKS {
+                return Ok(stream);
+            }
+            self.listing = self.discovery.list_settled(&[])?;
+        }
     }
 
-    fn scan_listing(&mut self, listing: &[Found], now: Now) {
-        for found in listing {
+    /// Looks at every stream with the listing at hand; whether a newer one is needed is returned.
+    fn look(&mut self, now: Now) -> bool {
+        for found in &self.listing {
             if self.discovery.is_stream(&found.name) && !self.streams.iter().any(|stream| *stream.name == *found.name) {
-                let stream = self.new_stream(&found.name);
+                let mut stream = self.new_stream(&found.name);
+                stream.begin(&Siblings::of(&found.name, &self.listing, &self.discovery), now);
                 let at = self.streams.partition_point(|known| *known.name < *found.name);
                 self.streams.insert(at, stream);
             }
         }
+        let mut again = false;
         for stream in &mut self.streams {
-            let siblings = rotated::Siblings::of(&stream.name, listing, &self.discovery);
+            let siblings = Siblings::of(&stream.name, &self.listing, &self.discovery);
             match stream.look(&siblings, &self.metrics, now) {
-                Ok(()) => {
+                Ok(wants_more) => {
+                    again |= wants_more;
                     self.unreadable.remove(&*stream.name);
                 }
                 Err(error) => {
@@ -208,5 +237,6 @@ impl Tail {
                 }
             }
         }
+        again
     }
 }

@@ -1,8 +1,9 @@
 //! What became of the live file while nobody looked: the copies beside it, in order of age.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::time::Instant;
 
+use super::Now;
 use super::generation::{Generation, Kind};
 use super::identity::is_inode;
 use crate::discover::{Discovery, Found, Inode, rotation};
@@ -15,6 +16,8 @@ pub(super) struct Siblings<'a> {
     pub(super) live: Option<&'a Found>,
     /// The plain copies with their numbers, oldest (largest number) first.
     rotated: Vec<(u32, &'a Found)>,
+    /// Whether one of them was gone, or another file, when it was to be opened.
+    moved: Cell<bool>,
 }
 
 impl<'a> Siblings<'a> {
@@ -25,19 +28,26 @@ impl<'a> Siblings<'a> {
             .filter_map(|found| Some((rotation(&found.name).filter(|(live, _)| *live == name)?.1, found)))
             .collect();
         rotated.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        Self { discovery, live: listing.iter().find(|found| found.name == name), rotated }
+        Self { discovery, live: listing.iter().find(|found| found.name == name), rotated, moved: Cell::new(false) }
     }
 
     /// Opens one of them; `None` where it is gone or another file by now.
     pub(super) fn open(&self, found: &Found) -> std::io::Result<Option<File>> {
-        match self.discovery.open(found) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            opened => opened,
-        }
+        let opened = match self.discovery.open(found) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            opened => opened?,
+        };
+        self.moved.set(self.moved.get() || opened.is_none());
+        Ok(opened)
+    }
+
+    /// Whether the directory is not what the listing says any more, so that nothing may be concluded from it.
+    pub(super) fn have_moved(&self) -> bool {
+        self.moved.get()
     }
 
     /// Finds the file that `record` is about: by its inode where the content agrees, else by its content.
-    pub(super) fn find(&self, record: &GenerationRecord, now: Instant) -> Option<Generation> {
+    pub(super) fn find(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
         let all = || self.live.into_iter().chain(self.rotated.iter().map(|(_, found)| *found));
         let by_inode = all().filter(|found| is_inode(record, found.inode));
         if let Some(found) = by_inode.into_iter().next() {
@@ -50,7 +60,7 @@ impl<'a> Siblings<'a> {
     }
 
     /// Finds a copy with the content that `record` is about, newest first.
-    pub(super) fn find_copy(&self, record: &GenerationRecord, now: Instant) -> Option<Generation> {
+    pub(super) fn find_copy(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
         if record.head_len == 0 {
             return None;
         }
@@ -61,22 +71,37 @@ impl<'a> Siblings<'a> {
         })
     }
 
-    /// The copies that are younger than the one with this inode, oldest first; none where it is not among them.
-    pub(super) fn younger_than(&self, inode: Inode) -> impl Iterator<Item = &'a Found> {
-        let after =
-            self.rotated.iter().position(|(_, found)| found.inode == inode).map_or(self.rotated.len(), |at| at + 1);
+    /// The copies that are younger than the one with this inode, oldest first: none where it is not among them, all
+    /// where none is named.
+    pub(super) fn younger_than(&self, inode: Option<Inode>) -> impl Iterator<Item = &'a Found> {
+        let after = inode.map_or(0, |inode| {
+            self.rotated.iter().position(|(_, found)| found.inode == inode).map_or(self.rotated.len(), |at| at + 1)
+        });
         self.rotated.iter().skip(after).map(|(_, found)| *found)
+    }
+
+    /// The youngest copy.
+    pub(super) fn youngest(&self, now: Now) -> Option<Generation> {
+        let (_, found) = self.rotated.last()?;
+        let mut generation = Generation::new(self.open(found).ok()??, found.inode, Kind::Rotated, now);
+        generation.look(now.instant).ok()?.ok()?;
+        Some(generation)
+    }
+
+    /// Whether no copy is younger than the one with this inode.
+    pub(super) fn is_youngest(&self, record: &GenerationRecord) -> bool {
+        self.rotated.last().is_none_or(|(_, found)| is_inode(record, found.inode))
     }
 
     fn is_live(&self, found: &Found) -> bool {
         self.live.is_some_and(|live| live.name == found.name)
     }
 
-    fn resume(&self, found: &Found, kind: Kind, record: &GenerationRecord, now: Instant) -> Option<Generation> {
+    fn resume(&self, found: &Found, kind: Kind, record: &GenerationRecord, now: Now) -> Option<Generation> {
         let file = self.open(found).ok()??;
         let mut generation = Generation::resume(file, found.inode, kind, record, now).ok()??;
         // The size must be known before anything is said about the end.
-        generation.look(now).ok()?.ok()?;
+        generation.look(now.instant).ok()?.ok()?;
         Some(generation)
     }
 }

@@ -11,6 +11,7 @@ use super::generation::{Changed, Generation, Kind};
 use super::rotated::Siblings;
 use super::{FileState, Now, TailSettings};
 use crate::batch::{Batch, BatchBuffer};
+use crate::discover::{Found, Inode};
 use crate::entries::{Chain, Clock};
 use crate::formats::TimeReader;
 use crate::lines::next_line;
@@ -52,8 +53,10 @@ pub(super) struct Stream {
     lingering: Vec<Generation>,
     /// The generation that was finished last: rotated files younger than it are news.
     anchor: Option<GenerationRecord>,
-    /// Whether the order of reading is not on disk yet.
+    /// Whether there are generations that the record on disk does not know.
     reordered: bool,
+    /// Whether the order of reading was decided by the clock, so that it must be on disk before anything is pushed.
+    write_ahead: bool,
     /// When lines were handed out last.
     sealed_at: Option<Instant>,
     told_of_old_entries: bool,
@@ -71,6 +74,7 @@ impl Stream {
             lingering: Vec::new(),
             anchor: None,
             reordered: true,
+            write_ahead: true,
             sealed_at: None,
             told_of_old_entries: false,
         }
@@ -82,29 +86,35 @@ impl Stream {
         self.clocked = record.clocked;
         self.anchor.clone_from(&record.anchor);
         for (i, generation) in record.queue.iter().enumerate() {
-            // An empty file tells nothing about itself; the anchor tells which files came after it.
-            if generation.head_len == 0 && self.anchor.is_some() {
-                continue;
-            }
-            if let Some(found) = siblings.find(generation, now.instant) {
+            if let Some(mut found) = siblings.find(generation, now) {
+                found.confirmed = true;
                 self.queue.push_back(found);
                 continue;
             }
             if i == 0 {
                 self.clocked = None;
             }
-            self.miss(generation, metrics);
+            if !siblings.have_moved() {
+                self.miss(generation, metrics);
+            }
         }
         for generation in &record.lingering {
-            self.lingering.extend(siblings.find(generation, now.instant).filter(|found| found.kind == Kind::Rotated));
+            self.lingering.extend(siblings.find(generation, now).filter(|found| found.kind == Kind::Rotated));
         }
     }
 
-    /// Looks at the live file and the rotated ones, and follows what happened to them.
-    pub(super) fn look(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<()> {
+    /// Says that the stream is seen for the first time: what was rotated away before is none of our business.
+    pub(super) fn begin(&mut self, siblings: &Siblings<'_>, now: Now) {
+        self.anchor = siblings.youngest(now).map(|youngest| youngest.record());
+    }
+
+    /// Looks at the live file and the rotated ones, and follows what happened to them. Whether another look at a new
+    /// listing is needed is returned: what a file holds is only to be trusted if it held it before the listing was made.
+    pub(super) fn look(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
         self.look_at_rotated(metrics, now)?;
-        self.look_at_newest(siblings, metrics, now)?;
-        self.look_at_lingering(now)
+        let again = self.look_at_newest(siblings, metrics, now)?;
+        self.look_at_lingering(now)?;
+        Ok(again)
     }
 
     /// Whether a batch should be made now.
@@ -116,7 +126,7 @@ impl Stream {
     pub(super) fn due(&self, settings: &TailSettings) -> Option<Instant> {
         let front = self.queue.front()?;
         let unread = front.unread();
-        if self.reordered || self.queue.len() > 1 && (unread > 0 || front.is_at_its_end()) {
+        if self.reordered || self.write_ahead || self.queue.len() > 1 && (unread > 0 || front.is_at_its_end()) {
             return Some(front.grew_at);
         }
         if self.queue.len() > 1 {
@@ -163,7 +173,8 @@ impl Stream {
         if self.clocked.is_some_and(|clocked| clocked.until <= front.read) {
             self.clocked = None;
         }
-        let write_ahead = depends_on_clock || std::mem::take(&mut self.reordered);
+        let write_ahead = depends_on_clock | std::mem::take(&mut self.write_ahead);
+        self.reordered = false;
         let entries = workshop.batch.entries();
         let (body, bytes) = workshop.batch.seal(&self.labels);
         self.sealed_at = Some(now.instant);
@@ -177,12 +188,18 @@ impl Stream {
         }))
     }
 
+    /// Says that what [`Self::record`] returns is on disk.
+    pub(super) fn recorded(&mut self) {
+        self.reordered = false;
+        self.write_ahead = false;
+    }
+
     /// Where the stream stands, everything handed out included.
     pub(super) fn record(&self) -> StreamRecord {
         StreamRecord {
             chain: self.chain,
             clocked: self.clocked,
-            queue: self.queue.iter().map(Generation::record).collect(),
+            queue: self.queue.iter().filter(|known| known.confirmed).map(Generation::record).collect(),
             lingering: self.lingering.iter().map(Generation::record).collect(),
             anchor: self.anchor.clone(),
         }
@@ -190,13 +207,13 @@ impl Stream {
 
     /// A batch without entries, to have the order of reading on disk though there is nothing to push.
     fn news(&mut self) -> Option<Batch> {
-        let news = std::mem::take(&mut self.reordered) && !self.queue.is_empty();
+        let news = (std::mem::take(&mut self.reordered) | self.write_ahead) && !self.queue.is_empty();
         news.then(|| Batch {
             name: self.name.clone(),
             body: bytes::Bytes::new(),
             entries: 0,
             bytes: 0,
-            before: Some(self.record()),
+            before: std::mem::take(&mut self.write_ahead).then(|| self.record()),
             after: self.record(),
         })
     }
@@ -212,12 +229,14 @@ impl Stream {
             let finished = front.is_at_its_end() || front.rest() == 0 && quiet >= QUIET;
             if !finished && front.rest() > 0 && quiet >= UNFINISHED {
                 front.end();
-                self.reordered = true;
+                self.write_ahead = true;
             }
             if !finished {
                 return;
             }
             self.reordered = true;
+            // Had it grown a moment later, its lines would have come first.
+            self.write_ahead |= !front.is_at_its_end();
             let Some(done) = self.queue.pop_front() else { return };
             self.anchor = Some(done.record());
             if done.kind == Kind::Rotated {
@@ -287,16 +306,15 @@ impl Stream {
         Ok((clock, depends_on_clock && replayed.is_none()))
     }
 
-    /// The generations before the newest one: only their sizes can surprise.
+    /// The generations that are not live any more: only their content can surprise.
     fn look_at_rotated(&mut self, metrics: &Metrics, now: Now) -> std::io::Result<()> {
-        let older = self.queue.len().saturating_sub(1);
-        let mut changed = Vec::new();
-        for (i, generation) in self.queue.iter_mut().take(older).enumerate() {
-            if generation.look(now.instant)?.is_err() {
-                changed.push(i);
+        let mut gone = Vec::new();
+        for (i, generation) in self.queue.iter_mut().enumerate() {
+            if generation.kind != Kind::Live && generation.look(now.instant)?.is_err() {
+                gone.push(i);
             }
         }
-        for i in changed.into_iter().rev() {
+        for i in gone.into_iter().rev() {
             if let Some(gone) = self.queue.remove(i) {
                 self.reordered = true;
                 self.miss(&gone.record(), metrics);
@@ -305,79 +323,67 @@ impl Stream {
         Ok(())
     }
 
-    /// The newest generation: still live, rotated away, truncated, or the first one ever.
-    fn look_at_newest(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<()> {
-        let known = if let Some(mut newest) = self.queue.pop_back() {
-            let was_empty = newest.is_unknown();
+    /// The live file: as it was, rotated away, truncated, or seen for the first time.
+    fn look_at_newest(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
+        let unconfirmed = self.queue.pop_back_if(|newest| !newest.confirmed);
+        if let Some(newest) = self.queue.back_mut().filter(|newest| newest.kind == Kind::Live) {
             let still_live = siblings.live.is_some_and(|live| live.inode == newest.inode);
             match newest.look(now.instant)? {
-                Ok(()) if newest.kind == Kind::Live && still_live => {
-                    if was_empty && !newest.is_unknown() {
-                        // Its first bytes may be those of a file that took its place more than once.
-                        self.open_younger_than_anchor(siblings, Some(&newest), now)?;
-                    }
-                    self.queue.push_back(newest);
-                    return Ok(());
-                }
-                Ok(()) => {
-                    if newest.kind == Kind::Live {
-                        newest.kind = Kind::Rotated;
-                    }
-                    let inode = newest.inode;
-                    self.queue.push_back(newest);
-                    Some(inode)
-                }
+                Ok(()) if still_live => return Ok(false),
+                Ok(()) => newest.kind = Kind::Rotated,
+                // The listing may be older than the change, and the copy not in it.
+                Err(Changed) if !std::mem::replace(&mut newest.suspect, true) => return Ok(true),
                 Err(Changed) => {
-                    self.reordered = true;
-                    let record = newest.record();
-                    if let Some(copy) = siblings.find_copy(&record, now.instant) {
-                        let inode = copy.inode;
-                        self.queue.push_back(copy);
-                        Some(inode)
+                    if let Some(copy) = siblings.find_copy(&newest.record(), now) {
+                        *newest = copy;
+                    } else if siblings.have_moved() {
+                        return Ok(true);
                     } else {
                         let bytes = newest.rest();
                         metrics.lost(Lost::Truncated, bytes);
                         tracing::warn!(file = %self.name, bytes, "truncated, and no copy holds the unread rest");
-                        None
+                        self.queue.pop_back();
                     }
+                    self.reordered = true;
                 }
             }
-        } else {
-            self.open_younger_than_anchor(siblings, None, now)?;
-            None
+        }
+        let live = match siblings.live {
+            Some(live) => self.opened(siblings, live, Kind::Live, now)?,
+            None => None,
         };
-        if let Some(inode) = known {
-            for found in siblings.younger_than(inode) {
-                self.open(siblings, found, Kind::Rotated, now)?;
-            }
-        }
-        match siblings.live {
-            Some(live) => self.open(siblings, live, Kind::Live, now),
-            None => Ok(()),
-        }
+        self.open_unknown(siblings, live.as_ref(), now)?;
+        let Some(mut live) = live.filter(|_| !siblings.have_moved()) else { return Ok(siblings.have_moved()) };
+        // If it began like this at the look before, it did so before this listing: everything before it is in there.
+        live.confirmed = !live.is_unknown() && unconfirmed.is_some_and(|before| before.is_same(&live));
+        self.reordered |= live.confirmed;
+        let again = !live.confirmed && !live.is_unknown();
+        self.queue.push_back(live);
+        Ok(again)
     }
 
-    /// Opens the rotated files that are younger than the one that was finished last, except a copy of the live file.
-    fn open_younger_than_anchor(
-        &mut self,
-        siblings: &Siblings<'_>,
-        live: Option<&Generation>,
-        now: Now,
-    ) -> std::io::Result<()> {
-        let Some(anchor) = self.anchor.as_ref().and_then(|anchor| siblings.find(anchor, now.instant)) else {
-            return Ok(());
+    /// Opens the rotated files that are younger than the last one that is known, except a copy of the live file that
+    /// is still being made.
+    fn open_unknown(&mut self, siblings: &Siblings<'_>, live: Option<&Generation>, now: Now) -> std::io::Result<()> {
+        let after = match (self.queue.back(), &self.anchor) {
+            (Some(before), _) => Some(before.inode),
+            (None, Some(anchor)) if siblings.is_youngest(anchor) => return Ok(()),
+            (None, Some(anchor)) => match siblings.find(anchor, now) {
+                Some(anchor) if anchor.kind != Kind::Live => Some(anchor.inode),
+                _ => return Ok(()),
+            },
+            (None, None) => None,
         };
-        if anchor.kind == Kind::Live {
-            return Ok(());
-        }
-        for found in siblings.younger_than(anchor.inode) {
-            self.open(siblings, found, Kind::Rotated, now)?;
-            let is_copy = |generation: &Generation| {
-                live.is_some_and(|live| live.record().head_hash == generation.record().head_hash)
-            };
-            if self.queue.back().is_some_and(|opened| opened.inode == found.inode && is_copy(opened)) {
-                self.queue.pop_back();
+        for found in siblings.younger_than(after) {
+            if self.is_open(found.inode) {
+                continue;
             }
+            let Some(generation) = self.opened(siblings, found, Kind::Rotated, now)? else { return Ok(()) };
+            if generation.is_unknown() || live.is_some_and(|live| live.begins_like(&generation)) {
+                continue;
+            }
+            self.reordered = true;
+            self.queue.push_back(generation);
         }
         Ok(())
     }
@@ -391,7 +397,7 @@ impl Stream {
             let unnoticed = generation.size > generation.read.max(generation.ends.unwrap_or(0));
             if unnoticed {
                 generation.ends = None;
-                self.reordered = true;
+                self.write_ahead = true;
                 self.queue.push_front(generation);
             } else if now.instant.saturating_duration_since(generation.grew_at) < LINGER {
                 self.lingering.push(generation);
@@ -400,28 +406,21 @@ impl Stream {
         Ok(())
     }
 
-    fn open(
-        &mut self,
+    /// A file from its beginning; `None` where it is gone or another file by now.
+    fn opened(
+        &self,
         siblings: &Siblings<'_>,
-        found: &crate::discover::Found,
+        found: &Found,
         kind: Kind,
         now: Now,
-    ) -> std::io::Result<()> {
-        let known = self
-            .queue
-            .iter()
-            .chain(&self.lingering)
-            .any(|known| known.inode == found.inode && known.kind != Kind::Copy);
-        if known {
-            return Ok(());
-        }
-        let Some(file) = siblings.open(found)? else { return Ok(()) };
-        let mut generation = Generation::new(file, found.inode, kind, now.instant);
-        if generation.look(now.instant)?.is_ok() {
-            self.reordered = true;
-            self.queue.push_back(generation);
-        }
-        Ok(())
+    ) -> std::io::Result<Option<Generation>> {
+        let Some(file) = siblings.open(found)? else { return Ok(None) };
+        let mut generation = Generation::new(file, found.inode, kind, now);
+        Ok(generation.look(now.instant)?.is_ok().then_some(generation))
+    }
+
+    fn is_open(&self, inode: Inode) -> bool {
+        self.queue.iter().chain(&self.lingering).any(|known| known.inode == inode)
     }
 
     fn miss(&self, generation: &GenerationRecord, metrics: &Metrics) {
