@@ -87,14 +87,14 @@ impl World {
             let query = format!(r#"{{{JOB}, log_file="{}"}}"#, file.stem);
             let what = format!("all lines of {} in Loki", file.stem);
             let shown = eventually(&what, PATIENCE, || async {
-                let lines = self.loki.lines(&query).await?;
+                let lines = self.loki.query().lines(&query).await?;
                 let complete = lines.len() >= file.written.len() && lines.last() == file.written.last();
                 Ok(complete.then_some(lines))
             });
             let shown = match shown.await {
                 Ok(shown) => shown,
                 Err(error) => {
-                    let lines = self.loki.lines(&query).await?;
+                    let lines = self.loki.query().lines(&query).await?;
                     anyhow::bail!("{error}: {}\n{}", difference(&file.written, &lines), self.shipper_log());
                 }
             };
@@ -163,7 +163,7 @@ async fn ships_what_was_written_once_it_may() {
         }
     })
     .unwrap();
-    assert_eq!(world.loki.number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap(), 0);
+    assert_eq!(world.loki.query().number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap(), 0);
 
     // Granted, the lines arrive by themselves.
     world.grant().await.unwrap();
@@ -186,8 +186,8 @@ async fn ships_what_was_written_once_it_may() {
     world.assert_shipped(&files).await.unwrap();
 
     let written: usize = files.iter().map(|file| file.written.len()).sum();
-    let shown = world.loki.lines(&format!("{{{JOB}}}")).await.unwrap().len();
-    let counted = world.loki.number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap();
+    let shown = world.loki.query().lines(&format!("{{{JOB}}}")).await.unwrap().len();
+    let counted = world.loki.query().number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap();
     println!("{written} lines written, {shown} shown, {counted} counted: {} were resent", counted - written as u64);
     assert_eq!(shown, written);
 

@@ -473,7 +473,6 @@ impl World {
                 self.rename(name, "a.log.1");
                 self.append_text(name, "");
             }
-            Step::Copytruncate | Step::Rename => {}
             Step::Pass(seconds) => self.pass(*seconds),
             Step::Scan if self.tail.is_some() => self.scan(),
             Step::Ship(batches) if self.tail.is_some() => {
@@ -490,7 +489,8 @@ impl World {
             }
             Step::Stop => self.tail = None,
             Step::Start if self.tail.is_none() => self.crash_and_restart(),
-            Step::Scan | Step::Ship(_) | Step::ShipBlindly | Step::Crash | Step::Start => {}
+            // Nothing to rotate, or nobody to do it.
+            _ => {}
         }
     }
 }

@@ -47,21 +47,26 @@ impl<'a> Container<'a> {
         Ok(())
     }
 
-    /// The command: `program` with the container's args and environment, every mounted path below the root.
+    /// The container's args, variables expanded, every mounted path below the root.
+    pub fn args(&self) -> anyhow::Result<Vec<String>> {
+        let env = self.env()?;
+        let expanded = list(self.spec, "args").map(|arg| {
+            let arg = arg.as_str().context("an argument that is no string")?.to_owned();
+            let arg = env.iter().fold(arg, |arg, (name, value)| arg.replace(&format!("$({name})"), value));
+            self.map_paths(arg)
+        });
+        expanded.collect()
+    }
+
+    /// The container's environment.
+    pub fn env(&self) -> anyhow::Result<Vec<(String, String)>> {
+        list(self.spec, "env").map(|variable| Ok((text(variable, "name")?.to_owned(), self.value(variable)?))).collect()
+    }
+
+    /// The command: `program` with the container's args and environment.
     pub fn command(&self, program: &Path) -> anyhow::Result<Command> {
-        let mut env = Vec::new();
-        for variable in list(self.spec, "env") {
-            env.push((text(variable, "name")?.to_owned(), self.value(variable)?));
-        }
         let mut command = Command::new(program);
-        for arg in list(self.spec, "args") {
-            let mut arg = arg.as_str().context("an argument that is no string")?.to_owned();
-            for (name, value) in &env {
-                arg = arg.replace(&format!("$({name})"), value);
-            }
-            command.arg(self.map_paths(arg)?);
-        }
-        command.envs(env);
+        command.args(self.args()?).envs(self.env()?);
         Ok(command)
     }
 

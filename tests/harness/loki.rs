@@ -22,7 +22,7 @@ const ENTRIES: u32 = 2_000_000;
 pub struct Loki {
     /// Where it is, such as `http://127.0.0.1:3100`.
     pub url: String,
-    client: HttpClient,
+    query: Query,
     _process: Process,
     _dir: TempDir,
 }
@@ -44,13 +44,35 @@ impl Loki {
                 http::get(&client, &ready).await.is_ok_and(|(status, _)| status == hyper::StatusCode::OK)
             })
             .await?;
-        Ok(Self { url, client, _process: process, _dir: dir })
+        Ok(Self { query: Query::new(&url)?, url, _process: process, _dir: dir })
+    }
+
+    /// Its query API.
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+}
+
+/// LogQL, asked of a Loki.
+#[derive(Debug)]
+pub struct Query {
+    url: String,
+    client: HttpClient,
+    /// Older entries are somebody else's.
+    start: jiff::Timestamp,
+}
+
+impl Query {
+    /// The query API of the Loki at `url`, such as `http://127.0.0.1:3100`, for entries from now on.
+    pub fn new(url: &str) -> anyhow::Result<Self> {
+        Ok(Self { url: url.to_owned(), client: http::client(None)?, start: jiff::Timestamp::now() })
     }
 
     /// The lines that `logql` selects, oldest first.
     pub async fn lines(&self, logql: &str) -> anyhow::Result<Vec<String>> {
-        let path = format!("query_range?direction=forward&since=24h&limit={ENTRIES}");
-        let answer = self.query(&path, logql).await?;
+        let start = self.start.as_nanosecond();
+        let path = format!("query_range?direction=forward&start={start}&limit={ENTRIES}");
+        let answer = self.ask(&path, logql).await?;
         let streams = answer.pointer("/data/result").and_then(Value::as_array).context("no result")?;
         let mut entries = Vec::new();
         for pair in streams.iter().filter_map(|stream| stream.get("values")?.as_array()).flatten() {
@@ -64,12 +86,12 @@ impl Loki {
 
     /// The number that the metric query `logql` answers, 0 where it selects nothing.
     pub async fn number(&self, logql: &str) -> anyhow::Result<u64> {
-        let answer = self.query("query?limit=1", logql).await?;
+        let answer = self.ask("query?limit=1", logql).await?;
         let value = answer.pointer("/data/result/0/value/1").and_then(Value::as_str);
         Ok(value.map_or(Ok(0), str::parse)?)
     }
 
-    async fn query(&self, path: &str, logql: &str) -> anyhow::Result<Value> {
+    async fn ask(&self, path: &str, logql: &str) -> anyhow::Result<Value> {
         let url = format!("{}/loki/api/v1/{path}&query={}", self.url, http::in_query(logql));
         let (status, body) = http::get(&self.client, &url).await?;
         ensure!(status.is_success(), "Loki said {status}: {}", String::from_utf8_lossy(&body));

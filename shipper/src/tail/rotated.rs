@@ -31,8 +31,14 @@ impl<'a> Siblings<'a> {
         Self { discovery, live: listing.iter().find(|found| found.name == name), rotated, moved: Cell::new(false) }
     }
 
-    /// Opens one of them; `None` where it is gone or another file by now.
-    pub(super) fn open(&self, found: &Found) -> std::io::Result<Option<File>> {
+    /// One of them from its beginning; `None` where it is gone or another file by now.
+    pub(super) fn opened(&self, found: &Found, kind: Kind, now: Now) -> std::io::Result<Option<Generation>> {
+        let Some(file) = self.open(found)? else { return Ok(None) };
+        let mut generation = Generation::new(file, found.inode, kind, now);
+        Ok(generation.look(now.instant)?.is_ok().then_some(generation))
+    }
+
+    fn open(&self, found: &Found) -> std::io::Result<Option<File>> {
         let opened = match self.discovery.open(found) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             opened => opened?,
@@ -83,9 +89,7 @@ impl<'a> Siblings<'a> {
     /// The youngest copy.
     pub(super) fn youngest(&self, now: Now) -> Option<Generation> {
         let (_, found) = self.rotated.last()?;
-        let mut generation = Generation::new(self.open(found).ok()??, found.inode, Kind::Rotated, now);
-        generation.look(now.instant).ok()?.ok()?;
-        Some(generation)
+        self.opened(found, Kind::Rotated, now).ok()?
     }
 
     /// Whether no copy is younger than the one with this inode.

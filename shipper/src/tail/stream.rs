@@ -11,7 +11,7 @@ use super::generation::{Changed, Generation, Kind};
 use super::rotated::Siblings;
 use super::{FileState, Now, TailSettings};
 use crate::batch::{Batch, BatchBuffer};
-use crate::discover::{Found, Inode};
+use crate::discover::Inode;
 use crate::entries::{Chain, Clock};
 use crate::formats::TimeReader;
 use crate::lines::next_line;
@@ -349,7 +349,7 @@ impl Stream {
             }
         }
         let live = match siblings.live {
-            Some(live) => self.opened(siblings, live, Kind::Live, now)?,
+            Some(live) => siblings.opened(live, Kind::Live, now)?,
             None => None,
         };
         self.open_unknown(siblings, live.as_ref(), now)?;
@@ -378,7 +378,7 @@ impl Stream {
             if self.is_open(found.inode) {
                 continue;
             }
-            let Some(generation) = self.opened(siblings, found, Kind::Rotated, now)? else { return Ok(()) };
+            let Some(generation) = siblings.opened(found, Kind::Rotated, now)? else { return Ok(()) };
             if generation.is_unknown() || live.is_some_and(|live| live.begins_like(&generation)) {
                 continue;
             }
@@ -404,19 +404,6 @@ impl Stream {
             }
         }
         Ok(())
-    }
-
-    /// A file from its beginning; `None` where it is gone or another file by now.
-    fn opened(
-        &self,
-        siblings: &Siblings<'_>,
-        found: &Found,
-        kind: Kind,
-        now: Now,
-    ) -> std::io::Result<Option<Generation>> {
-        let Some(file) = siblings.open(found)? else { return Ok(None) };
-        let mut generation = Generation::new(file, found.inode, kind, now);
-        Ok(generation.look(now.instant)?.is_ok().then_some(generation))
     }
 
     fn is_open(&self, inode: Inode) -> bool {
