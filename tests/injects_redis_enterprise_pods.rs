@@ -5,8 +5,8 @@
 mod installation;
 
 use harness::cluster::Cluster;
+use harness::pod_fixture;
 use harness::servers::Servers;
-use harness::{pod_fixtures, read_object};
 use installation::Installation;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
     cluster.create_namespace("unlabelled", &json!({}), &ACCOUNTS).await.unwrap();
 
     for (fixture, injected) in FIXTURES {
-        let mut pod = read_object(&pod_fixtures().join(format!("{fixture}.yaml"))).unwrap();
+        let mut pod = pod_fixture(fixture).unwrap();
         // Several fixtures are the same pod in variants; here they live side by side.
         if let Some(name) = pod.pointer_mut("/metadata/name") {
             *name = json!(fixture);

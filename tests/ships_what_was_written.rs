@@ -12,11 +12,11 @@ use harness::cluster::Cluster;
 use harness::gateway::Gateway;
 use harness::kubelet::Container;
 use harness::loki::Loki;
+use harness::pod_fixture;
 use harness::process::eventually;
 use harness::programs::program;
 use harness::servers::Servers;
 use harness::writer::LogFile;
-use harness::{pod_fixtures, read_object};
 use installation::Installation;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -50,7 +50,7 @@ impl World {
         cluster.create_config_map(NAMESPACE, "kube-root-ca.crt", &json!({"ca.crt": root_ca.cert()})).await?;
         let service_ca = json!({"service-ca.crt": gateway.ca()});
         cluster.create_config_map(NAMESPACE, "openshift-service-ca.crt", &service_ca).await?;
-        let pod = read_object(&pod_fixtures().join("b-openshift.yaml"))?;
+        let pod = pod_fixture("b-openshift")?;
         let pod = cluster.create_pod(NAMESPACE, &pod, false).await?;
         Ok(Self { cluster, loki, gateway, _installation: installation, node: tempfile::tempdir()?, pod })
     }
@@ -188,7 +188,8 @@ async fn ships_what_was_written_once_it_may() {
     let written: usize = files.iter().map(|file| file.written.len()).sum();
     let shown = world.loki.query().lines(&format!("{{{JOB}}}")).await.unwrap().len();
     let counted = world.loki.query().number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap();
-    println!("{written} lines written, {shown} shown, {counted} counted: {} were resent", counted - written as u64);
+    let resent = counted - written as u64;
+    harness::say(&format!("{written} lines written, {shown} shown, {counted} counted: {resent} were resent"));
     assert_eq!(shown, written);
 
     // Told to end, it ships what is there and ends.

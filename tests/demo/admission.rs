@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use certs::{Authority, ServingCert};
-use harness::{http, pod_fixtures, read_object};
+use harness::{http, pod_fixture};
 use prometheus_client::registry::Registry;
 use redis_log_webhook::config::Config;
 use redis_log_webhook::metrics::Metrics;
@@ -39,7 +39,7 @@ pub(crate) async fn inject(push_url: &str, terminal: &Terminal) -> anyhow::Resul
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(serve(listener, tls, webhook, shutdown.clone()));
 
-    let pod = read_object(&pod_fixtures().join("b-openshift.yaml"))?;
+    let pod = pod_fixture("b-openshift")?;
     let answer = review(&url, ca.cert(), &pod).await?;
     shutdown.cancel();
     server.abort();

@@ -23,9 +23,9 @@ pub mod writer;
 
 use std::path::PathBuf;
 
-/// The folder of the pods that Redis Enterprise and its look-alikes make.
-pub fn pod_fixtures() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/pods")
+/// One of the pods that Redis Enterprise and its look-alikes make, such as `a-vanilla`.
+pub fn pod_fixture(name: &str) -> anyhow::Result<serde_json::Value> {
+    read_object(&repository().join(format!("webhook/tests/golden/{name}.pod.yaml")))
 }
 
 /// The top of the repository.
@@ -42,4 +42,11 @@ pub fn read_object(path: &std::path::Path) -> anyhow::Result<serde_json::Value> 
 /// A loopback port that was free a moment ago.
 pub fn free_port() -> std::io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Says something on standard error that the test runner must not keep to itself, as it does with a passing test's prints.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    // Nobody is left to be told that standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -46,7 +46,7 @@ impl Servers {
             std::env::var_os("REQUIRE_SERVERS").is_none_or(|value| value == "0"),
             "{test}: no {missing}; {how}"
         );
-        eprintln!("SKIPPED {test}: no {missing}; {how}");
+        super::say(&format!("SKIPPED {test}: no {missing}; {how}"));
         Ok(None)
     }
 }

@@ -9,7 +9,7 @@ use certs::Authority;
 use harness::cluster::Cluster;
 use harness::process::{Process, eventually};
 use harness::programs::program;
-use harness::{free_port, http, read_object, repository};
+use harness::{free_port, http, pod_fixture, read_object, repository};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -59,7 +59,7 @@ async fn register(cluster: &Cluster, port: u16, ca: &str) -> anyhow::Result<()> 
     *client_config = json!({"url": format!("https://localhost:{port}/mutate"), "caBundle": bundle});
     cluster.apply(&configuration).await?;
     cluster.create_namespace("canary", &json!({"redis-log-shipper.io/inject": "enabled"}), &["rec"]).await?;
-    let pod = read_object(&harness::pod_fixtures().join("a-vanilla.yaml"))?;
+    let pod = pod_fixture("a-vanilla")?;
     eventually("the API server calls the webhook", PATIENCE, || async {
         let pod = cluster.create_pod("canary", &pod, true).await?;
         let annotated = pod.pointer("/metadata/annotations/redis-log-shipper.io~1status").is_some();
