@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::annotations;
-use super::decision::{CLUSTER_LABEL, LOG_DIR, NODE_CONTAINER, SIDECAR, Target};
-use crate::config::Config;
+use super::decision::{Case, SIDECAR, Target, containers};
+use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, State};
 
 /// Where the sidecar finds its token, its CAs and its namespace.
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
@@ -31,6 +31,8 @@ const DEFAULT_MODE: u32 = 0o644;
 pub struct Additions {
     /// The sidecar.
     pub container: Value,
+    /// Which list it is appended to: `containers`, or `initContainers` for a native sidecar.
+    pub list: &'static str,
     /// Volumes the pod does not have yet.
     pub volumes: Vec<Value>,
     /// The outcome.
@@ -39,34 +41,44 @@ pub struct Additions {
     pub hash: String,
 }
 
-/// Makes the additions for `pod`, whose logs are where `target` says.
-pub fn additions(pod: &Value, target: &Target<'_>, config: &Config, warnings: &mut Vec<String>) -> Additions {
+/// Makes the additions for a pod whose logs are where `target` says.
+pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String>) -> Additions {
+    let Case { pod, config, .. } = *case;
     let mut volumes = Volumes::of(pod);
-    let token = volumes.need(TOKEN_VOLUME, credentials(config));
-    let state = state_mount(pod, target.mount).unwrap_or_else(|| {
+    let token = volumes.need(TOKEN_VOLUME, credentials(config, warnings));
+    let persistent = match config.state {
+        State::Persistent => state_mount(pod, target.mount),
+        State::Ephemeral => None,
+    };
+    let state = persistent.unwrap_or_else(|| {
         let name = volumes.need(STATE_VOLUME, json!({"emptyDir": {"sizeLimit": STATE_SIZE_LIMIT}}));
         json!({"name": name, "mountPath": STATE_DIR})
     });
-    let mounts = json!([
-        mirrored(target.mount),
-        {"name": token, "mountPath": CREDENTIALS_DIR, "readOnly": true},
-        state,
-    ]);
-    let container = json!({
+    let mut container = json!({
         "name": SIDECAR,
         "image": config.image,
         "imagePullPolicy": config.image_pull_policy.as_str(),
-        "args": args(pod, config, warnings),
-        "env": env(target),
-        "resources": resources(config),
-        "securityContext": security_context(target.container),
+        "args": args(case, warnings),
+        "env": env(case, target),
+        "resources": resources(case, warnings),
+        "securityContext": security_context(target.container, config),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts,
+        "volumeMounts": [
+            mirrored(target.mount),
+            {"name": token, "mountPath": CREDENTIALS_DIR, "readOnly": true},
+            state,
+        ],
     });
+    if config.is_native()
+        && let Some(container) = container.as_object_mut()
+    {
+        container.insert("restartPolicy".to_owned(), json!("Always"));
+    }
     let hash = hash(&container, &volumes.needed);
     Additions {
-        annotations: vec![(annotations::STATUS, "injected".to_owned()), (annotations::HASH, hash.clone())],
+        annotations: vec![(annotations::STATUS, annotations::INJECTED.to_owned()), (annotations::HASH, hash.clone())],
+        list: if config.is_native() { "initContainers" } else { "containers" },
         container,
         volumes: volumes.missing,
         hash,
@@ -77,50 +89,57 @@ fn hash(container: &Value, volumes: &[Value]) -> String {
     format!("{:016x}", xxh3_64(json!([container, volumes]).to_string().as_bytes()))
 }
 
-fn args(pod: &Value, config: &Config, warnings: &mut Vec<String>) -> Vec<String> {
+fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
+    let config = case.config;
     let mut args = vec![
         "run".to_owned(),
-        format!("--log-dir={LOG_DIR}"),
+        format!("--log-dir={}", config.matching.log_dir),
         format!("--loki-url={}", config.push_url()),
         format!("--token-file={CREDENTIALS_DIR}/token"),
-        format!("--ca-file={CREDENTIALS_DIR}/service-ca.crt"),
-        format!("--ca-file={CREDENTIALS_DIR}/ca.crt"),
-        format!("--state-dir={STATE_DIR}"),
     ];
-    if pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true)) {
+    args.extend(config.ca.iter().map(|source| format!("--ca-file={CREDENTIALS_DIR}/{}", source.key)));
+    args.push(format!("--state-dir={STATE_DIR}"));
+    if case.pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true)) {
         warnings.push(format!(
             "the pod uses the host's network, where port {ADMIN_PORT} may be taken: the log shipper serves no metrics"
         ));
     } else {
         args.push(format!("--listen=0.0.0.0:{ADMIN_PORT}"));
     }
-    let include = annotations::patterns(pod, annotations::INCLUDE);
-    let exclude = annotations::patterns(pod, annotations::EXCLUDE);
-    args.extend(include.as_ref().unwrap_or(&config.include).iter().map(|glob| format!("--include={glob}")));
-    args.extend(exclude.as_ref().unwrap_or(&config.exclude).iter().map(|glob| format!("--exclude={glob}")));
+    args.extend(config.include.iter().map(|glob| format!("--include={glob}")));
+    args.extend(config.exclude.iter().map(|glob| format!("--exclude={glob}")));
+    args.extend(config.timezone.iter().map(|zone| format!("--timezone={zone}")));
+    args.extend(config.log_level.iter().map(|level| format!("--log-level={}", level.as_str())));
     let labels = [
         ("job", "redis-enterprise-internal"),
         ("redis_cluster", "$(REDIS_CLUSTER)"),
         ("log_type", &config.tenant),
         ("kubernetes_namespace_name", "$(POD_NAMESPACE)"),
         ("kubernetes_pod_name", "$(POD_NAME)"),
-        ("kubernetes_container_name", NODE_CONTAINER),
+        ("kubernetes_container_name", &config.matching.container),
         ("kubernetes_host", "$(NODE_NAME)"),
     ];
     let own = config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     args.extend(labels.into_iter().chain(own).map(|(name, value)| format!("--label={name}={value}")));
+    args.extend(config.labels_from.iter().map(|(name, _)| format!("--label={name}=$({})", label_variable(name))));
     args
 }
 
+/// The variable that carries the value of a label that comes from a field of the pod.
+fn label_variable(label: &str) -> String {
+    format!("LABEL_{}", label.to_uppercase())
+}
+
 /// The pod's own names by downward API, and what a copied `subPathExpr` refers to.
-fn env(target: &Target<'_>) -> Vec<Value> {
+fn env(case: &Case<'_>, target: &Target<'_>) -> Vec<Value> {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
     let mut env = vec![
         field("POD_NAME", "metadata.name"),
         field("POD_NAMESPACE", "metadata.namespace"),
         field("NODE_NAME", "spec.nodeName"),
-        field("REDIS_CLUSTER", &format!("metadata.labels['{CLUSTER_LABEL}']")),
+        field("REDIS_CLUSTER", &format!("metadata.labels['{}']", case.config.matching.cluster_label)),
     ];
+    env.extend(case.config.labels_from.iter().map(|(name, path)| field(&label_variable(name), path)));
     let expression = target.mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
     let theirs = target.container.get("env").and_then(Value::as_array).into_iter().flatten();
     for variable in theirs {
@@ -165,30 +184,67 @@ fn state_mount(pod: &Value, log_mount: &Value) -> Option<Value> {
     Some(json!({"name": name, "mountPath": STATE_DIR, key: folder}))
 }
 
-/// The token, both CAs (either may be missing) and the namespace, as one volume of our own.
-fn credentials(config: &Config) -> Value {
-    let ca = |map: &str, key: &str| json!({"configMap": {"name": map, "items": [{"key": key, "path": key}], "optional": true}});
-    json!({"projected": {"defaultMode": DEFAULT_MODE, "sources": [
-        {"serviceAccountToken": {"expirationSeconds": config.token_expiration_seconds, "path": "token"}},
-        ca("kube-root-ca.crt", "ca.crt"),
-        ca("openshift-service-ca.crt", "service-ca.crt"),
-        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
-    ]}})
+/// The token, the CAs (any may be missing) and the namespace, as one volume of our own.
+fn credentials(config: &Config, warnings: &mut Vec<String>) -> Value {
+    let asked = config.token.expiration_seconds;
+    if asked < MIN_TOKEN_SECONDS {
+        warnings.push(format!("a token cannot live for {asked} seconds, so it lives for {MIN_TOKEN_SECONDS}"));
+    }
+    let mut token = json!({"expirationSeconds": asked.max(MIN_TOKEN_SECONDS), "path": "token"});
+    if let (Some(audience), Some(token)) = (&config.token.audience, token.as_object_mut()) {
+        token.insert("audience".to_owned(), json!(audience));
+    }
+    let mut sources = vec![json!({"serviceAccountToken": token})];
+    sources.extend(config.ca.iter().map(|ca| {
+        json!({"configMap": {"name": ca.config_map, "items": [{"key": ca.key, "path": ca.key}], "optional": true}})
+    }));
+    sources.push(json!({"downwardAPI": {"items": [
+        {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
+    ]}}));
+    json!({"projected": {"defaultMode": DEFAULT_MODE, "sources": sources}})
 }
 
-fn resources(config: &Config) -> Value {
-    let amounts = json!({"cpu": config.resources.cpu, "memory": config.resources.memory});
+/// Requests and limits, equal. Where the pod as a whole has a budget that does not hold one of them, that one is left out:
+/// the API server would refuse the pod.
+fn resources(case: &Case<'_>, warnings: &mut Vec<String>) -> Value {
+    let config = &case.config.resources;
+    let mut amounts = Map::new();
+    for (resource, amount) in [("cpu", &config.cpu), ("memory", &config.memory)] {
+        if fits(case.pod, resource, amount) {
+            amounts.insert(resource.to_owned(), json!(amount.as_str()));
+        } else {
+            warnings.push(format!(
+                "the pod's own {resource} budget has no {} left for the log shipper, which shares what is there",
+                amount.as_str()
+            ));
+        }
+    }
     json!({"limits": amounts, "requests": amounts})
 }
 
+/// Whether a container that asks for `amount` fits into the pod-level resources, if there are any.
+fn fits(pod: &Value, resource: &str, amount: &Quantity) -> bool {
+    let read = |value: Option<&Value>| Quantity::parse(value?.as_str()?).ok();
+    let budget = |kind: &str| read(pod.pointer(&format!("/spec/resources/{kind}/{resource}")));
+    let (limit, request) = (budget("limits"), budget("requests"));
+    let others = containers(pod, "containers").filter_map(|container| {
+        let of = |kind: &str| read(container.pointer(&format!("/resources/{kind}/{resource}")));
+        of("requests").or_else(|| of("limits"))
+    });
+    let needed = others.fold(amount.clone(), |sum, other| sum + other);
+    limit.as_ref().is_none_or(|limit| amount <= limit) && request.or(limit).is_none_or(|budget| needed <= budget)
+}
+
 /// The restricted profile, with the identity of the container whose files are read where that one sets it itself.
-fn security_context(container: &Value) -> Value {
+fn security_context(container: &Value, config: &Config) -> Value {
     let mut context = Map::new();
     context.insert("allowPrivilegeEscalation".to_owned(), Value::Bool(false));
     context.insert("capabilities".to_owned(), json!({"drop": ["ALL"]}));
     context.insert("readOnlyRootFilesystem".to_owned(), Value::Bool(true));
     context.insert("runAsNonRoot".to_owned(), Value::Bool(true));
-    context.insert("seccompProfile".to_owned(), json!({"type": "RuntimeDefault"}));
+    if config.seccomp {
+        context.insert("seccompProfile".to_owned(), json!({"type": "RuntimeDefault"}));
+    }
     for key in ["runAsUser", "runAsGroup"] {
         if let Some(id) = container.get("securityContext").and_then(|theirs| theirs.get(key)) {
             context.insert(key.to_owned(), id.clone());

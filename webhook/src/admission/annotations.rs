@@ -1,55 +1,128 @@
 //! What the pod's own annotations say: opt out, and overrides of the configuration.
+//!
+//! A bad value is told and ignored: the default is used, and the pod is not made to pay for a typing error.
 
 use serde_json::Value;
+
+use crate::config::tree::nearest;
+use crate::config::{Config, LogLevel, Quantity, SidecarMode, State, is_allowed, read_tenant, read_url};
 
 /// The prefix of every annotation and label of ours.
 pub const PREFIX: &str = "redis-log-shipper.io/";
 /// On the pod: `"false"` opts out.
 pub const INJECT: &str = "redis-log-shipper.io/inject";
-/// Comma-separated glob patterns of the files to ship.
-pub const INCLUDE: &str = "redis-log-shipper.io/include";
-/// Comma-separated glob patterns of the files to leave out.
-pub const EXCLUDE: &str = "redis-log-shipper.io/exclude";
-/// The outcome, written by us: `injected`.
+/// The outcome, written by us: [`INJECTED`].
 pub const STATUS: &str = "redis-log-shipper.io/status";
+/// The outcome of an injected pod.
+pub const INJECTED: &str = "injected";
 /// Tells one generation of our additions from another.
 pub const HASH: &str = "redis-log-shipper.io/hash";
 
+/// The annotations that are no overrides, without the prefix.
+const OTHERS: [&str; 3] = ["inject", "status", "hash"];
+
+/// One override: its name without the prefix, and what it does to the configuration.
+type Override = (&'static str, fn(&mut Config, &str) -> Result<(), String>);
+
+/// Every override there is.
+static OVERRIDES: &[Override] = &[
+    ("tenant", |config, text| read_tenant(text).map(|tenant| config.tenant = tenant)),
+    ("loki-url", |config, text| {
+        let url = read_url(text)?;
+        allowed(&url, &config.loki_url, &config.allowed_loki_urls, "allowedLokiUrls")?;
+        config.loki_url = url;
+        Ok(())
+    }),
+    ("image", |config, text| {
+        allowed(text, &config.image, &config.allowed_images, "allowedImages")?;
+        text.clone_into(&mut config.image);
+        Ok(())
+    }),
+    ("cpu", |config, text| Quantity::parse(text).map(|amount| config.resources.cpu = amount)),
+    ("memory", |config, text| Quantity::parse(text).map(|amount| config.resources.memory = amount)),
+    ("include", |config, text| patterns(text).map(|patterns| config.include = patterns)),
+    ("exclude", |config, text| patterns(text).map(|patterns| config.exclude = patterns)),
+    ("log-level", |config, text| LogLevel::parse(text).map(|level| config.log_level = Some(level))),
+    ("timezone", |config, text| zone(text).map(|zone| config.timezone = Some(zone))),
+    ("multiline", |_, _| Err(LATER.to_owned())),
+    ("redact", |_, _| Err(LATER.to_owned())),
+    ("sidecar-mode", |config, text| SidecarMode::parse(text).map(|mode| config.sidecar_mode = mode)),
+    ("state", |config, text| State::parse(text).map(|state| config.state = state)),
+];
+
+/// For overrides whose names are taken and whose work is still to come.
+const LATER: &str = "the log shipper of this version does not do that yet";
+
 /// Whether the pod wants to be injected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     /// It says nothing, or `true`.
     Inject,
     /// `false`.
     OptOut,
-    /// Something else, quoted.
-    Unclear(String),
+    /// Something else.
+    Unclear,
 }
 
 /// What [`INJECT`] says.
 pub(super) fn wish(pod: &Value) -> Wish {
-    match get(pod, INJECT) {
-        None => Wish::Inject,
-        Some(value) => match value.trim().to_ascii_lowercase().as_str() {
-            "true" | "enabled" | "" => Wish::Inject,
-            "false" | "disabled" => Wish::OptOut,
-            _ => Wish::Unclear(value.to_owned()),
-        },
+    match get(pod, INJECT).map(|value| value.trim().to_ascii_lowercase()).as_deref() {
+        None | Some("true" | "enabled") => Wish::Inject,
+        Some("false" | "disabled") => Wish::OptOut,
+        Some(_) => Wish::Unclear,
     }
 }
 
-/// The patterns in a comma-separated annotation, or `None` where it is absent or names none.
-pub(super) fn patterns(pod: &Value, annotation: &str) -> Option<Vec<String>> {
-    let patterns: Vec<String> = get(pod, annotation)?
-        .split(',')
-        .map(str::trim)
-        .filter(|pattern| !pattern.is_empty())
-        .map(ToOwned::to_owned)
-        .collect();
-    (!patterns.is_empty()).then_some(patterns)
+/// The configuration with the pod's overrides; what is wrong with those is told in `warnings`.
+pub fn overridden(pod: &Value, config: &Config, warnings: &mut Vec<String>) -> Config {
+    let mut config = config.clone();
+    let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
+    for (annotation, value) in annotations.into_iter().flatten() {
+        let Some(key) = annotation.strip_prefix(PREFIX).filter(|key| !OTHERS.contains(key)) else { continue };
+        let fault = match (OVERRIDES.iter().find(|(known, _)| *known == key), value.as_str()) {
+            (Some((_, apply)), Some(text)) => apply(&mut config, text.trim()).err(),
+            (Some(_), None) => Some("the value is no text".to_owned()),
+            (None, _) => {
+                let known = || OVERRIDES.iter().map(|(known, _)| *known).chain(OTHERS);
+                let hint = nearest(key, known()).map_or_else(
+                    || known().collect::<Vec<_>>().join(", "),
+                    |near| format!("did you mean {PREFIX}{near}?"),
+                );
+                Some(format!("unknown annotation; {hint}"))
+            }
+        };
+        warnings.extend(fault.map(|fault| format!("annotation {annotation}: {fault}; it is ignored")));
+    }
+    config
 }
 
 /// One annotation of a pod.
 pub(super) fn get<'a>(pod: &'a Value, annotation: &str) -> Option<&'a str> {
     pod.get("metadata")?.get("annotations")?.get(annotation)?.as_str()
+}
+
+/// The token is worth more than the logs: whoever picks the image or the URL gets it.
+fn allowed(given: &str, default: &str, list: &[String], key: &str) -> Result<(), String> {
+    if given == default || is_allowed(given, list) {
+        Ok(())
+    } else {
+        Err(format!("{given:?} is not among the webhook's {key}"))
+    }
+}
+
+/// Comma-separated glob patterns, at least one.
+fn patterns(text: &str) -> Result<Vec<String>, String> {
+    let patterns: Vec<_> =
+        text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()).map(ToOwned::to_owned).collect();
+    if patterns.is_empty() {
+        Err("names no pattern, such as dmcproxy.log,redis-*.log".to_owned())
+    } else {
+        Ok(patterns)
+    }
+}
+
+/// The shape of an IANA name; the shipper knows the names themselves.
+fn zone(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte));
+    if good { Ok(text.to_owned()) } else { Err(format!("{text:?} is no time zone, such as Europe/Berlin")) }
 }

@@ -1,30 +1,25 @@
 //! Inject, or a named reason to skip. Pure: the namespace's opt-in is the API server's selector's business.
+//!
+//! The rules are a table: deciding takes the first one that fails, `explain` shows them all.
 
 use serde_json::Value;
 
-use super::additions::additions;
+use super::additions::{CREDENTIALS_DIR, STATE_DIR, additions};
 use super::annotations::{self, Wish};
 use crate::config::Config;
 
-/// The container that writes the logs.
-pub const NODE_CONTAINER: &str = "redis-enterprise-node";
 /// The container we add.
 pub const SIDECAR: &str = "log-shipper";
-/// Where Redis Enterprise writes its logs.
-pub const LOG_DIR: &str = "/var/opt/redislabs/log";
-/// The label that holds the name of the `RedisEnterpriseCluster`.
-pub const CLUSTER_LABEL: &str = "redis.io/cluster";
 
-/// Labels that every Redis Enterprise node pod carries, and its look-alikes do not.
-const LABELS: [(&str, &str); 2] = [("app", "redis-enterprise"), ("redis.io/role", "node")];
-
-/// What to do with a pod.
-#[derive(Debug, Clone)]
-pub enum Decision<'a> {
-    /// Give it the sidecar.
-    Inject(Target<'a>),
-    /// Leave it.
-    Skip(Skip),
+/// A pod, and everything that is asked about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// The pod as it would be stored.
+    pub pod: &'a Value,
+    /// The namespace of the request, which a pod from a template does not name itself.
+    pub namespace: Option<&'a str>,
+    /// The configuration with the pod's own overrides.
+    pub config: &'a Config,
 }
 
 /// Where the logs of a pod are.
@@ -48,6 +43,7 @@ pub enum Skip {
     NotRedisEnterprise,
     NoNodeContainer,
     NoLogMount,
+    LogMountTooWide,
     OptedOut,
     InvalidOptIn,
     MirrorPod,
@@ -56,6 +52,42 @@ pub enum Skip {
     AlreadyInjected,
     Drift,
     NameTaken,
+}
+
+/// One thing that must hold for a pod to be injected.
+#[derive(Debug)]
+pub struct Rule {
+    /// What must hold.
+    pub name: &'static str,
+    check: fn(&Case<'_>) -> Result<(), Skip>,
+}
+
+/// All rules, in the order in which they are asked.
+pub static RULES: &[Rule] = &[
+    Rule { name: "the namespace is open to injection", check: namespace_is_open },
+    Rule { name: "the labels are those of a Redis Enterprise node", check: is_redis_enterprise_node },
+    Rule { name: "it is no mirror pod of a kubelet", check: is_no_mirror_pod },
+    Rule { name: "it runs on Linux", check: is_linux },
+    Rule { name: "it is not being deleted", check: is_not_being_deleted },
+    Rule { name: "it has the container that writes the logs", check: has_node_container },
+    Rule { name: "its annotations do not opt out", check: does_not_opt_out },
+    Rule { name: "a volume is mounted over the log directory", check: has_log_mount },
+    Rule { name: "it has no container log-shipper yet", check: has_no_sidecar },
+];
+
+impl Rule {
+    /// Whether the rule holds, or why not.
+    pub fn check(&self, case: &Case<'_>) -> Result<(), Skip> {
+        (self.check)(case)
+    }
+}
+
+/// Decides: where the logs are, or the first rule that fails.
+pub fn decide<'a>(case: &Case<'a>) -> Result<Target<'a>, Skip> {
+    RULES.iter().try_for_each(|rule| rule.check(case))?;
+    let container = node_container(case).ok_or(Skip::NoNodeContainer)?;
+    let mount = log_mount(case, container).ok_or(Skip::NoLogMount)?;
+    Ok(Target { container, mount })
 }
 
 impl Skip {
@@ -70,6 +102,7 @@ impl Skip {
             Self::NotRedisEnterprise => "not_redis_enterprise",
             Self::NoNodeContainer => "no_node_container",
             Self::NoLogMount => "no_log_mount",
+            Self::LogMountTooWide => "log_mount_too_wide",
             Self::OptedOut => "opted_out",
             Self::InvalidOptIn => "invalid_opt_in",
             Self::MirrorPod => "mirror_pod",
@@ -80,134 +113,161 @@ impl Skip {
             Self::NameTaken => "name_taken",
         }
     }
-}
 
-/// Decides about `pod`, which lives in `namespace` as the request says. The second value is what its owner is told.
-pub fn decide<'a>(pod: &'a Value, namespace: Option<&str>, config: &Config) -> (Decision<'a>, Vec<String>) {
-    let mut warnings = Vec::new();
-    let decision = match target(pod, namespace, config, &mut warnings) {
-        Ok(target) => Decision::Inject(target),
-        Err(skip) => Decision::Skip(skip),
-    };
-    (decision, warnings)
-}
-
-fn target<'a>(
-    pod: &'a Value,
-    namespace: Option<&str>,
-    config: &Config,
-    warnings: &mut Vec<String>,
-) -> Result<Target<'a>, Skip> {
-    let text = |at: &str| pod.pointer(at).and_then(Value::as_str);
-    let namespace = text("/metadata/namespace").or(namespace);
-    if namespace.is_some_and(|namespace| is_reserved(namespace, config)) {
-        return Err(Skip::ReservedNamespace);
-    }
-    if !is_redis_enterprise_node(pod) {
-        return Err(Skip::NotRedisEnterprise);
-    }
-    if annotations::get(pod, "kubernetes.io/config.mirror").is_some() {
-        return Err(Skip::MirrorPod);
-    }
-    if text("/spec/os/name") == Some("windows") {
-        return Err(Skip::WindowsPod);
-    }
-    if text("/metadata/deletionTimestamp").is_some() {
-        return Err(Skip::BeingDeleted);
-    }
-    let container = containers(pod, "containers")
-        .find(|container| name(container) == Some(NODE_CONTAINER))
-        .ok_or(Skip::NoNodeContainer)?;
-    match annotations::wish(pod) {
-        Wish::Inject => {}
-        Wish::OptOut => return Err(Skip::OptedOut),
-        Wish::Unclear(value) => {
-            warnings.push(format!(
-                "annotation {}: {value:?} is neither \"true\" nor \"false\", so the pod is not injected",
-                annotations::INJECT
-            ));
-            return Err(Skip::InvalidOptIn);
+    /// The reason in a sentence, with what would change it.
+    pub fn explanation(self, case: &Case<'_>) -> String {
+        let matching = &case.config.matching;
+        match self {
+            Self::NotAPod => "the object is no core/v1 pod".to_owned(),
+            Self::Subresource => "only a subresource of the pod is concerned".to_owned(),
+            Self::NotACreation => "the pod is not being created".to_owned(),
+            Self::NoObject => "the request holds no object".to_owned(),
+            Self::ReservedNamespace => format!(
+                "namespace {} is never injected, as are default, kube-*, openshift-* and {}",
+                namespace(case).unwrap_or("(none)"),
+                case.config.namespace
+            ),
+            Self::NotRedisEnterprise => {
+                let wanted: Vec<_> = matching.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                format!("the pod lacks one of the labels {}, {}", wanted.join(", "), matching.cluster_label)
+            }
+            Self::NoNodeContainer => format!("the pod has no container {}", matching.container),
+            Self::NoLogMount => format!(
+                "container {} has no volume mounted at {}, so its logs cannot be reached by a sidecar (is persistence off?)",
+                matching.container, matching.log_dir
+            ),
+            Self::LogMountTooWide => format!(
+                "the volume that covers {} is mounted over {CREDENTIALS_DIR} or {STATE_DIR} too; mount it at {} itself",
+                matching.log_dir, matching.log_dir
+            ),
+            Self::OptedOut => format!("annotation {} says so", annotations::INJECT),
+            Self::InvalidOptIn => format!(
+                "annotation {}: {:?} is neither \"true\" nor \"false\", so the pod is not injected",
+                annotations::INJECT,
+                annotations::get(case.pod, annotations::INJECT).unwrap_or_default()
+            ),
+            Self::MirrorPod => "a kubelet made this pod from a file; its containers cannot be changed here".to_owned(),
+            Self::WindowsPod => "the log shipper is a Linux program".to_owned(),
+            Self::BeingDeleted => "the pod has a deletionTimestamp".to_owned(),
+            Self::AlreadyInjected => "the log shipper is there already, as it would be added now".to_owned(),
+            Self::Drift => format!(
+                "drift: the container {SIDECAR} was added by another version or configuration of this webhook and is left \
+                 alone; a new pod gets the new one"
+            ),
+            Self::NameTaken => format!(
+                "the pod has a container {SIDECAR} of its own, so the log shipper is not added; rename that container"
+            ),
         }
     }
-    let mount = log_mount(container).ok_or_else(|| {
-        warnings.push(format!(
-            "container {NODE_CONTAINER} has no volume mounted at {LOG_DIR}, so its logs cannot be reached by a sidecar \
-             (is persistence off?)"
-        ));
-        Skip::NoLogMount
-    })?;
-    let target = Target { container, mount };
-    if let Some(skip) = sidecar_is_there(pod, &target, config, warnings) {
-        return Err(skip);
+
+    /// Whether the pod's owner should be told: they meant the pod to be injected, and it is not as they meant.
+    pub fn is_worth_a_warning(self) -> bool {
+        matches!(self, Self::NoLogMount | Self::LogMountTooWide | Self::InvalidOptIn | Self::Drift | Self::NameTaken)
     }
-    warn_of_other_readers(pod, mount, warnings);
-    Ok(target)
 }
 
-/// Namespaces that are never touched, whatever a selector says.
-fn is_reserved(namespace: &str, config: &Config) -> bool {
-    namespace == "default"
-        || namespace == config.namespace
-        || namespace.starts_with("kube-")
-        || namespace.starts_with("openshift-")
+/// Other containers that mount the log directory: if they ship logs, every line arrives twice.
+pub fn other_readers<'a>(case: &Case<'a>, target: &Target<'a>) -> impl Iterator<Item = &'a str> {
+    let (dir, volume, writer) = (&case.config.matching.log_dir, target.mount.get("name"), target.container);
+    containers(case.pod, "containers")
+        .filter(move |other| !std::ptr::eq(*other, writer) && name(other) != Some(SIDECAR))
+        .filter(move |other| {
+            mounts(other).any(|mount| mount.get("name") == volume && path(mount).is_some_and(|path| covers(path, dir)))
+        })
+        .filter_map(name)
 }
 
-fn is_redis_enterprise_node(pod: &Value) -> bool {
-    let Some(labels) = pod.pointer("/metadata/labels") else {
-        return false;
-    };
-    let label = |key: &str| labels.get(key).and_then(Value::as_str);
-    LABELS.iter().all(|(key, value)| label(key) == Some(value)) && label(CLUSTER_LABEL).is_some()
+fn namespace<'a>(case: &Case<'a>) -> Option<&'a str> {
+    text(case.pod, "/metadata/namespace").or(case.namespace)
 }
 
-/// Whether a container of our name is there already, and what that means.
-fn sidecar_is_there(pod: &Value, target: &Target<'_>, config: &Config, warnings: &mut Vec<String>) -> Option<Skip> {
-    if !["containers", "initContainers"]
+/// Some namespaces are never touched, whatever a selector says.
+fn namespace_is_open(case: &Case<'_>) -> Result<(), Skip> {
+    let reserved = namespace(case).is_some_and(|namespace| {
+        namespace == "default"
+            || namespace == case.config.namespace
+            || namespace.starts_with("kube-")
+            || namespace.starts_with("openshift-")
+    });
+    unless(reserved, Skip::ReservedNamespace)
+}
+
+fn is_redis_enterprise_node(case: &Case<'_>) -> Result<(), Skip> {
+    let label = |key: &str| case.pod.pointer("/metadata/labels")?.get(key)?.as_str();
+    let matching = &case.config.matching;
+    let all = matching.labels.iter().all(|(key, value)| label(key) == Some(value.as_str()));
+    unless(!all || label(&matching.cluster_label).is_none(), Skip::NotRedisEnterprise)
+}
+
+fn is_no_mirror_pod(case: &Case<'_>) -> Result<(), Skip> {
+    unless(annotations::get(case.pod, "kubernetes.io/config.mirror").is_some(), Skip::MirrorPod)
+}
+
+fn is_linux(case: &Case<'_>) -> Result<(), Skip> {
+    let windows = ["/spec/os/name", "/spec/nodeSelector/kubernetes.io~1os"]
+        .iter()
+        .any(|at| text(case.pod, at) == Some("windows"));
+    unless(windows, Skip::WindowsPod)
+}
+
+fn is_not_being_deleted(case: &Case<'_>) -> Result<(), Skip> {
+    unless(text(case.pod, "/metadata/deletionTimestamp").is_some(), Skip::BeingDeleted)
+}
+
+fn has_node_container(case: &Case<'_>) -> Result<(), Skip> {
+    node_container(case).map(|_| ()).ok_or(Skip::NoNodeContainer)
+}
+
+fn does_not_opt_out(case: &Case<'_>) -> Result<(), Skip> {
+    match annotations::wish(case.pod) {
+        Wish::Inject => Ok(()),
+        Wish::OptOut => Err(Skip::OptedOut),
+        Wish::Unclear => Err(Skip::InvalidOptIn),
+    }
+}
+
+fn has_log_mount(case: &Case<'_>) -> Result<(), Skip> {
+    let mount = node_container(case).and_then(|container| log_mount(case, container)).ok_or(Skip::NoLogMount)?;
+    let too_wide = path(mount).is_some_and(|path| covers(path, CREDENTIALS_DIR) || covers(path, STATE_DIR));
+    unless(too_wide, Skip::LogMountTooWide)
+}
+
+fn has_no_sidecar(case: &Case<'_>) -> Result<(), Skip> {
+    let there = ["containers", "initContainers"]
         .into_iter()
-        .any(|list| containers(pod, list).any(|container| name(container) == Some(SIDECAR)))
-    {
-        return None;
+        .any(|list| containers(case.pod, list).any(|container| name(container) == Some(SIDECAR)));
+    if !there {
+        return Ok(());
     }
-    let hash = annotations::get(pod, annotations::HASH);
-    let ours = annotations::get(pod, annotations::STATUS) == Some("injected") && hash.is_some();
-    if !ours {
-        warnings.push(format!(
-            "the pod has a container {SIDECAR} of its own, so the log shipper is not added; rename that container"
-        ));
-        return Some(Skip::NameTaken);
+    let hash = annotations::get(case.pod, annotations::HASH);
+    if annotations::get(case.pod, annotations::STATUS) != Some(annotations::INJECTED) || hash.is_none() {
+        return Err(Skip::NameTaken);
     }
+    let container = node_container(case).ok_or(Skip::NoNodeContainer)?;
+    let mount = log_mount(case, container).ok_or(Skip::NoLogMount)?;
     // Compared is what we would add now, not the container itself: other webhooks may have added to that.
-    if hash == Some(additions(pod, target, config, &mut Vec::new()).hash.as_str()) {
-        return Some(Skip::AlreadyInjected);
-    }
-    warnings.push(format!(
-        "drift: the container {SIDECAR} was added by another version or configuration of this webhook and is left alone"
-    ));
-    Some(Skip::Drift)
+    let now = additions(case, &Target { container, mount }, &mut Vec::new()).hash;
+    Err(if hash == Some(now.as_str()) { Skip::AlreadyInjected } else { Skip::Drift })
+}
+
+fn node_container<'a>(case: &Case<'a>) -> Option<&'a Value> {
+    let wanted = Some(case.config.matching.container.as_str());
+    containers(case.pod, "containers").find(|container| name(container) == wanted)
 }
 
 /// The mount that covers the log directory: the one with the longest path, as the kubelet has it.
-fn log_mount(container: &Value) -> Option<&Value> {
+fn log_mount<'a>(case: &Case<'a>, container: &'a Value) -> Option<&'a Value> {
     mounts(container)
         .filter_map(|mount| Some((path(mount)?, mount)))
-        .filter(|(path, mount)| covers(path, LOG_DIR) && mount.get("name").is_some_and(Value::is_string))
+        .filter(|(path, mount)| {
+            covers(path, &case.config.matching.log_dir) && mount.get("name").is_some_and(Value::is_string)
+        })
         .max_by_key(|(path, _)| path.len())
         .map(|(_, mount)| mount)
 }
 
-fn warn_of_other_readers(pod: &Value, log_mount: &Value, warnings: &mut Vec<String>) {
-    let others =
-        containers(pod, "containers").filter(|container| !matches!(name(container), Some(NODE_CONTAINER | SIDECAR)));
-    for other in others {
-        let reads = mounts(other).any(|mount| {
-            mount.get("name") == log_mount.get("name") && path(mount).is_some_and(|path| covers(path, LOG_DIR))
-        });
-        if let (true, Some(name)) = (reads, name(other)) {
-            warnings.push(format!(
-                "container {name} also mounts the log directory {LOG_DIR}: if it ships logs, every line arrives twice"
-            ));
-        }
-    }
+fn unless(fails: bool, skip: Skip) -> Result<(), Skip> {
+    if fails { Err(skip) } else { Ok(()) }
 }
 
 /// Whether `dir` is `path` or lies below it.
@@ -215,11 +275,11 @@ fn covers(path: &str, dir: &str) -> bool {
     std::path::Path::new(dir).starts_with(path)
 }
 
-pub(super) fn containers<'a>(pod: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn containers<'a>(pod: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     array(pod.get("spec").and_then(|spec| spec.get(list)))
 }
 
-pub(super) fn mounts(container: &Value) -> impl Iterator<Item = &Value> {
+fn mounts(container: &Value) -> impl Iterator<Item = &Value> {
     array(container.get("volumeMounts"))
 }
 
@@ -231,6 +291,10 @@ fn path(mount: &Value) -> Option<&str> {
 
 fn name(container: &Value) -> Option<&str> {
     container.get("name")?.as_str()
+}
+
+fn text<'a>(pod: &'a Value, at: &str) -> Option<&'a str> {
+    pod.pointer(at)?.as_str()
 }
 
 fn array(value: Option<&Value>) -> impl Iterator<Item = &Value> {

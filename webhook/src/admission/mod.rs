@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde_json::Value;
 
 use crate::config::Config;
-use decision::{Decision, Skip};
+use decision::{Case, Skip};
 use request::Request;
 pub use response::Answer;
 use review::{AdmissionReview, BadReview};
@@ -70,7 +70,7 @@ pub struct Judged {
 pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
     let review = AdmissionReview::parse(body)?;
     let judged = match Request::of(&review.request) {
-        Ok(request) => judge_contained(request.pod, request.namespace, config),
+        Ok(request) => contained(|| judge(request.pod, request.namespace, config)),
         Err(skip) => Judged::skipped(skip),
     };
     Ok(Answer::new(review, judged))
@@ -78,14 +78,21 @@ pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
 
 /// Decides about one pod of `namespace`, and makes and tries the patch.
 pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
-    let (decision, mut warnings) = decision::decide(pod, namespace, config);
-    let target = match decision {
-        Decision::Inject(target) => target,
-        Decision::Skip(skip) => {
+    let mut warnings = Vec::new();
+    let config = annotations::overridden(pod, config, &mut warnings);
+    let case = Case { pod, namespace, config: &config };
+    let target = match decision::decide(&case) {
+        Ok(target) => target,
+        Err(skip) => {
+            // Overrides of a sidecar that is not added are nobody's worry.
+            let warnings = skip.is_worth_a_warning().then(|| skip.explanation(&case)).into_iter().collect();
             return Judged { verdict: Verdict::Skipped(skip), warnings };
         }
     };
-    let additions = additions::additions(pod, &target, config, &mut warnings);
+    warnings.extend(decision::other_readers(&case, &target).map(|name| {
+        format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice")
+    }));
+    let additions = additions::additions(&case, &target, &mut warnings);
     let patch = patch::patch(pod, &additions);
     let mut patched = pod.clone();
     let verdict = match json_patch::patch(&mut patched, &patch) {
@@ -95,9 +102,9 @@ pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
     Judged { verdict, warnings }
 }
 
-/// As [`judge`], with a panic turned into a verdict: a bug of ours must not keep a database pod from being created.
-fn judge_contained(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
-    catch_unwind(AssertUnwindSafe(|| judge(pod, namespace, config))).unwrap_or_else(|panic| {
+/// What `judge` says, with a panic turned into a verdict: a bug of ours must not keep a database pod from being created.
+fn contained(judge: impl FnOnce() -> Judged) -> Judged {
+    catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|panic| {
         let said = panic
             .downcast_ref::<&str>()
             .map(ToString::to_string)
@@ -110,5 +117,16 @@ fn judge_contained(pod: &Value, namespace: Option<&str>, config: &Config) -> Jud
 impl Judged {
     fn skipped(skip: Skip) -> Self {
         Self { verdict: Verdict::Skipped(skip), warnings: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_verdict_and_not_the_end() {
+        let judged = contained(|| panic!("a bug of {}", "ours"));
+        assert!(matches!(judged.verdict, Verdict::Failed(said) if said == "panicked: a bug of ours"));
     }
 }

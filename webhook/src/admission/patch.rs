@@ -12,7 +12,7 @@ use super::additions::Additions;
 /// The operations that give `pod` its additions.
 pub fn patch(pod: &Value, additions: &Additions) -> Patch {
     let mut operations = Vec::new();
-    append(pod, ["spec", "containers"], std::slice::from_ref(&additions.container), &mut operations);
+    append(pod, ["spec", additions.list], std::slice::from_ref(&additions.container), &mut operations);
     append(pod, ["spec", "volumes"], &additions.volumes, &mut operations);
     annotate(pod, &additions.annotations, &mut operations);
     Patch(operations)

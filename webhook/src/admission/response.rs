@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::decision::Skip;
 use super::review::{AdmissionResponse, AdmissionReview, AnsweredReview};
 use super::{Judged, Verdict};
 
@@ -59,7 +60,7 @@ impl Answer {
             patch_type: patch.as_ref().map(|_| "JSONPatch"),
             patch: patch.as_ref().map(|patch| STANDARD.encode(patch)),
             warnings,
-            audit_annotations: BTreeMap::from([("outcome", verdict.outcome().to_owned())]),
+            audit_annotations: BTreeMap::from([("outcome", audited(&verdict).to_owned())]),
         };
         Self {
             api_version,
@@ -75,6 +76,14 @@ impl Answer {
     /// The answer as the API server reads it.
     pub fn review(&self) -> AnsweredReview<'_> {
         AnsweredReview { api_version: &self.api_version, kind: "AdmissionReview", response: &self.response }
+    }
+}
+
+/// The outcome for the audit trail, which keeps one value a request: the second round of an injected pod says the same.
+fn audited(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Skipped(Skip::AlreadyInjected) => "injected",
+        verdict => verdict.outcome(),
     }
 }
 

@@ -1,0 +1,2 @@
+//! `cargo load`: what the webhook costs. Work in progress.
+fn main() {}

@@ -1,0 +1,314 @@
+//! The webhook's configuration: one YAML file, every key with a default, every fault reported together.
+
+mod quantity;
+mod read;
+pub(crate) mod tree;
+
+use std::path::{Path, PathBuf};
+
+pub use quantity::Quantity;
+pub(crate) use read::{tenant as read_tenant, url as read_url};
+pub use tree::Fault;
+
+/// The placeholder in [`Config::loki_url`] that stands for the tenant.
+pub const TENANT_PLACEHOLDER: &str = "{tenant}";
+/// The shortest life of a token that the API server grants, in seconds.
+pub const MIN_TOKEN_SECONDS: u32 = 600;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read the configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: std::io::Error,
+    },
+    /// The file is not YAML.
+    #[error("invalid configuration {path}: {message}")]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        message: String,
+    },
+    /// Unknown keys and bad values, all of them.
+    #[error("invalid configuration {path}: {}", .faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Faults {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, in the file's order.
+        faults: Vec<Fault>,
+    },
+}
+
+/// What an injected sidecar is made of, and who gets one. The defaults fit OpenShift Logging's gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The shipper's image.
+    pub image: String,
+    /// When the kubelet pulls it.
+    pub image_pull_policy: PullPolicy,
+    /// Images that pods may ask for instead; a `*` at the end stands for any rest.
+    pub allowed_images: Vec<String>,
+    /// Requests and limits of the sidecar: both are set, and equal, so that a Guaranteed pod stays Guaranteed.
+    pub resources: Resources,
+    /// The full push URL; `{tenant}` in it stands for [`Config::tenant`].
+    pub loki_url: String,
+    /// URLs that pods may ask for instead; a `*` at the end stands for any rest.
+    pub allowed_loki_urls: Vec<String>,
+    /// The gateway's tenant, also the value of the stream label `log_type`.
+    pub tenant: String,
+    /// Where the CAs of Loki's certificate are; each may be missing.
+    pub ca: Vec<CaSource>,
+    /// The ServiceAccount token.
+    pub token: Token,
+    /// Glob patterns of the files to ship, by name. Empty: the shipper's default, `*.log`.
+    pub include: Vec<String>,
+    /// Glob patterns of the files to leave out.
+    pub exclude: Vec<String>,
+    /// Stream labels added to those every stream has, with their values.
+    pub labels: Vec<(String, String)>,
+    /// Stream labels with the field of the pod that their value comes from, such as `metadata.labels['team']`.
+    pub labels_from: Vec<(String, String)>,
+    /// How the sidecar is added.
+    pub sidecar_mode: SidecarMode,
+    /// Where positions are kept.
+    pub state: State,
+    /// Whether the sidecar asks for the default seccomp profile; old OpenShift SCCs refuse any.
+    pub seccomp: bool,
+    /// From which severity on the sidecar logs.
+    pub log_level: Option<LogLevel>,
+    /// In which time zone the files write their times.
+    pub timezone: Option<String>,
+    /// Which pods are Redis Enterprise's.
+    pub matching: Matching,
+    /// The namespace this installation runs in, where nothing is ever injected.
+    pub namespace: String,
+    /// Whether the API server knows native sidecars: found out at the start, never configured.
+    pub native_sidecars: bool,
+}
+
+/// When the kubelet pulls the sidecar's image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "Kubernetes' own three values")]
+pub enum PullPolicy {
+    Always,
+    #[default]
+    IfNotPresent,
+    Never,
+}
+
+/// CPU and memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// For example `100m`.
+    pub cpu: Quantity,
+    /// For example `64Mi`.
+    pub memory: Quantity,
+}
+
+/// A key of a ConfigMap that holds CA certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaSource {
+    /// The ConfigMap's name, in the pod's namespace.
+    pub config_map: String,
+    /// Its key, and the file's name in the pod.
+    pub key: String,
+}
+
+/// The projected ServiceAccount token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// How long it lives, at least [`MIN_TOKEN_SECONDS`]; the kubelet renews it long before.
+    pub expiration_seconds: u32,
+    /// For whom it is; OpenShift's gateway wants the API server's own, which is what no value means.
+    pub audience: Option<String>,
+}
+
+/// How the sidecar is added to a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SidecarMode {
+    /// A container like the others: it can keep none of them from starting.
+    #[default]
+    Container,
+    /// An init container that is always restarted: it starts before the others and ends after them, and an image that
+    /// cannot be pulled keeps the pod from starting.
+    Native,
+    /// Native where the API server knows native sidecars (Kubernetes 1.29), else a container.
+    Auto,
+}
+
+/// Where positions are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// On the log volume, where that is a claim: they outlive the pod.
+    #[default]
+    Persistent,
+    /// In an emptyDir: they outlive the container.
+    Ephemeral,
+}
+
+/// The shipper's log levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the five levels need no words")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Which pods are Redis Enterprise's, and where their logs are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matching {
+    /// Labels with the value a pod must have.
+    pub labels: Vec<(String, String)>,
+    /// The label that holds the name of the `RedisEnterpriseCluster`; a pod must have it.
+    pub cluster_label: String,
+    /// The container that writes the logs.
+    pub container: String,
+    /// Where it writes them.
+    pub log_dir: String,
+}
+
+impl PullPolicy {
+    /// The value as the API server knows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+impl SidecarMode {
+    /// Reads the mode as it stands in the configuration and in annotations.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "container" => Ok(Self::Container),
+            "native" => Ok(Self::Native),
+            "auto" => Ok(Self::Auto),
+            _ => Err(format!("{text:?} is none of container, native, auto")),
+        }
+    }
+}
+
+impl State {
+    /// Reads the state as it stands in the configuration and in annotations.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "persistent" => Ok(Self::Persistent),
+            "ephemeral" => Ok(Self::Ephemeral),
+            _ => Err(format!("{text:?} is neither persistent nor ephemeral")),
+        }
+    }
+}
+
+impl LogLevel {
+    /// Reads a level.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "error" => Ok(Self::Error),
+            "warn" => Ok(Self::Warn),
+            "info" => Ok(Self::Info),
+            "debug" => Ok(Self::Debug),
+            "trace" => Ok(Self::Trace),
+            _ => Err(format!("{text:?} is none of error, warn, info, debug, trace")),
+        }
+    }
+
+    /// The level as the shipper's flag takes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let ca = |config_map: &str, key: &str| CaSource { config_map: config_map.to_owned(), key: key.to_owned() };
+        let amount = |text: &str| Quantity::parse(text).unwrap_or_else(|error| unreachable!("{error}"));
+        Self {
+            image: concat!("ghcr.io/redis-log-shipper/redis-log-shipper:", env!("CARGO_PKG_VERSION")).to_owned(),
+            image_pull_policy: PullPolicy::default(),
+            allowed_images: Vec::new(),
+            resources: Resources { cpu: amount("100m"), memory: amount("64Mi") },
+            loki_url:
+                "https://logging-loki-gateway-http.openshift-logging.svc:8080/api/logs/v1/{tenant}/loki/api/v1/push"
+                    .to_owned(),
+            allowed_loki_urls: Vec::new(),
+            tenant: "application".to_owned(),
+            // The first signs the certificates of OpenShift's services, the second one the API server's.
+            ca: vec![ca("openshift-service-ca.crt", "service-ca.crt"), ca("kube-root-ca.crt", "ca.crt")],
+            token: Token { expiration_seconds: 3600, audience: None },
+            include: Vec::new(),
+            exclude: Vec::new(),
+            labels: Vec::new(),
+            labels_from: Vec::new(),
+            sidecar_mode: SidecarMode::default(),
+            state: State::default(),
+            seccomp: true,
+            log_level: None,
+            timezone: None,
+            matching: Matching {
+                labels: vec![
+                    ("app".to_owned(), "redis-enterprise".to_owned()),
+                    ("redis.io/role".to_owned(), "node".to_owned()),
+                ],
+                cluster_label: "redis.io/cluster".to_owned(),
+                container: "redis-enterprise-node".to_owned(),
+                log_dir: "/var/opt/redislabs/log".to_owned(),
+            },
+            namespace: "redis-log-shipper".to_owned(),
+            native_sidecars: false,
+        }
+    }
+}
+
+impl Config {
+    /// The push URL with the tenant put in.
+    pub fn push_url(&self) -> String {
+        self.loki_url.replace(TENANT_PLACEHOLDER, &self.tenant)
+    }
+
+    /// Whether the sidecar is to be a native one.
+    pub fn is_native(&self) -> bool {
+        match self.sidecar_mode {
+            SidecarMode::Container => false,
+            SidecarMode::Native => true,
+            SidecarMode::Auto => self.native_sidecars,
+        }
+    }
+
+    /// Reads and checks the file at `path`.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks the content of the file at `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let (config, faults) =
+            read::read(text).map_err(|message| ConfigError::Yaml { path: path.to_owned(), message })?;
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faults { path: path.to_owned(), faults }) }
+    }
+}
+
+/// Whether `given` is one of `allowed`, where a `*` at the end stands for any rest.
+pub(crate) fn is_allowed(given: &str, allowed: &[String]) -> bool {
+    allowed.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(start) => given.starts_with(start),
+        None => given == pattern,
+    })
+}

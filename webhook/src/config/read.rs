@@ -1,0 +1,235 @@
+//! From the document's keys to a [`Config`]: each key once, with what would be right where it is wrong.
+
+use super::tree::{self, Fault, Section};
+use super::{CaSource, Config, LogLevel, PullPolicy, Quantity, SidecarMode, State};
+
+/// Reads `text`. Faults are in the order of the document's lines; a document that is no YAML is an error.
+pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), String> {
+    let (mut config, mut faults) = (Config::default(), Vec::new());
+    if let Some(mut section) = tree::parse(text, &mut faults)? {
+        read_sidecar(&mut section, &mut config);
+        read_loki(&mut section, &mut config);
+        read_streams(&mut section, &mut config);
+        section.section("match", |section| read_matching(section, &mut config));
+        set(&mut config.namespace, section.parsed("namespace", non_empty));
+        section.finish();
+    }
+    faults.sort_by_key(|fault| fault.line);
+    Ok((config, faults))
+}
+
+fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
+    set(&mut config.image, section.parsed("image", non_empty));
+    set(&mut config.image_pull_policy, section.parsed("imagePullPolicy", pull_policy));
+    set(&mut config.allowed_images, section.texts("allowedImages"));
+    section.section("resources", |section| {
+        set(&mut config.resources.cpu, section.parsed("cpu", Quantity::parse));
+        set(&mut config.resources.memory, section.parsed("memory", Quantity::parse));
+    });
+    set(&mut config.sidecar_mode, section.parsed("sidecarMode", SidecarMode::parse));
+    set(&mut config.state, section.parsed("state", State::parse));
+    set(&mut config.seccomp, section.flag("seccomp"));
+    config.log_level = section.parsed("logLevel", LogLevel::parse).or(config.log_level);
+    config.timezone = section.parsed("timezone", non_empty).or(config.timezone.take());
+}
+
+fn read_loki(section: &mut Section<'_>, config: &mut Config) {
+    set(&mut config.loki_url, section.parsed("lokiUrl", url));
+    set(&mut config.allowed_loki_urls, section.texts("allowedLokiUrls"));
+    set(&mut config.tenant, section.parsed("tenant", tenant));
+    let ca = section.sections("ca", |section| {
+        let line = section.line();
+        let config_map = section.parsed("configMap", non_empty);
+        let key = section.parsed("key", non_empty);
+        if config_map.is_none() || key.is_none() {
+            section.fault(line, "configMap", "a CA source needs both configMap and key");
+        }
+        Some(CaSource { config_map: config_map?, key: key? })
+    });
+    set(&mut config.ca, ca.map(|sources| sources.into_iter().flatten().collect()));
+    section.section("token", |section| {
+        let line = section.line_of("expirationSeconds");
+        if let Some(seconds) = section.number("expirationSeconds") {
+            // Too short a life is raised where the token is made, with a warning: it is no reason to refuse the file.
+            match u32::try_from(seconds) {
+                Ok(seconds) if seconds > 0 => config.token.expiration_seconds = seconds,
+                _ => {
+                    section.fault(
+                        line,
+                        "expirationSeconds",
+                        format!("{seconds} is no number of seconds, such as 3600"),
+                    );
+                }
+            }
+        }
+        config.token.audience = section.parsed("audience", non_empty).or(config.token.audience.take());
+    });
+}
+
+fn read_streams(section: &mut Section<'_>, config: &mut Config) {
+    set(&mut config.include, section.texts("include"));
+    set(&mut config.exclude, section.texts("exclude"));
+    for (key, labels) in [("labels", &mut config.labels), ("labelsFrom", &mut config.labels_from)] {
+        let line = section.line_of(key);
+        for (name, value) in section.text_map(key).unwrap_or_default() {
+            if is_label_name(&name) {
+                labels.push((name, value));
+            } else {
+                section.fault(line, key, format!("{name:?} is no label name, which is [a-zA-Z_][a-zA-Z0-9_]*"));
+            }
+        }
+    }
+}
+
+fn read_matching(section: &mut Section<'_>, config: &mut Config) {
+    let matching = &mut config.matching;
+    set(&mut matching.labels, section.text_map("labels"));
+    set(&mut matching.cluster_label, section.parsed("clusterLabel", non_empty));
+    set(&mut matching.container, section.parsed("container", non_empty));
+    set(&mut matching.log_dir, section.parsed("logDir", absolute));
+}
+
+fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+fn non_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn absolute(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    if path.starts_with('/') { Ok(path.to_owned()) } else { Err(format!("{text:?} is no absolute path")) }
+}
+
+/// A push URL: anything else would make the shipper of every pod useless.
+pub(crate) fn url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!("{text:?} is no full push URL, such as https://loki:3100/loki/api/v1/push")),
+    }
+}
+
+/// A tenant becomes part of a URL's path.
+pub(crate) fn tenant(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no tenant name, which is letters, digits, -, _ and ."))
+    }
+}
+
+fn pull_policy(text: &str) -> Result<PullPolicy, String> {
+    match text {
+        "Always" => Ok(PullPolicy::Always),
+        "IfNotPresent" => Ok(PullPolicy::IfNotPresent),
+        "Never" => Ok(PullPolicy::Never),
+        _ => Err(format!("{text:?} is none of Always, IfNotPresent, Never")),
+    }
+}
+
+fn is_label_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        read(text).unwrap().1.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        for text in ["", "# nothing yet\n", "---\n", "image:\n"] {
+            assert_eq!(read(text).unwrap(), (Config::default(), Vec::new()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn reads_every_key() {
+        let text = "
+image: example.com/shipper:1
+imagePullPolicy: Always
+allowedImages: ['example.com/*']
+resources: {cpu: 1, memory: 32Mi}
+sidecarMode: native
+state: ephemeral
+seccomp: false
+logLevel: debug
+timezone: Europe/Berlin
+lokiUrl: http://loki:3100/loki/api/v1/push
+allowedLokiUrls: [http://other/push]
+tenant: audit
+ca: [{configMap: my-ca, key: ca.pem}]
+token: {expirationSeconds: 7200, audience: loki}
+include: [dmcproxy.log]
+exclude: [envoy*]
+labels: {team: core, shard: 7}
+labelsFrom: {owner: \"metadata.labels['owner']\"}
+match:
+  labels: {app: mine}
+  clusterLabel: cluster
+  container: node
+  logDir: /logs/
+namespace: ops
+";
+        let (config, faults) = read(text).unwrap();
+        assert!(faults.is_empty(), "{faults:?}");
+        let default = Config::default();
+        assert_eq!(config.resources.cpu.as_str(), "1");
+        assert_eq!(config.labels, [("team".to_owned(), "core".to_owned()), ("shard".to_owned(), "7".to_owned())]);
+        assert_eq!(config.token.audience.as_deref(), Some("loki"));
+        assert_eq!(config.matching.log_dir, "/logs");
+        // Nothing was left at its default, so no key was read into nothing.
+        assert!(config.image != default.image && config.image_pull_policy != default.image_pull_policy);
+        assert!(config.allowed_images != default.allowed_images && config.resources != default.resources);
+        assert!(config.sidecar_mode != default.sidecar_mode && config.state != default.state && !config.seccomp);
+        assert!(config.log_level.is_some() && config.timezone.is_some() && config.loki_url != default.loki_url);
+        assert!(config.allowed_loki_urls != default.allowed_loki_urls && config.tenant != default.tenant);
+        assert!(config.ca != default.ca && config.include != default.include && config.exclude != default.exclude);
+        assert!(config.labels_from != default.labels_from && config.namespace != default.namespace);
+    }
+
+    #[test]
+    fn names_line_key_and_the_nearest_known_key() {
+        assert_eq!(
+            faults("image: a\nimagePulPolicy: Always\n"),
+            ["line 2: imagePulPolicy: unknown key; did you mean imagePullPolicy?"]
+        );
+        assert_eq!(
+            faults("resources:\n  cpu: 1\n  memroy: 1Mi\n"),
+            ["line 3: resources.memroy: unknown key; did you mean memory?"]
+        );
+    }
+
+    #[test]
+    fn reports_all_faults_together_in_the_order_of_the_file() {
+        let faults = faults(
+            "lokiUrl: loki:3100\ntoken:\n  expirationSeconds: -60\nlabels: {a-b: c}\nresources:\n  cpu: -1\nseccomp: maybe\n\
+             sidecarMode: extra\nca:\n- configMap: x\nunknown: 1\n",
+        );
+        let lines: Vec<_> = faults.iter().map(|fault| fault.split(':').next().unwrap().to_owned()).collect();
+        assert_eq!(
+            lines,
+            ["line 1", "line 3", "line 4", "line 6", "line 7", "line 8", "line 10", "line 11"],
+            "{faults:#?}"
+        );
+    }
+
+    #[test]
+    fn says_what_would_be_right() {
+        assert!(faults("tenant: a/b\n")[0].contains("letters, digits"));
+        assert!(faults("include: dmcproxy.log\n")[0].contains("expected a list of texts"));
+        assert!(read("- a\n- b\n").unwrap_err().contains("expected a map"));
+    }
+}

@@ -1,0 +1,287 @@
+//! A YAML document as a tree that knows its lines, read key by key so that every fault is found, not only the first.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The line, counted from 1.
+    pub line: u64,
+    /// The key, such as `resources.cpu`.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub fault: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}: {}", self.line, self.key, self.fault)
+    }
+}
+
+/// A value of the document.
+#[derive(Clone, Debug)]
+enum Node {
+    Null,
+    Bool(bool),
+    Number(i64),
+    Text(String),
+    List(Vec<Spanned<Node>>),
+    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+/// A map of the document whose keys are taken one by one; what is left in the end is unknown.
+#[derive(Debug)]
+pub(super) struct Section<'f> {
+    path: String,
+    entries: Vec<(Spanned<String>, Spanned<Node>)>,
+    known: Vec<&'static str>,
+    faults: &'f mut Vec<Fault>,
+}
+
+/// Reads the document in `text`; `None` where there is none but comments.
+pub(super) fn parse<'f>(text: &str, faults: &'f mut Vec<Fault>) -> Result<Option<Section<'f>>, String> {
+    let Some(root) = serde_saphyr::from_str::<Option<Spanned<Node>>>(text).map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
+    match root.value {
+        Node::Null => Ok(None),
+        Node::Map(entries) => Ok(Some(Section { path: String::new(), entries, known: Vec::new(), faults })),
+        _ => Err("line 1: expected a map of keys, such as `image: ...`".to_owned()),
+    }
+}
+
+impl Section<'_> {
+    /// A text; `None` where the key is absent or null.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        self.value(key, "a text", |node| match node {
+            Node::Text(text) => Some(text),
+            Node::Number(number) => Some(number.to_string()),
+            _ => None,
+        })
+    }
+
+    /// A text that `read` makes something of; what it says about a bad one is the fault.
+    pub(super) fn parsed<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let line = self.line_of(key);
+        let text = self.text(key)?;
+        match read(&text) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.fault(line, key, fault);
+                None
+            }
+        }
+    }
+
+    /// A whole number.
+    pub(super) fn number(&mut self, key: &'static str) -> Option<i64> {
+        self.value(key, "a whole number", |node| match node {
+            Node::Number(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.value(key, "true or false", |node| match node {
+            Node::Bool(flag) => Some(flag),
+            _ => None,
+        })
+    }
+
+    /// A list of texts.
+    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        self.value(key, "a list of texts", |node| match node {
+            Node::List(items) => items
+                .into_iter()
+                .map(|item| match item.value {
+                    Node::Text(text) => Some(text),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        })
+    }
+
+    /// A map of texts.
+    pub(super) fn text_map(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
+        self.value(key, "a map of texts", |node| match node {
+            Node::Map(entries) => entries
+                .into_iter()
+                .map(|(name, value)| match value.value {
+                    Node::Text(text) => Some((name.value, text)),
+                    Node::Number(number) => Some((name.value, number.to_string())),
+                    Node::Bool(flag) => Some((name.value, flag.to_string())),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        })
+    }
+
+    /// A map below this one, handed to `read`; its unknown keys are faults when `read` is done.
+    pub(super) fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> Option<T> {
+        let entries = self.value(key, "a map", |node| match node {
+            Node::Map(entries) => Some(entries),
+            _ => None,
+        })?;
+        Some(self.read_section(self.child(key), entries, read))
+    }
+
+    /// A list of maps, each handed to `read`.
+    pub(super) fn sections<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Option<Vec<T>> {
+        let maps = self.value(key, "a list of maps", |node| match node {
+            Node::List(items) => items
+                .into_iter()
+                .map(|item| match item.value {
+                    Node::Map(entries) => Some(entries),
+                    _ => None,
+                })
+                .collect::<Option<Vec<_>>>(),
+            _ => None,
+        })?;
+        let read_one = |(i, entries)| self.read_section(format!("{}[{i}]", self.child(key)), entries, &mut read);
+        Some(maps.into_iter().enumerate().map(read_one).collect())
+    }
+
+    /// Says that the value of `key` is wrong.
+    pub(super) fn fault(&mut self, line: u64, key: &str, fault: impl Into<String>) {
+        self.faults.push(Fault { line, key: self.child(key), fault: fault.into() });
+    }
+
+    /// The line of its first key.
+    pub(super) fn line(&self) -> u64 {
+        self.entries.first().map_or(1, |(name, _)| name.referenced.line())
+    }
+
+    /// On which line the value of `key` stands, before it is taken.
+    pub(super) fn line_of(&self, key: &str) -> u64 {
+        let entry = self.entries.iter().find(|(name, _)| name.value == key);
+        entry.map_or(1, |(name, _)| name.referenced.line())
+    }
+
+    /// Every key that nobody asked for is a fault.
+    pub(super) fn finish(self) {
+        for (name, _) in &self.entries {
+            let near = nearest(&name.value, self.known.iter().copied());
+            let hint =
+                near.map_or_else(|| format!("one of {}", self.known.join(", ")), |near| format!("did you mean {near}"));
+            self.faults.push(Fault {
+                line: name.referenced.line(),
+                key: if self.path.is_empty() { name.value.clone() } else { format!("{}.{}", self.path, name.value) },
+                fault: format!("unknown key; {hint}?"),
+            });
+        }
+    }
+
+    fn value<T>(&mut self, key: &'static str, wanted: &str, read: impl FnOnce(Node) -> Option<T>) -> Option<T> {
+        self.known.push(key);
+        let at = self.entries.iter().position(|(name, _)| name.value == key)?;
+        let (name, node) = self.entries.remove(at);
+        if matches!(node.value, Node::Null) {
+            return None;
+        }
+        let value = read(node.value);
+        if value.is_none() {
+            self.fault(name.referenced.line(), key, format!("expected {wanted}"));
+        }
+        value
+    }
+
+    fn read_section<T>(
+        &mut self,
+        path: String,
+        entries: Vec<(Spanned<String>, Spanned<Node>)>,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
+        let mut section = Section { path, entries, known: Vec::new(), faults: self.faults };
+        let value = read(&mut section);
+        section.finish();
+        value
+    }
+
+    fn child(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+/// The known word that differs least from `given`, if any is near enough to be meant.
+pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|word| (strsim::damerau_levenshtein(&given.to_lowercase(), &word.to_lowercase()), word))
+        .filter(|(distance, word)| *distance <= word.len() / 3 + 1)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a number, true, false, a list or a map")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Number(value))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node, E> {
+        i64::try_from(value).map(Node::Number).map_err(E::custom)
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Text(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Node::Map(map))
+    }
+}
