@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod config;
 pub mod metrics;
 pub mod offline;
+mod serve;
 pub mod server;
 
 pub use args::{Args, run};

@@ -1,5 +1,5 @@
 //! Every shape of pod and request that admission has to cope with, and what must come of it.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 use base64::Engine as _;
@@ -48,8 +48,8 @@ fn sidecar(judged: &Judged) -> &Value {
 
 #[track_caller]
 fn arg<'a>(judged: &'a Judged, flag: &str) -> Option<&'a str> {
-    let args = sidecar(judged)["args"].as_array().unwrap().iter();
-    args.filter_map(|arg| arg.as_str()?.strip_prefix(flag)?.strip_prefix('=')).next()
+    let args = sidecar(judged)["args"].as_array().unwrap();
+    args.iter().find_map(|arg| arg.as_str()?.strip_prefix(flag)?.strip_prefix('='))
 }
 
 fn outcome(pod: &Value) -> &'static str {
@@ -127,7 +127,8 @@ mod protocol {
 
     #[test]
     fn leaves_alone_what_is_not_the_creation_of_a_pod() {
-        let cases: [(fn(&mut Value), &str); 7] = [
+        type Change = fn(&mut Value);
+        let cases: [(Change, &str); 7] = [
             (|request| request["kind"]["kind"] = json!("Deployment"), "not_a_pod"),
             (|request| request["kind"]["group"] = json!("other.io"), "not_a_pod"),
             (|request| request["subResource"] = json!("ephemeralcontainers"), "subresource"),

@@ -297,6 +297,11 @@ impl Config {
         Self::parse(path, &text)
     }
 
+    /// Reads and checks the file at `path`, or takes all defaults where none is named.
+    pub fn read_or_default(path: Option<&Path>) -> Result<Self, ConfigError> {
+        path.map_or_else(|| Ok(Self::default()), Self::read)
+    }
+
     /// Checks the content of the file at `path`.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let (config, faults) =

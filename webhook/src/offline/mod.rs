@@ -6,4 +6,5 @@
 
 pub mod documents;
 pub mod inject;
+pub(crate) mod inject_command;
 pub mod render;
