@@ -4,8 +4,11 @@
 
 mod installation;
 
+use std::time::Duration;
+
 use harness::cluster::Cluster;
 use harness::pod_fixture;
+use harness::process::eventually;
 use harness::servers::Servers;
 use installation::Installation;
 use serde_json::{Value, json};
@@ -24,6 +27,7 @@ const FIXTURES: [(&str, bool); 11] = [
     ("e3-call-home-job", false),
     ("e4-helm-cluster-creator-job", false),
 ];
+const PATIENCE: Duration = Duration::from_secs(30);
 const ACCOUNTS: [&str; 3] = ["rec", "demo-redis-cluster", "redis-enterprise-operator"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,6 +62,25 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
         let elsewhere = cluster.create_pod("unlabelled", &pod, false).await.unwrap();
         assert_eq!(injection(&elsewhere), json!([[], [], null, null]), "{fixture} in a namespace that did not opt in");
     }
+    assert_owners_were_told(&cluster).await;
+}
+
+/// One Event for each pod that was injected, one for each warning, and none for a dry run or for a pod of somebody else.
+async fn assert_owners_were_told(cluster: &Cluster) {
+    let injected = FIXTURES.iter().filter(|(_, injected)| *injected).count();
+    let events = eventually("an Event for every injected pod and every warning", PATIENCE, || async {
+        let events = cluster.events("labelled").await?;
+        Ok((events.len() >= injected + 2).then_some(events))
+    })
+    .await
+    .unwrap();
+    let count = |reason: &str| events.iter().filter(|(is, _)| is == reason).count();
+    assert_eq!(count("LogShipperInjected"), injected, "{events:?}");
+    assert_eq!(count("LogShipperNotInjected"), 1, "{events:?}");
+    assert_eq!(count("LogShipperWarning"), 1, "{events:?}");
+    let told = |part: &str| events.iter().any(|(_, message)| message.contains(part));
+    assert!(told("no volume mounted at /var/opt/redislabs/log") && told("container alloy"), "{events:?}");
+    assert!(cluster.events("unlabelled").await.unwrap().is_empty());
 }
 
 /// Everything of ours in a pod.

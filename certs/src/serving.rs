@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -62,21 +62,41 @@ impl ServingCert {
         Ok(true)
     }
 
-    /// Looks every `interval` until `shutdown`, and says what it found.
-    pub async fn watch(mut self, interval: Duration, shutdown: CancellationToken) {
+    /// When the certificate that is served now expires.
+    pub fn expires(&self) -> Option<SystemTime> {
+        let pair = self.current.load();
+        let (_, leaf) = x509_parser::parse_x509_certificate(pair.cert.first()?).ok()?;
+        let seconds = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    }
+
+    /// Looks every `interval` until `shutdown`, says what it found, and tells `told` whether the files could be used.
+    pub async fn watch(mut self, interval: Duration, mut told: impl FnMut(&Self, bool), shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(interval);
+        let mut fault = None;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            match self.reload() {
-                Ok(false) => {}
-                Ok(true) => tracing::info!(dir = %self.dir.display(), "serving a new certificate"),
-                Err(error) => tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the new certificate cannot be used, the last good one stays"
-                ),
+            let looked = self.reload();
+            told(&self, looked.is_ok());
+            match looked {
+                Ok(changed) => {
+                    if changed {
+                        tracing::info!(dir = %self.dir.display(), "serving a new certificate");
+                    }
+                    fault = None;
+                }
+                // Once for each fault: a file that stays bad says nothing new.
+                Err(error) if fault.as_ref() == Some(&error.to_string()) => {}
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the new certificate cannot be used, the last good one stays"
+                    );
+                    fault = Some(error.to_string());
+                }
             }
         }
     }
@@ -101,6 +121,16 @@ mod tests {
     fn write(dir: &Path, pair: &PemPair) {
         std::fs::write(dir.join(CERT_FILE), &pair.cert).unwrap();
         std::fs::write(dir.join(KEY_FILE), &pair.key).unwrap();
+    }
+
+    #[test]
+    fn knows_when_its_certificate_expires() {
+        let ca = Authority::new("test", DAY).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &ca.serving(&["localhost"], DAY).unwrap());
+        let expires = ServingCert::read(dir.path()).unwrap().expires().unwrap();
+        let left = expires.duration_since(SystemTime::now()).unwrap();
+        assert!(left <= DAY && left + Duration::from_mins(1) > DAY, "{left:?}");
     }
 
     #[test]

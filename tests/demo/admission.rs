@@ -10,6 +10,7 @@ use certs::{Authority, ServingCert};
 use harness::{http, pod_fixture};
 use prometheus_client::registry::Registry;
 use redis_log_webhook::config::Config;
+use redis_log_webhook::events::Events;
 use redis_log_webhook::metrics::Metrics;
 use redis_log_webhook::offline::render::diff;
 use redis_log_webhook::server::{Webhook, serve};
@@ -29,11 +30,10 @@ pub(crate) async fn inject(push_url: &str, terminal: &Terminal) -> anyhow::Resul
     std::fs::write(dir.path().join(certs::CERT_FILE), pair.cert)?;
     std::fs::write(dir.path().join(certs::KEY_FILE), pair.key)?;
     let tls = ServingCert::read(dir.path())?.server_config()?;
+    let metrics = Metrics::register(&mut Registry::default());
     let config = Config { loki_url: push_url.to_owned(), ..Config::default() };
-    let webhook = Webhook {
-        config: Arc::new(ArcSwap::from_pointee(config)),
-        metrics: Metrics::register(&mut Registry::default()),
-    };
+    let webhook =
+        Webhook { config: Arc::new(ArcSwap::from_pointee(config)), events: Events::nowhere(metrics.clone()), metrics };
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     let url = format!("https://localhost:{}/mutate?timeout=5s", listener.local_addr()?.port());
     let shutdown = CancellationToken::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use certs::Authority;
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, ServiceAccount};
 use kube::api::{Api, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ const ISSUER: &str = "https://kubernetes.default.svc";
 pub struct Cluster {
     /// Talks to it as an administrator.
     pub client: kube::Client,
+    /// A kubeconfig of an administrator.
+    pub kubeconfig: std::path::PathBuf,
     // Dropped in this order: the API server first, etcd and their data after it.
     _apiserver: Process,
     _etcd: Process,
@@ -70,9 +72,9 @@ impl Cluster {
             .arg("--enable-admission-plugins=MutatingAdmissionWebhook");
         let mut apiserver = Process::start("kube-apiserver", &command, dir.path())?;
         let mut config = kube::Config::new(format!("https://127.0.0.1:{port}").parse()?);
-        config.root_cert_file = Some(ca_file.into());
-        config.auth_info.client_certificate = Some(admin_cert);
-        config.auth_info.client_key = Some(admin_key);
+        config.root_cert_file = Some(ca_file.clone().into());
+        config.auth_info.client_certificate = Some(admin_cert.clone());
+        config.auth_info.client_key = Some(admin_key.clone());
         let client = kube::Client::try_from(config)?;
         apiserver
             .wait_until(PATIENCE, || {
@@ -80,7 +82,9 @@ impl Cluster {
                 async move { is_ready(&client).await }
             })
             .await?;
-        Ok(Self { client, _apiserver: apiserver, _etcd: etcd, _dir: dir })
+        let kubeconfig = dir.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, kubeconfig_text(port, &ca_file, &admin_cert, &admin_key))?;
+        Ok(Self { client, kubeconfig, _apiserver: apiserver, _etcd: etcd, _dir: dir })
     }
 
     /// Creates a namespace with these labels, and the ServiceAccounts pods in it need.
@@ -120,6 +124,14 @@ impl Cluster {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let pods = pods.list(&kube::api::ListParams::default()).await?;
         Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
+    }
+
+    /// Every Event of a namespace, as reason and message.
+    pub async fn events(&self, namespace: &str) -> anyhow::Result<Vec<(String, String)>> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let events = events.list(&kube::api::ListParams::default()).await?;
+        let text = |event: Event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
+        Ok(events.items.into_iter().map(text).collect())
     }
 
     /// Applies an object server-side, as `kubectl apply --server-side` does.
@@ -163,6 +175,19 @@ async fn is_ready(client: &kube::Client) -> bool {
     let request = hyper::Request::get("/readyz").body(Vec::new());
     let Ok(request) = request else { return false };
     client.request_text(request).await.is_ok_and(|answer| answer == "ok")
+}
+
+fn kubeconfig_text(port: u16, ca: &str, cert: &str, key: &str) -> String {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "e2e", "cluster": {"server": format!("https://127.0.0.1:{port}"), "certificate-authority": ca}}],
+        "users": [{"name": "admin", "user": {"client-certificate": cert, "client-key": key}}],
+        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "admin"}}],
+        "current-context": "e2e",
+    });
+    // JSON is YAML.
+    config.to_string()
 }
 
 fn start_etcd(servers: &Servers, dir: &Path) -> anyhow::Result<(Process, String)> {

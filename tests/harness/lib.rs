@@ -7,6 +7,7 @@
 //!    ├─ loki      the store, and LogQL
 //!    └─ gateway   between the two: who may push to which tenant
 //! programs        our own binaries
+//! review          what the API server asks them
 //! kubelet         what a node makes of an injected pod: args, env, volumes
 //! writer          log files that are filled and rotated, and what was written to them
 //! ```
@@ -18,6 +19,7 @@ pub mod kubelet;
 pub mod loki;
 pub mod process;
 pub mod programs;
+pub mod review;
 pub mod servers;
 pub mod writer;
 

@@ -7,10 +7,13 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 /// Builds the workspace's binaries, if that is not done yet, and returns the path of one.
+///
+/// They are built as the caller was: what a release build measures is a release build.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let output = Command::new(cargo)
-        .args(["build", "--workspace", "--bins", "--message-format=json", "--quiet"])
+        .args(["build", "--workspace", "--bins", "--profile", profile, "--message-format=json", "--quiet"])
         .current_dir(super::repository())
         .output()
         .context("failed to run cargo")?;

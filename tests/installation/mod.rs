@@ -37,6 +37,7 @@ impl Installation {
         command
             .arg("serve")
             .args(["--config".as_ref(), config.as_os_str(), "--cert-dir".as_ref(), dir.path().as_os_str()])
+            .env("KUBECONFIG", &cluster.kubeconfig)
             .args([format!("--listen=127.0.0.1:{port}"), format!("--admin-listen=127.0.0.1:{admin_port}")]);
         let mut process = Process::start("redis-log-webhook", &command, dir.path())?;
         let (client, ready) = (http::client(None)?, format!("http://127.0.0.1:{admin_port}/ready"));

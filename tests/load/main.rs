@@ -1,2 +1,40 @@
-//! `cargo load`: what the webhook costs. Work in progress.
-fn main() {}
+//! `cargo load`: what the webhook costs, measured on loopback in release mode.
+//!
+//! ```text
+//! webhook   connection ─┐ reviews at fixed times, over TLS
+//!           connection ─┴──────────────────────────────────► subject: the real webhook, its memory and CPU time
+//! cluster   pods, with and without the webhook ──► API server ──► installation: the real webhook
+//! ```
+//!
+//! It measures and prints; it judges nothing. The goals and the numbers of one run are in `docs/performance.md`.
+
+mod cluster;
+mod connection;
+#[path = "../installation/mod.rs"]
+mod installation;
+mod report;
+mod subject;
+mod webhook;
+
+use clap::Parser;
+
+/// Measures the webhook on loopback.
+#[derive(Debug, Parser)]
+#[command(name = "cargo load")]
+enum Args {
+    /// Send reviews over TLS at a fixed rate.
+    Webhook(webhook::Load),
+    /// Create pods on a real API server, with and without the webhook.
+    Cluster(cluster::Load),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    anyhow::ensure!(!cfg!(debug_assertions), "only a release build is worth measuring: use `cargo load`");
+    runtime::tls::install_crypto_provider();
+    match args {
+        Args::Webhook(load) => webhook::run(&load).await,
+        Args::Cluster(load) => cluster::run(&load).await,
+    }
+}

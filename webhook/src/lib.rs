@@ -3,7 +3,9 @@
 //! ```text
 //! bytes ── review ── request ── decision ── additions ── patch ── response      admission/, pure
 //!   ▲                                                                  │
-//!   └── server (HTTPS, /mutate)          offline (inject) ◄────────────┘
+//!   │                                          offline (inject, ...) ◄─┤
+//!   └── server (HTTPS, /mutate) ── connections                         └─► events (for the pod's owner)
+//!        serve: the wiring, with config (reloaded), certificates, metrics
 //! ```
 //!
 //! [`admission`] takes values and returns values; [`server`] and [`offline`] are its two shells.
@@ -12,6 +14,8 @@ pub mod admission;
 pub mod args;
 pub mod cluster;
 pub mod config;
+mod connections;
+pub mod events;
 pub mod metrics;
 pub mod offline;
 mod serve;

@@ -1,12 +1,16 @@
-//! What the webhook counts.
+//! What the webhook counts. Every label has a handful of values, whatever is sent to us.
 
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::admission::{Answer, Verdict};
 
 /// Labels of `reviews`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -15,12 +19,25 @@ struct ReviewLabels {
     dry_run: &'static str,
 }
 
+/// Labels of the things that are read from files.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Result {
+    result: &'static str,
+}
+
 /// The webhook's metrics; all names start with `redis_log_webhook_`.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     reviews: Family<ReviewLabels, Counter<u64, AtomicU64>>,
     refused: Counter,
+    panics: Counter,
     duration: Histogram,
+    patch: Histogram,
+    config_reloads: Family<Result, Counter>,
+    config_good: Gauge,
+    certificate_good: Gauge,
+    certificate_expires: Gauge,
+    events_dropped: Counter,
 }
 
 impl Metrics {
@@ -29,27 +46,64 @@ impl Metrics {
         let metrics = Self {
             reviews: Family::default(),
             refused: Counter::default(),
-            // 100 µs to about 1.6 s: a review that is answered takes a fraction of the first bucket.
+            panics: Counter::default(),
+            // 100 µs to about 1.6 s: a review that is answered takes a few times the first bucket.
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
+            patch: Histogram::new(exponential_buckets(256.0, 2.0, 10)),
+            config_reloads: Family::default(),
+            config_good: Gauge::default(),
+            certificate_good: Gauge::default(),
+            certificate_expires: Gauge::default(),
+            events_dropped: Counter::default(),
         };
-        let registry = registry.sub_registry_with_prefix("redis_log_webhook");
-        registry.register("reviews", "Reviews answered, by outcome", metrics.reviews.clone());
-        registry.register("refused_requests", "HTTP requests that were no AdmissionReview", metrics.refused.clone());
-        registry.register(
-            "review_duration_seconds",
-            "Time from the whole request to the answer",
-            metrics.duration.clone(),
-        );
+        metrics.config_good.set(1);
+        let r = registry.sub_registry_with_prefix("redis_log_webhook");
+        r.register("reviews", "Reviews answered, by outcome", metrics.reviews.clone());
+        r.register("refused_requests", "HTTP requests that were no AdmissionReview", metrics.refused.clone());
+        r.register("panics", "Reviews during which the webhook panicked", metrics.panics.clone());
+        let help = "Time from the head of the request to the answer";
+        r.register_with_unit("review_duration", help, Unit::Seconds, metrics.duration.clone());
+        r.register_with_unit("patch", "Size of the patches", Unit::Bytes, metrics.patch.clone());
+        r.register("config_reloads", "New contents of the configuration file", metrics.config_reloads.clone());
+        r.register("config_good", "1 while the configuration file is the one in force", metrics.config_good.clone());
+        let help = "1 while the certificate files are the ones that are served";
+        r.register("certificate_good", help, metrics.certificate_good.clone());
+        let help = "When the served certificate expires, in seconds since 1970";
+        r.register("certificate_expiry_timestamp", help, metrics.certificate_expires.clone());
+        r.register("events_dropped", "Kubernetes Events that could not be created", metrics.events_dropped.clone());
         metrics
     }
 
-    pub(crate) fn answered(&self, outcome: &'static str, dry_run: bool, took: std::time::Duration) {
-        let dry_run = if dry_run { "true" } else { "false" };
-        self.reviews.get_or_create(&ReviewLabels { outcome, dry_run }).inc();
+    pub(crate) fn answered(&self, answer: &Answer, took: Duration) {
+        let dry_run = if answer.dry_run { "true" } else { "false" };
+        self.reviews.get_or_create(&ReviewLabels { outcome: answer.verdict.outcome(), dry_run }).inc();
         self.duration.observe(took.as_secs_f64());
+        if answer.patch_bytes > 0 {
+            // A patch is a few KiB; the largest body is 7 MiB.
+            self.patch.observe(u32::try_from(answer.patch_bytes).map_or(f64::MAX, f64::from));
+        }
+        if matches!(answer.verdict, Verdict::Panicked(_)) {
+            self.panics.inc();
+        }
     }
 
     pub(crate) fn refused(&self) {
         self.refused.inc();
+    }
+
+    pub(crate) fn config(&self, good: bool) {
+        let result = if good { "taken" } else { "refused" };
+        self.config_reloads.get_or_create(&Result { result }).inc();
+        self.config_good.set(i64::from(good));
+    }
+
+    pub(crate) fn certificate(&self, good: bool, expires: Option<SystemTime>) {
+        self.certificate_good.set(i64::from(good));
+        let since = expires.and_then(|expires| expires.duration_since(SystemTime::UNIX_EPOCH).ok());
+        self.certificate_expires.set(since.and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or_default());
+    }
+
+    pub(crate) fn event_dropped(&self) {
+        self.events_dropped.inc();
     }
 }

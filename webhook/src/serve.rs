@@ -4,25 +4,31 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use certs::ServingCert;
 use prometheus_client::registry::Registry;
 use runtime::admin::{self, Readiness};
 use runtime::logging::{self, LogFormat, LogLevel};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use crate::cluster::api;
 use crate::config::Config;
+use crate::config::reload::Reloader;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::server::{self, Webhook};
 
-/// How often the certificate's files are compared with what is served.
-const CERT_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the files of the certificate and the configuration are compared with what is in force.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The flags of `serve`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
-    /// The configuration, a YAML file; without it all defaults hold.
+    /// The configuration, a YAML file, taken up again when it changes; without it all defaults hold.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where reviews come in, as HTTPS, at the path /mutate.
@@ -31,9 +37,12 @@ pub(crate) struct Serve {
     /// Where /live, /ready and /metrics are, as plain HTTP.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_ADMIN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:9465")]
     admin_listen: SocketAddr,
-    /// A folder with tls.crt and tls.key.
+    /// A folder with tls.crt and tls.key, taken up again when they change.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_CERT_DIR", value_name = "DIR")]
     cert_dir: PathBuf,
+    /// After SIGTERM reviews are answered for this many seconds more, until every API server knows that we go.
+    #[arg(long, env = "REDIS_LOG_WEBHOOK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value_t = 12)]
+    shutdown_delay: u64,
     /// How log lines are written to standard error.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -51,33 +60,75 @@ pub(crate) fn run(args: Serve) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
-    let shutdown = runtime::shutdown::on_signals()?;
-    let config = Config::read_or_default(args.config.as_deref())?;
-    let cert = certs::ServingCert::read(&args.cert_dir)?;
-    let tls = cert.server_config()?;
+    let signalled = runtime::shutdown::on_signals()?;
+    let (ended, readiness, mut tasks) = (CancellationToken::new(), Readiness::default(), JoinSet::new());
     let mut registry = Registry::default();
-    let webhook =
-        Webhook { config: Arc::new(ArcSwap::from_pointee(config)), metrics: Metrics::register(&mut registry) };
+    let metrics = Metrics::register(&mut registry);
+
+    let cert = ServingCert::read(&args.cert_dir)?;
+    let tls = cert.server_config()?;
+    let config = follow_config(args.config, &metrics, &ended, &mut tasks)?;
+    let events = follow_cluster(&config, &metrics, &ended, &mut tasks).await;
     let listener = TcpListener::bind(args.listen).with_context(|| format!("failed to listen on {}", args.listen))?;
     let admin_listener = tokio::net::TcpListener::bind(args.admin_listen)
         .await
         .with_context(|| format!("failed to listen on {}", args.admin_listen))?;
-    // The port is printed because `--listen 127.0.0.1:0` leaves its choice to the system.
-    tracing::info!(
-        listen = %listener.local_addr()?,
-        admin_listen = %admin_listener.local_addr()?,
-        "serving"
-    );
-    let readiness = Readiness::default();
+    // The ports are told because `--listen 127.0.0.1:0` leaves their choice to the system.
+    tracing::info!(listen = %listener.local_addr()?, admin_listen = %admin_listener.local_addr()?, "serving");
+
+    let (told, ready, going) = (metrics.clone(), readiness.clone(), signalled.clone());
+    tasks.spawn(cert.watch(
+        RELOAD_INTERVAL,
+        move |cert, good| {
+            let expires = cert.expires();
+            told.certificate(good, expires);
+            // Nobody trusts an expired certificate: better to say so than to time out.
+            let valid = expires.is_none_or(|expires| expires > SystemTime::now());
+            ready.set(valid && !going.is_cancelled());
+        },
+        ended.clone(),
+    ));
+    tasks.spawn(admin::serve(admin_listener, admin::routes(readiness.clone(), Arc::new(registry)), ended.clone()));
     readiness.set(true);
-    let routes = admin::routes(readiness.clone(), Arc::new(registry));
-    let admin = admin::serve(admin_listener, routes, shutdown.clone());
-    let watch = cert.watch(CERT_INTERVAL, shutdown.clone());
-    let serve = server::serve(listener, tls, webhook, shutdown.clone());
-    let unready = async {
-        shutdown.cancelled().await;
-        readiness.set(false);
-    };
-    let (served, (), (), ()) = tokio::join!(serve, watch, admin, unready);
+    let closing = CancellationToken::new();
+    let webhook = Webhook { config, metrics, events };
+    let serving = tokio::spawn(server::serve(listener, tls, webhook, closing.clone()));
+
+    signalled.cancelled().await;
+    // A lame duck: not ready any more, and still answering whoever has not heard of it.
+    readiness.set(false);
+    tokio::time::sleep(Duration::from_secs(args.shutdown_delay)).await;
+    closing.cancel();
+    let served = serving.await.context("the HTTPS server panicked")?;
+    ended.cancel();
+    tasks.join_all().await;
     served.context("the HTTPS server ended")
+}
+
+/// The configuration, and the task that keeps it as the file has it.
+fn follow_config(
+    path: Option<PathBuf>,
+    metrics: &Metrics,
+    ended: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Arc<ArcSwap<Config>>> {
+    let Some(path) = path else { return Ok(Arc::new(ArcSwap::from_pointee(Config::default()))) };
+    let reloader = Reloader::read(path)?;
+    let (config, metrics) = (reloader.current(), metrics.clone());
+    tasks.spawn(reloader.watch(RELOAD_INTERVAL, move |good| metrics.config(good), ended.clone()));
+    Ok(config)
+}
+
+/// What the API server is for besides asking us: its version, and Events. Both can be done without.
+async fn follow_cluster(
+    config: &ArcSwap<Config>,
+    metrics: &Metrics,
+    ended: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Events {
+    let Some((client, native_sidecars)) = api::connect().await else { return Events::nowhere(metrics.clone()) };
+    config.rcu(|config| Config { native_sidecars, ..(**config).clone() });
+    let (events, sending) = Events::to(client, metrics.clone(), ended.clone());
+    tasks.spawn(sending);
+    events
 }

@@ -6,23 +6,30 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{self, Answer};
+use crate::admission::{self, Answer, Verdict};
 use crate::config::Config;
+use crate::connections::Connections;
+use crate::events::Events;
 use crate::metrics::Metrics;
 
 /// Two objects of 3 MB, the most the API server sends, with room for the envelope.
 const BODY_LIMIT: usize = 7 << 20;
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the head of a request may take.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The deadline where the API server names none; its own default.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest deadline the API server has.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(30);
 /// How long requests that have begun may go on after the shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
 
@@ -33,9 +40,11 @@ pub struct Webhook {
     pub config: Arc<ArcSwap<Config>>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What owners are told.
+    pub events: Events,
 }
 
-/// Serves `POST /mutate` on `listener` until `shutdown`.
+/// Serves `POST /mutate` on `listener` until `shutdown`, then finishes what has begun.
 pub async fn serve(
     listener: TcpListener,
     tls: rustls::ServerConfig,
@@ -45,11 +54,12 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let handle = Handle::new();
     let ending = handle.clone();
-    let mut server = axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::new(tls)))?
-        .map(|acceptor| acceptor.handshake_timeout(HANDSHAKE_TIMEOUT))
-        .handle(handle);
-    server.http_builder().http1().keep_alive(true);
-    let app = router(webhook).into_make_service();
+    let connections = Connections::new(RustlsConfig::from_config(Arc::new(tls)));
+    let mut server = axum_server::from_tcp(listener)?.acceptor(connections).handle(handle);
+    let http = server.http_builder();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    http.http2().timer(TokioTimer::new()).keep_alive_interval(HEADER_TIMEOUT).keep_alive_timeout(HEADER_TIMEOUT);
+    let app = Router::new().route("/mutate", post(mutate)).with_state(webhook).into_make_service();
     let drained = async move {
         shutdown.cancelled().await;
         ending.graceful_shutdown(Some(DRAIN));
@@ -61,22 +71,31 @@ pub async fn serve(
     }
 }
 
-fn router(webhook: Webhook) -> Router {
-    Router::new().route("/mutate", post(mutate)).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(webhook)
-}
-
-async fn mutate(State(webhook): State<Webhook>, headers: HeaderMap, body: Bytes) -> Response {
-    if !is_json(&headers) {
-        webhook.metrics.refused();
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json\n").into_response();
-    }
+async fn mutate(
+    State(webhook): State<Webhook>,
+    RawQuery(parameters): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let started = Instant::now();
+    let budget = budget(parameters.as_deref().unwrap_or_default());
+    let body = match whole_body(&headers, body, budget).await {
+        Ok(body) => body,
+        Err((status, why)) => {
+            webhook.metrics.refused();
+            tracing::warn!(%status, why, "refused a request");
+            return (status, format!("{why}\n")).into_response();
+        }
+    };
     let config = webhook.config.load();
-    match admission::review(&body, &config) {
+    match admission::review_within(&body, &config, || started.elapsed() < budget) {
         Ok(answer) => {
             let took = started.elapsed();
-            webhook.metrics.answered(answer.verdict.outcome(), answer.dry_run, took);
+            webhook.metrics.answered(&answer, took);
             log(&answer, took);
+            if !answer.dry_run {
+                webhook.events.tell(&answer);
+            }
             axum::Json(answer.review()).into_response()
         }
         Err(error) => {
@@ -87,6 +106,35 @@ async fn mutate(State(webhook): State<Webhook>, headers: HeaderMap, body: Bytes)
     }
 }
 
+/// The body, if it is JSON, no larger than allowed, and here in time.
+async fn whole_body(headers: &HeaderMap, body: Body, within: Duration) -> Result<Bytes, (StatusCode, &'static str)> {
+    const TOO_LARGE: (StatusCode, &str) = (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 7 MiB");
+    if !is_json(headers) {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json"));
+    }
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > BODY_LIMIT) {
+        return Err(TOO_LARGE);
+    }
+    match tokio::time::timeout(within, axum::body::to_bytes(body, BODY_LIMIT)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if is_length_limit(&error) => Err(TOO_LARGE),
+        Ok(Err(_broken)) => Err((StatusCode::BAD_REQUEST, "the body broke off")),
+        Err(_elapsed) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the deadline")),
+    }
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
@@ -95,16 +143,27 @@ fn is_json(headers: &HeaderMap) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
+/// What of the API server's deadline may be used up: a fifth is left for the way back.
+fn budget(parameters: &str) -> Duration {
+    let deadline = parameters
+        .split('&')
+        .find_map(|parameter| parameter.strip_prefix("timeout="))
+        .and_then(|timeout| timeout.parse::<jiff::SignedDuration>().ok())
+        .and_then(|timeout| Duration::try_from(timeout).ok())
+        .unwrap_or(DEFAULT_DEADLINE);
+    deadline.min(LONGEST_DEADLINE) * 4 / 5
+}
+
 /// One line a review, without the object.
 fn log(answer: &Answer, took: Duration) {
     let (uid, outcome) = (&answer.response.uid, answer.verdict.outcome());
     let (namespace, pod) = (answer.namespace.as_deref().unwrap_or_default(), &answer.name);
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    let (dry_run, patch_bytes) = (answer.dry_run, answer.patch_bytes);
-    if let admission::Verdict::Failed(error) = &answer.verdict {
+    let (dry_run, patch_bytes, warnings) = (answer.dry_run, answer.patch_bytes, answer.response.warnings.len());
+    if let Verdict::Failed(error) | Verdict::Panicked(error) = &answer.verdict {
         tracing::error!(uid, namespace, pod, outcome, error, dry_run, micros, "reviewed");
     } else {
-        tracing::info!(uid, namespace, pod, outcome, dry_run, patch_bytes, micros, "reviewed");
+        tracing::info!(uid, namespace, pod, outcome, dry_run, patch_bytes, warnings, micros, "reviewed");
     }
 }
 
@@ -117,4 +176,34 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaves_a_fifth_of_the_deadline_and_never_takes_longer_than_the_longest() {
+        for (timeout, expected) in [
+            ("timeout=5s", 4000),
+            ("x=1&timeout=500ms", 400),
+            ("timeout=1m0s", 24_000),
+            ("timeout=soon", 8000),
+            ("timeout=-1s", 8000),
+            ("", 8000),
+        ] {
+            assert_eq!(budget(timeout), Duration::from_millis(expected), "{timeout:?}");
+        }
+    }
+
+    #[test]
+    fn takes_json_with_parameters_and_nothing_else() {
+        let of = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            is_json(&headers)
+        };
+        assert!(of("application/json") && of("application/json; charset=utf-8") && of("Application/JSON ;x=y"));
+        assert!(!of("text/plain") && !of("application/jsonp") && !is_json(&HeaderMap::new()));
+    }
 }

@@ -39,7 +39,7 @@ fn outcome(pod: &Value) -> [(&'static str, Option<String>); 3] {
         Verdict::Injected { patch, pod } => {
             (Some(serde_json::to_string_pretty(patch).unwrap() + "\n"), Some(to_yaml(pod).unwrap()))
         }
-        Verdict::Skipped(_) | Verdict::Failed(_) => (None, None),
+        Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => (None, None),
     };
     [("patch.json", patch), ("injected.yaml", injected), ("outcome.txt", Some(outcome + "\n"))]
 }

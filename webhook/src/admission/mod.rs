@@ -44,15 +44,18 @@ pub enum Verdict {
     Skipped(Skip),
     /// We could not do our work, and the pod is left as it is: it must not pay for that.
     Failed(String),
+    /// We panicked, which is the same to the pod and worse for us.
+    Panicked(String),
 }
 
 impl Verdict {
-    /// One word for logs, metrics and the audit trail: `injected`, `failed`, or the reason to skip.
+    /// One word for logs, metrics and the audit trail: `injected`, `failed`, `panicked`, or the reason to skip.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Injected { .. } => "injected",
             Self::Skipped(skip) => skip.reason(),
             Self::Failed(_) => "failed",
+            Self::Panicked(_) => "panicked",
         }
     }
 }
@@ -68,8 +71,18 @@ pub struct Judged {
 
 /// Answers one `AdmissionReview`. Only what is no review at all is an error; everything else is allowed.
 pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
+    review_within(body, config, || true)
+}
+
+/// As [`review`], with the pod left as it is where, once the body is read, there is no time left: an answer that comes
+/// too late is no answer.
+pub fn review_within(body: &[u8], config: &Config, in_time: impl FnOnce() -> bool) -> Result<Answer, BadReview> {
     let review = AdmissionReview::parse(body)?;
     let judged = match Request::of(&review.request) {
+        Ok(_) if !in_time() => Judged {
+            verdict: Verdict::Failed("the API server's deadline was too near".to_owned()),
+            warnings: Vec::new(),
+        },
         Ok(request) => contained(|| judge(request.pod, request.namespace, config)),
         Err(skip) => Judged::skipped(skip),
     };
@@ -110,7 +123,7 @@ fn contained(judge: impl FnOnce() -> Judged) -> Judged {
             .map(ToString::to_string)
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_default();
-        Judged { verdict: Verdict::Failed(format!("panicked: {said}")), warnings: Vec::new() }
+        Judged { verdict: Verdict::Panicked(said), warnings: Vec::new() }
     })
 }
 
@@ -127,6 +140,6 @@ mod tests {
     #[test]
     fn a_panic_is_a_verdict_and_not_the_end() {
         let judged = contained(|| panic!("a bug of {}", "ours"));
-        assert!(matches!(judged.verdict, Verdict::Failed(said) if said == "panicked: a bug of ours"));
+        assert!(matches!(judged.verdict, Verdict::Panicked(said) if said == "a bug of ours"));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use super::decision::Skip;
 use super::review::{AdmissionResponse, AdmissionReview, AnsweredReview};
@@ -27,6 +28,8 @@ pub struct Answer {
     pub namespace: Option<String>,
     /// The pod's name, or the prefix its name will be made from.
     pub name: String,
+    /// The object that manages the pod, as the pod refers to it.
+    pub owner: Option<Value>,
     /// The size of the patch, in bytes before base64.
     pub patch_bytes: usize,
 }
@@ -43,10 +46,10 @@ impl Answer {
                     None
                 }
             },
-            Verdict::Skipped(_) | Verdict::Failed(_) => None,
+            Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => None,
         };
         let mut warnings: Vec<String> = warnings.iter().map(|warning| presentable(warning)).collect();
-        if matches!(verdict, Verdict::Failed(_)) {
+        if matches!(verdict, Verdict::Failed(_) | Verdict::Panicked(_)) {
             warnings.push("redis-log-shipper: an internal error kept this pod from getting its log shipper".to_owned());
         }
         let name = ["/metadata/name", "/metadata/generateName"]
@@ -54,6 +57,7 @@ impl Answer {
             .find_map(|at| request.object.pointer(at)?.as_str())
             .unwrap_or_default()
             .to_owned();
+        let owner = owner(&request.object).cloned();
         let response = AdmissionResponse {
             uid: request.uid,
             allowed: true,
@@ -69,6 +73,7 @@ impl Answer {
             dry_run: request.dry_run,
             namespace: request.namespace,
             name,
+            owner,
             patch_bytes: patch.map_or(0, |patch| patch.len()),
         }
     }
@@ -77,6 +82,11 @@ impl Answer {
     pub fn review(&self) -> AnsweredReview<'_> {
         AnsweredReview { api_version: &self.api_version, kind: "AdmissionReview", response: &self.response }
     }
+}
+
+fn owner(pod: &Value) -> Option<&Value> {
+    let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
+    owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))
 }
 
 /// The outcome for the audit trail, which keeps one value a request: the second round of an injected pod says the same.

@@ -2,6 +2,7 @@
 
 mod quantity;
 mod read;
+pub mod reload;
 pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};

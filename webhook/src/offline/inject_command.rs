@@ -74,7 +74,7 @@ fn say(name: &str, outcome: &Outcome) -> bool {
                 eprintln!("{name}{pointer}: not injected: {}", skip.reason());
                 fine &= *skip == crate::admission::decision::Skip::AlreadyInjected;
             }
-            Verdict::Failed(error) => {
+            Verdict::Failed(error) | Verdict::Panicked(error) => {
                 eprintln!("{name}{pointer}: not injected: {error}");
                 fine = false;
             }

@@ -43,7 +43,7 @@ pub fn diff(before: &Value, after: &Value) -> Result<String, DocumentError> {
 fn patches(outcome: &Outcome) -> Value {
     let operations = outcome.pods.iter().filter_map(|(pointer, judged)| match &judged.verdict {
         Verdict::Injected { patch, .. } => Some((pointer, patch)),
-        Verdict::Skipped(_) | Verdict::Failed(_) => None,
+        Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => None,
     });
     let mut all = Vec::new();
     for (pointer, patch) in operations {

@@ -1,0 +1,96 @@
+//! The webhook under load: the real binary on loopback, and what the kernel says it has used.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use certs::Authority;
+use harness::process::eventually;
+use harness::programs::program;
+use harness::{free_port, http};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+const LIFETIME: Duration = Duration::from_hours(24);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A tick of the CPU times in `/proc`: 1/100 s wherever Linux runs Kubernetes.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A running webhook; killed on drop.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    /// Where reviews go.
+    pub(crate) port: u16,
+    /// The CA of its certificate, as PEM.
+    pub(crate) ca: String,
+    pid: u32,
+    _child: Child,
+    _dir: TempDir,
+}
+
+/// What a process has used since it was started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// Of all cores together.
+    pub(crate) cpu: Duration,
+    /// The most memory that was resident at any time.
+    pub(crate) peak_kib: u64,
+}
+
+impl Subject {
+    /// Starts the webhook with a throw-away certificate, and waits until it is ready.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let ca = Authority::new("load CA", LIFETIME)?;
+        let pair = ca.serving(&["localhost"], LIFETIME)?;
+        std::fs::write(dir.path().join(certs::CERT_FILE), pair.cert)?;
+        std::fs::write(dir.path().join(certs::KEY_FILE), pair.key)?;
+        let log = dir.path().join("redis-log-webhook.log");
+        let (port, admin_port) = (free_port()?, free_port()?);
+        let mut child = Command::new(program("redis-log-webhook")?)
+            .arg("serve")
+            .args(["--cert-dir".as_ref(), dir.path().as_os_str()])
+            .args([format!("--listen=127.0.0.1:{port}"), format!("--admin-listen=127.0.0.1:{admin_port}")])
+            .stderr(std::fs::File::create(&log)?)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("failed to start the webhook")?;
+        let (client, ready) = (http::client(None)?, format!("http://127.0.0.1:{admin_port}/ready"));
+        tokio::select! {
+            ready = eventually("the webhook is ready", PATIENCE, || async {
+                let answer = http::get(&client, &ready).await;
+                Ok(answer.is_ok_and(|(status, _)| status.is_success()).then_some(()))
+            }) => ready?,
+            ended = child.wait() => {
+                let log = std::fs::read_to_string(&log)?;
+                anyhow::bail!("the webhook ended ({}) before it was ready:\n{log}", ended?);
+            }
+        }
+        let pid = child.id().context("the webhook has no process id")?;
+        Ok(Self { port, ca: ca.cert().to_owned(), pid, _child: child, _dir: dir })
+    }
+
+    /// What it has used up to now.
+    pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
+        let proc = Path::new("/proc").join(self.pid.to_string());
+        let stat = std::fs::read_to_string(proc.join("stat"))?;
+        let status = std::fs::read_to_string(proc.join("status"))?;
+        let cpu = cpu(&stat).with_context(|| format!("no CPU times in {stat}"))?;
+        let peak_kib = peak_kib(&status).with_context(|| format!("no VmHWM in {status}"))?;
+        Ok(Usage { cpu, peak_kib })
+    }
+}
+
+/// The time spent in user mode and in the kernel: the 14th and the 15th field, where the 2nd is a name in parentheses.
+fn cpu(stat: &str) -> Option<Duration> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut times = after_name.split_whitespace().skip(11).map(str::parse::<u32>);
+    Some(TICK * (times.next()?.ok()? + times.next()?.ok()?))
+}
+
+fn peak_kib(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}

@@ -1,0 +1,109 @@
+//! The configuration in force, swapped when the file's content changes. A bad file keeps the last good one.
+//!
+//! The kubelet replaces a mounted ConfigMap through a symlink, which file notifications miss: the content is compared.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, ConfigError};
+
+/// A configuration that follows its file.
+#[derive(Debug)]
+pub struct Reloader {
+    path: PathBuf,
+    /// The content that was looked at last, good or bad.
+    seen: String,
+    current: Arc<ArcSwap<Config>>,
+}
+
+impl Reloader {
+    /// Reads the file for the first time; there is no good one to keep yet, so a bad one is an error.
+    pub fn read(path: PathBuf) -> Result<Self, ConfigError> {
+        let seen = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let config = Config::parse(&path, &seen)?;
+        Ok(Self { path, seen, current: Arc::new(ArcSwap::from_pointee(config)) })
+    }
+
+    /// The configuration in force.
+    pub fn current(&self) -> Arc<ArcSwap<Config>> {
+        self.current.clone()
+    }
+
+    /// Looks once: `Ok(true)` when a new configuration holds from here on. An error is told once for each content.
+    pub fn look(&mut self) -> Result<bool, ConfigError> {
+        let text = std::fs::read_to_string(&self.path)
+            .map_err(|source| ConfigError::Read { path: self.path.clone(), source })?;
+        if text == self.seen {
+            return Ok(false);
+        }
+        let parsed = Config::parse(&self.path, &text);
+        self.seen = text;
+        let native_sidecars = self.current.load().native_sidecars;
+        self.current.store(Arc::new(Config { native_sidecars, ..parsed? }));
+        Ok(true)
+    }
+
+    /// Looks every `interval` until `shutdown`; `told` hears whether the file that is there now is in force.
+    pub async fn watch(mut self, interval: Duration, told: impl Fn(bool), shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(interval);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            match self.look() {
+                Ok(false) => {}
+                Ok(true) => {
+                    told(true);
+                    tracing::info!(path = %self.path.display(), "a new configuration is in force");
+                }
+                Err(error) => {
+                    told(false);
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the new configuration cannot be used, the last good one stays"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_a_good_file_keeps_it_through_a_bad_one_and_says_so_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write("tenant: audit\n");
+        let mut reloader = Reloader::read(path.clone()).unwrap();
+        let current = reloader.current();
+        assert_eq!(current.load().tenant, "audit");
+        assert!(!reloader.look().unwrap());
+
+        write("tennant: application\n");
+        assert!(reloader.look().unwrap_err().to_string().contains("did you mean tenant?"));
+        assert!(!reloader.look().unwrap(), "the same bad file is told once");
+        assert_eq!(current.load().tenant, "audit");
+
+        write("tenant: infrastructure\n");
+        assert!(reloader.look().unwrap());
+        assert_eq!(current.load().tenant, "infrastructure");
+    }
+
+    #[test]
+    fn a_bad_file_at_the_start_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        std::fs::write(&path, "image: ''\n").unwrap();
+        let error = Reloader::read(path).unwrap_err().to_string();
+        assert!(error.contains("line 1: image: must not be empty"), "{error}");
+    }
+}

@@ -1,0 +1,220 @@
+//! The HTTPS server as an API server, and as everybody else, meets it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use certs::{Authority, ServingCert};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Method, Request, StatusCode, Version};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use prometheus_client::registry::Registry;
+use redis_log_webhook::config::Config;
+use redis_log_webhook::events::Events;
+use redis_log_webhook::metrics::Metrics;
+use redis_log_webhook::server::{Webhook, serve};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A webhook that serves on loopback.
+struct Running {
+    address: SocketAddr,
+    ca: String,
+    config: Arc<ArcSwap<Config>>,
+    registry: Registry,
+    shutdown: CancellationToken,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    fn start() -> Self {
+        let ca = Authority::new("test", HOUR).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let pair = ca.serving(&["localhost"], HOUR).unwrap();
+        std::fs::write(dir.path().join(certs::CERT_FILE), pair.cert).unwrap();
+        std::fs::write(dir.path().join(certs::KEY_FILE), pair.key).unwrap();
+        let tls = ServingCert::read(dir.path()).unwrap().server_config().unwrap();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mut registry, shutdown) = (Registry::default(), CancellationToken::new());
+        let metrics = Metrics::register(&mut registry);
+        let config = Arc::new(ArcSwap::from_pointee(Config::default()));
+        let webhook = Webhook { config: config.clone(), events: Events::nowhere(metrics.clone()), metrics };
+        let server = tokio::spawn(serve(listener, tls, webhook, shutdown.clone()));
+        Self { address, ca: ca.cert().to_owned(), config, registry, shutdown, server }
+    }
+
+    fn tls(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap()).unwrap();
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>, tls: ClientConfig) -> (StatusCode, Version, Bytes) {
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+        let connector = match request.version() {
+            Version::HTTP_2 => connector.enable_http2().build(),
+            _ => connector.enable_http1().build(),
+        };
+        let http2 = request.version() == Version::HTTP_2;
+        let client = Client::builder(TokioExecutor::new()).http2_only(http2).build(connector);
+        let answer = client.request(request).await.unwrap();
+        let (status, version) = (answer.status(), answer.version());
+        (status, version, answer.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    fn request(&self, method: Method, path: &str, media_type: Option<&str>, body: String) -> Request<Full<Bytes>> {
+        let url = format!("https://localhost:{}{path}", self.address.port());
+        let mut request = Request::builder().method(method).uri(url);
+        if let Some(media_type) = media_type {
+            request = request.header("content-type", media_type);
+        }
+        request.body(Full::from(body)).unwrap()
+    }
+
+    async fn status(&self, method: Method, path: &str, media_type: Option<&str>, body: String) -> StatusCode {
+        let request = self.request(method, path, media_type, body);
+        self.send(request, self.tls(rustls::ALL_VERSIONS)).await.0
+    }
+
+    /// Sends bytes over TLS and returns what comes back until the server has answered.
+    async fn raw(&self, bytes: &[u8]) -> String {
+        let tcp = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls(rustls::ALL_VERSIONS)));
+        let mut stream = connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let read = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+}
+
+fn review() -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/a-vanilla.pod.yaml");
+    let pod: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "namespace": "redis", "operation": "CREATE", "object": pod,
+        },
+    })
+    .to_string()
+}
+
+const JSON: Option<&str> = Some("application/json");
+
+#[tokio::test]
+async fn answers_over_tls_1_2_and_1_3_and_over_http_1_1_and_2() {
+    let running = Running::start();
+    for tls in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let mut request = running.request(Method::POST, "/mutate?timeout=5s&x=y", JSON, review());
+            *request.version_mut() = version;
+            let (status, answered, body) = running.send(request, running.tls(&[tls])).await;
+            assert_eq!((status, answered), (StatusCode::OK, version));
+            let answer: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(answer["response"]["uid"], "u-1");
+            assert_eq!(answer["response"]["patchType"], "JSONPatch");
+        }
+    }
+}
+
+#[tokio::test]
+async fn refuses_what_is_no_review_with_the_status_that_says_why() {
+    let running = Running::start();
+    for (method, path, media_type, body, expected) in [
+        (Method::POST, "/mutate", Some("application/json; charset=utf-8"), review(), StatusCode::OK),
+        (Method::POST, "/mutate", Some("text/plain"), review(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (Method::POST, "/mutate", None, review(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (Method::GET, "/mutate", None, String::new(), StatusCode::METHOD_NOT_ALLOWED),
+        (Method::POST, "/validate", JSON, review(), StatusCode::NOT_FOUND),
+        (Method::POST, "/mutate", JSON, "{".to_owned(), StatusCode::BAD_REQUEST),
+        (Method::POST, "/mutate", JSON, "{}".to_owned(), StatusCode::BAD_REQUEST),
+        (Method::POST, "/mutate", JSON, review() + &" ".repeat(3 << 20), StatusCode::OK),
+    ] {
+        let name = format!("{method} {path} {media_type:?}");
+        assert_eq!(running.status(method, path, media_type, body).await, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn refuses_a_body_over_the_limit_before_reading_it() {
+    let running = Running::start();
+    let head = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 7340033\r\n\r\n";
+    let answer = running.raw(head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn refuses_a_body_over_the_limit_that_does_not_say_how_long_it_is() {
+    let running = Running::start();
+    let mut request =
+        b"POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+            .to_vec();
+    request.extend_from_slice(format!("{:x}\r\n", (7 << 20) + 1).as_bytes());
+    request.resize(request.len() + (7 << 20) + 1, b' ');
+    request.extend_from_slice(b"\r\n0\r\n\r\n");
+    let answer = running.raw(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn does_not_wait_for_a_body_longer_than_the_api_server_waits_for_us() {
+    let running = Running::start();
+    let head = "POST /mutate?timeout=50ms HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    let answer = running.raw(head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn takes_a_new_configuration_without_a_new_connection() {
+    let running = Running::start();
+    let answer = async || {
+        let request = running.request(Method::POST, "/mutate", JSON, review());
+        running.send(request, running.tls(rustls::ALL_VERSIONS)).await.2
+    };
+    let before = answer().await;
+    running.config.store(Arc::new(Config { image: "other:1".to_owned(), ..Config::default() }));
+    assert_ne!(before, answer().await);
+}
+
+#[tokio::test]
+async fn counts_reviews_by_outcome_and_survives_connections_that_only_open_and_close() {
+    let running = Running::start();
+    for _ in 0..3 {
+        drop(tokio::net::TcpStream::connect(running.address).await.unwrap());
+    }
+    running.status(Method::POST, "/mutate", JSON, review()).await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &running.registry).unwrap();
+    let counted = r#"redis_log_webhook_reviews_total{outcome="injected",dry_run="false"} 1"#;
+    assert!(text.contains(counted), "{text}");
+    assert!(text.contains(r#"redis_log_webhook_review_duration_seconds_bucket{le="0.0001"}"#), "{text}");
+}
+
+#[tokio::test]
+async fn ends_when_it_is_told_to() {
+    let running = Running::start();
+    running.status(Method::POST, "/mutate", JSON, review()).await;
+    running.shutdown.cancel();
+    running.server.await.unwrap().unwrap();
+}
