@@ -11,6 +11,9 @@ use harness::pod_fixture;
 use harness::process::eventually;
 use harness::servers::Servers;
 use installation::Installation;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 /// What is to become of each fixture in a namespace that opted in.
@@ -28,6 +31,8 @@ const FIXTURES: [(&str, bool); 11] = [
     ("e4-helm-cluster-creator-job", false),
 ];
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many generated pods the API server is shown.
+const SHAPES: usize = 100;
 const ACCOUNTS: [&str; 3] = ["rec", "demo-redis-cluster", "redis-enterprise-operator"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,6 +68,95 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
         assert_eq!(injection(&elsewhere), json!([[], [], null, null]), "{fixture} in a namespace that did not opt in");
     }
     assert_owners_were_told(&cluster).await;
+}
+
+/// One of the many shapes that a valid Redis Enterprise pod can have.
+fn shape() -> impl Strategy<Value = Value> {
+    let switches = proptest::collection::vec(any::<bool>(), 12);
+    let annotations = proptest::sample::subsequence(
+        vec![
+            ("redis-log-shipper.io/sidecar-mode", "native"),
+            ("redis-log-shipper.io/state", "ephemeral"),
+            ("redis-log-shipper.io/cpu", "1e-1"),
+            ("redis-log-shipper.io/memory", "0.1Gi"),
+            ("redis-log-shipper.io/include", "*.log"),
+            ("redis-log-shipper.io/unknown", "x"),
+            ("example.com/a.b_c-d", "~1/~0"),
+        ],
+        0..=7,
+    );
+    let fixture = proptest::sample::select(vec![
+        "a-vanilla",
+        "a3-vanilla-readonly-rootfs",
+        "b-openshift",
+        "c2-ephemeral-emptydir",
+    ]);
+    (fixture, switches, annotations, 0..4_usize).prop_map(|(fixture, switches, annotations, more)| {
+        let mut pod = pod_fixture(fixture).unwrap();
+        let on = |switch: usize| switches[switch];
+        if on(0) {
+            pod["metadata"]["annotations"] = annotations.into_iter().collect();
+        }
+        for i in 0..more {
+            let name = format!("other-{i}");
+            let other = json!({"name": name, "image": "other:1", "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}}});
+            pod["spec"]["containers"].as_array_mut().unwrap().insert(i % 2, other);
+        }
+        if on(1) {
+            pod["spec"]["hostNetwork"] = json!(true);
+            for container in pod["spec"]["containers"].as_array_mut().unwrap() {
+                container.as_object_mut().unwrap().remove("ports");
+            }
+        }
+        if on(2) {
+            pod["spec"]["initContainers"] = if on(3) { json!([]) } else { json!(null) };
+        }
+        if on(4) {
+            pod["spec"]["automountServiceAccountToken"] = json!(false);
+        }
+        if on(5) {
+            pod["spec"]["volumes"].as_array_mut().unwrap().push(json!({"name": "log-shipper-token", "emptyDir": {}}));
+        }
+        let node = pod["spec"]["containers"].as_array_mut().unwrap();
+        let node = node.iter_mut().find(|container| container["name"] == "redis-enterprise-node").unwrap();
+        if on(6) {
+            let mounts = node["volumeMounts"].as_array_mut().unwrap();
+            let logs = mounts.iter_mut().find(|mount| mount["mountPath"] == "/var/opt/redislabs/log").unwrap();
+            logs.as_object_mut().unwrap().remove("subPath");
+            logs["subPathExpr"] = json!("$(MY_POD_NAME)/logs");
+        }
+        if on(7) {
+            node["securityContext"]["runAsUser"] = json!(1001);
+        }
+        if on(8) {
+            pod["spec"]["resources"] = json!({"limits": {"cpu": "2200m", "memory": "4300Mi"}, "requests": {"cpu": "2200m", "memory": "4300Mi"}});
+        }
+        if on(9) {
+            pod["metadata"].as_object_mut().unwrap().remove("ownerReferences");
+        }
+        if on(10) {
+            let name = pod["metadata"].as_object_mut().unwrap().remove("name");
+            assert!(name.is_some());
+        }
+        pod
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_shape_of_pod_is_accepted_by_the_api_server() {
+    let Some(servers) = Servers::find("every_shape_of_pod").unwrap() else { return };
+    let cluster = Cluster::start(&servers).await.unwrap();
+    let _installation =
+        Installation::start(&cluster, "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push").await.unwrap();
+    cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &ACCOUNTS).await.unwrap();
+    // The same shapes in every run: a failure can be met again.
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..SHAPES {
+        let pod = shape().new_tree(&mut runner).unwrap().current();
+        let stored = cluster.create_pod("labelled", &pod, true).await;
+        let stored = stored.unwrap_or_else(|error| panic!("{error:#}\n{pod:#}"));
+        assert_eq!(stored["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected", "{pod:#}");
+    }
 }
 
 /// One Event for each pod that was injected, one for each warning, and none for a dry run or for a pod of somebody else.

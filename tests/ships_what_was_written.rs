@@ -13,7 +13,7 @@ use harness::gateway::Gateway;
 use harness::kubelet::Container;
 use harness::loki::Loki;
 use harness::pod_fixture;
-use harness::process::eventually;
+use harness::process::{eventually, keep_log};
 use harness::programs::program;
 use harness::servers::Servers;
 use harness::writer::LogFile;
@@ -31,7 +31,7 @@ const JOB: &str = r#"job="redis-enterprise-internal""#;
 struct World {
     cluster: Cluster,
     loki: Loki,
-    gateway: Gateway,
+    _gateway: Gateway,
     _installation: Installation,
     /// What the node of the pod would have on its disk.
     node: tempfile::TempDir,
@@ -52,7 +52,7 @@ impl World {
         cluster.create_config_map(NAMESPACE, "openshift-service-ca.crt", &service_ca).await?;
         let pod = pod_fixture("b-openshift")?;
         let pod = cluster.create_pod(NAMESPACE, &pod, false).await?;
-        Ok(Self { cluster, loki, gateway, _installation: installation, node: tempfile::tempdir()?, pod })
+        Ok(Self { cluster, loki, _gateway: gateway, _installation: installation, node: tempfile::tempdir()?, pod })
     }
 
     fn container(&self) -> anyhow::Result<Container<'_>> {
@@ -101,6 +101,14 @@ impl World {
             anyhow::ensure!(shown == file.written, "{}: {}", file.stem, difference(&file.written, &shown));
         }
         Ok(())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            keep_log(&self.node.path().join("shipper.log"));
+        }
     }
 }
 
@@ -198,7 +206,6 @@ async fn ships_what_was_written_once_it_may() {
     }
     assert_eq!(shipper.terminate().await, Some(0));
     world.assert_shipped(&files).await.unwrap();
-    drop(world.gateway);
 }
 
 /// Writes to all files for a while, and rotates each of them once, at another moment and in one of the two ways.

@@ -83,8 +83,19 @@ impl Drop for Process {
             eprintln!("failed to stop {}: {error}", self.name);
         }
         if std::thread::panicking() {
-            eprintln!("--- the end of {} ---\n{}", self.log.display(), self.last_lines());
+            eprintln!("--- the end of {}'s log ---\n{}", self.name, self.last_lines());
+            keep_log(&self.log);
         }
+    }
+}
+
+/// Copies a log of a failed test to where it outlives the test's directory, and says where that is.
+pub fn keep_log(log: &Path) {
+    let dir = super::repository().join("target/e2e-logs");
+    let (Some(name), Ok(())) = (log.file_name(), std::fs::create_dir_all(&dir)) else { return };
+    let kept = dir.join(name);
+    if std::fs::copy(log, &kept).is_ok() {
+        eprintln!("--- all of it: {} ---", kept.display());
     }
 }
 
