@@ -73,8 +73,7 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     let admin_listener = tokio::net::TcpListener::bind(args.admin_listen)
         .await
         .with_context(|| format!("failed to listen on {}", args.admin_listen))?;
-    // The ports are told because `--listen 127.0.0.1:0` leaves their choice to the system.
-    tracing::info!(listen = %listener.local_addr()?, admin_listen = %admin_listener.local_addr()?, "serving");
+    let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
 
     let (told, ready, going) = (metrics.clone(), readiness.clone(), signalled.clone());
     tasks.spawn(cert.watch(
@@ -93,10 +92,13 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     let closing = CancellationToken::new();
     let webhook = Webhook { config, metrics, events };
     let serving = tokio::spawn(server::serve(listener, tls, webhook, closing.clone()));
+    // The ports are told because `--listen 127.0.0.1:0` leaves their choice to the system.
+    tracing::info!(listen = %address, admin_listen = %admin_address, "serving");
 
     signalled.cancelled().await;
     // A lame duck: not ready any more, and still answering whoever has not heard of it.
     readiness.set(false);
+    tracing::info!(seconds = args.shutdown_delay, "not ready any more, still answering");
     tokio::time::sleep(Duration::from_secs(args.shutdown_delay)).await;
     closing.cancel();
     let served = serving.await.context("the HTTPS server panicked")?;
