@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::cluster::rbac_command::{self, Rbac};
+use crate::offline::explain_command::{self, Explain};
 use crate::offline::inject_command::{self, Inject};
+use crate::offline::uninject_command::{self, Uninject};
 use crate::serve::{self, Serve};
 
 /// Mutating admission webhook that gives Redis Enterprise pods a log-shipper sidecar.
@@ -22,6 +24,10 @@ enum Command {
     Serve(Serve),
     /// Show what the webhook would make of objects from files or standard input.
     Inject(Inject),
+    /// Show what injected objects from files or standard input were before.
+    Uninject(Uninject),
+    /// Show why pods from files or standard input would or would not be injected.
+    Explain(Explain),
     /// Print the YAML of the permission that a namespace needs to push.
     Rbac(Rbac),
 }
@@ -31,6 +37,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Serve(args) => serve::run(args),
         Command::Inject(args) => inject_command::run(&args),
+        Command::Uninject(args) => uninject_command::run(&args),
+        Command::Explain(args) => explain_command::run(&args),
         Command::Rbac(args) => rbac_command::run(args),
     }
 }

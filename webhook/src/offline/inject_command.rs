@@ -1,101 +1,107 @@
 //! `inject`: objects from files or standard input to what the webhook would make of them.
 
-use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-
-use super::documents;
-use super::inject::{Outcome, inject, title};
-use super::render::{Output, render};
+use super::documents::{Document, to_json};
+use super::inject::{Outcome, inject};
+use super::pods::title;
+use super::render::{self, Change, Output};
+use super::source::{Fate, Source, exit_code, print};
 use crate::admission::Verdict;
-use crate::config::Config;
+use crate::admission::decision::Skip;
 
 /// The flags of `inject`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inject {
-    /// A file with objects; may be given more than once. Standard input without it.
-    #[arg(short, long = "file", value_name = "FILE")]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// What is printed.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
-    /// The configuration, a YAML file; without it all defaults hold.
-    #[arg(long, env = "REDIS_LOG_WEBHOOK_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The namespace of objects that name none.
-    #[arg(short, long, value_name = "NS")]
-    namespace: Option<String>,
 }
 
 /// Prints what becomes of every object.
 pub(crate) fn run(args: &Inject) -> anyhow::Result<ExitCode> {
-    let config = Config::read_or_default(args.config.as_deref())?;
-    let mut code = ExitCode::SUCCESS;
-    let mut texts = Vec::new();
-    for text in read_inputs(&args.files)? {
-        for document in documents::parse(&text.0, &text.1)? {
-            let name = title(&document);
-            match inject(document.clone(), args.namespace.as_deref(), &config) {
-                Ok(outcome) => {
-                    if !say(&name, &outcome) {
-                        code = ExitCode::FAILURE;
-                    }
-                    texts.push(render(&document, &outcome, args.output)?);
-                }
-                Err(error) => {
-                    eprintln!("{:#}", anyhow::Error::new(error).context(name));
-                    code = ExitCode::FAILURE;
-                    texts.push(if args.output == Output::Json {
-                        serde_json::to_string_pretty(&document)? + "\n"
-                    } else {
-                        documents::to_yaml(&document)?
-                    });
-                }
-            }
-        }
+    let config = args.source.config()?;
+    let documents = args.source.documents()?;
+    let (mut fates, mut outcomes) = (Vec::new(), Vec::new());
+    for document in &documents {
+        let outcome = inject(&document.object, args.source.namespace.as_deref(), &config).unwrap_or_else(|error| {
+            let name = title(&document.object);
+            eprintln!("error: {:#}", anyhow::Error::new(error).context(format!("{}: {name}", document.source)));
+            fates.push(Fate::Failed);
+            Outcome { object: document.object.clone(), pods: Vec::new(), answer: None }
+        });
+        fates.extend(say(document, &outcome));
+        outcomes.push(outcome);
     }
-    let separator = if args.output == Output::Yaml { "---\n" } else { "" };
-    std::io::stdout().lock().write_all(texts.join(separator).as_bytes())?;
-    Ok(code)
+    if fates.is_empty() {
+        eprintln!("error: nothing to inject: no object has a pod, a pod template or Redis Enterprise nodes");
+    }
+    print(&rendered(&documents, outcomes, args.output)?)?;
+    Ok(exit_code(&fates))
 }
 
-/// Tells what became of each pod on standard error; whether all of them are injected, or were before.
-fn say(name: &str, outcome: &Outcome) -> bool {
-    let mut fine = true;
-    for (pointer, judged) in &outcome.pods {
-        for warning in &judged.warnings {
-            eprintln!("{name}{pointer}: warning: {warning}");
+fn rendered(documents: &[Document], outcomes: Vec<Outcome>, output: Output) -> anyhow::Result<String> {
+    match output {
+        Output::Patch => {
+            Ok(outcomes.iter().map(|outcome| to_json(&render::patch(outcome))).collect::<Result<_, _>>()?)
         }
-        match &judged.verdict {
-            Verdict::Injected { .. } => eprintln!("{name}{pointer}: injected"),
-            Verdict::Skipped(skip) => {
-                eprintln!("{name}{pointer}: not injected: {}", skip.reason());
-                fine &= *skip == crate::admission::decision::Skip::AlreadyInjected;
-            }
-            Verdict::Failed(error) | Verdict::Panicked(error) => {
-                eprintln!("{name}{pointer}: not injected: {error}");
-                fine = false;
-            }
+        Output::Review => {
+            let asked = outcomes.iter().filter(|outcome| !outcome.pods.is_empty());
+            Ok(asked.map(|outcome| to_json(&render::review(outcome))).collect::<Result<_, _>>()?)
+        }
+        Output::Yaml | Output::Json | Output::Diff => {
+            let changes: Vec<_> = documents
+                .iter()
+                .zip(outcomes)
+                .map(|(document, outcome)| Change {
+                    document,
+                    after: Some(outcome.object).filter(|after| *after != document.object),
+                })
+                .collect();
+            objects(&changes, output)
         }
     }
-    fine
 }
 
-/// The texts to work on, each with the name that errors call it by.
-fn read_inputs(files: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
-    if files.is_empty() {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("failed to read standard input")?;
-        return Ok(vec![("standard input".to_owned(), text)]);
+/// The objects themselves, in one of the forms that are not the admission's.
+pub(super) fn objects(changes: &[Change<'_>], output: Output) -> anyhow::Result<String> {
+    if output == Output::Json {
+        return Ok(render::json(changes)?);
     }
-    files
-        .iter()
-        .map(|path| {
-            let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {name}"))?;
-            Ok((name, text))
-        })
-        .collect()
+    if output == Output::Diff {
+        return Ok(render::diffs(changes)?);
+    }
+    for change in changes.iter().filter(|change| render::loses_comments(change)) {
+        let Document { source, object, .. } = change.document;
+        eprintln!("warning: comments are not kept in {} ({source})", title(object));
+    }
+    Ok(render::yaml(changes)?)
+}
+
+/// Tells what became of each pod on standard error.
+fn say(document: &Document, outcome: &Outcome) -> Vec<Fate> {
+    let say = |pod: &super::inject::Pod| {
+        let name = format!("{}: {}", document.source, pod.title);
+        for warning in &pod.judged.warnings {
+            eprintln!("{name}: warning: {warning}");
+        }
+        match &pod.judged.verdict {
+            Verdict::Injected { .. } => eprintln!("{name}: injected"),
+            Verdict::Skipped(skip) => eprintln!("{name}: not injected: {}", skip.reason()),
+            Verdict::Failed(error) | Verdict::Panicked(error) => eprintln!("{name}: not injected: {error}"),
+        }
+        fate(&pod.judged.verdict)
+    };
+    outcome.pods.iter().map(say).collect()
+}
+
+/// What the exit code makes of a verdict.
+pub(super) fn fate(verdict: &Verdict) -> Fate {
+    match verdict {
+        Verdict::Injected { .. } | Verdict::Skipped(Skip::AlreadyInjected) => Fate::Done,
+        Verdict::Skipped(Skip::NotRedisEnterprise | Skip::OptedOut) => Fate::NotMeant,
+        Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => Fate::Failed,
+    }
 }

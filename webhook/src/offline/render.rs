@@ -1,13 +1,15 @@
-//! An outcome as text: the object, the patch, or the answer the API server would get.
+//! Objects as text: themselves, what changed in them, the patch, or the answer the API server would get.
 
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::documents::{DocumentError, to_yaml};
+use super::documents::{Document, DocumentError, to_json, to_yaml};
 use super::inject::Outcome;
+use super::pods::title;
+use super::yaml;
 use crate::admission::Verdict;
 
-/// What is printed.
+/// What `inject` prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// The object with the sidecar, as YAML.
@@ -23,15 +25,51 @@ pub enum Output {
     Diff,
 }
 
-/// `outcome` in the form asked for; `before` is the object as it came.
-pub fn render(before: &Value, outcome: &Outcome, output: Output) -> Result<String, DocumentError> {
-    match output {
-        Output::Yaml => to_yaml(&outcome.object),
-        Output::Json => pretty(&outcome.object),
-        Output::Patch => pretty(&patches(outcome)),
-        Output::Review => pretty(&review(outcome)),
-        Output::Diff => diff(before, &outcome.object),
+/// A document, and what it has become.
+#[derive(Debug)]
+pub struct Change<'a> {
+    /// As it came.
+    pub document: &'a Document,
+    /// As it is now; `None` where nothing changed.
+    pub after: Option<Value>,
+}
+
+/// All documents as YAML. One that did not change stays as it was written; one that did keeps what stands before its content.
+pub fn yaml(changes: &[Change<'_>]) -> Result<String, DocumentError> {
+    let mut all = String::new();
+    for change in changes {
+        let object = change.after.as_ref().unwrap_or(&change.document.object);
+        let text = match (&change.document.text, &change.after) {
+            (Some(text), None) => text.clone(),
+            (Some(text), Some(after)) => yaml::split_head(text).0 + &to_yaml(after)?,
+            (None, _) => to_yaml(object)?,
+        };
+        if !(all.is_empty() || all.ends_with('\n')) {
+            all.push('\n');
+        }
+        if !(all.is_empty() || yaml::has_marker(&text)) {
+            all.push_str("---\n");
+        }
+        all.push_str(&text);
     }
+    Ok(all)
+}
+
+/// All objects as JSON, one after the other.
+pub fn json(changes: &[Change<'_>]) -> Result<String, DocumentError> {
+    let objects = changes.iter().filter(|change| !change.document.object.is_null());
+    objects.map(|change| to_json(change.after.as_ref().unwrap_or(&change.document.object))).collect()
+}
+
+/// What changed, as unified diffs of the objects' YAML.
+pub fn diffs(changes: &[Change<'_>]) -> Result<String, DocumentError> {
+    let pairs = changes.iter().filter_map(|change| Some((&change.document.object, change.after.as_ref()?)));
+    pairs
+        .map(|(before, after)| {
+            let name = title(before);
+            Ok(format!("--- {name}\n+++ {name}\n{}", diff(before, after)?))
+        })
+        .collect()
 }
 
 /// The lines that differ between two objects, as a unified diff of their YAML.
@@ -40,31 +78,34 @@ pub fn diff(before: &Value, after: &Value) -> Result<String, DocumentError> {
     Ok(TextDiff::from_lines(&before, &after).unified_diff().context_radius(2).to_string())
 }
 
-fn patches(outcome: &Outcome) -> Value {
-    let operations = outcome.pods.iter().filter_map(|(pointer, judged)| match &judged.verdict {
-        Verdict::Injected { patch, .. } => Some((pointer, patch)),
-        Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => None,
-    });
+/// Whether comments get lost where `change` is written as YAML.
+pub fn loses_comments(change: &Change<'_>) -> bool {
+    let text = change.document.text.as_deref().filter(|_| change.after.is_some());
+    text.is_some_and(|text| yaml::has_comments(yaml::split_head(text).1))
+}
+
+/// The operations of all pods of an object, relative to the object; for a review, to the object in it, as it is answered.
+pub fn patch(outcome: &Outcome) -> Value {
     let mut all = Vec::new();
-    for (pointer, patch) in operations {
-        // The patch of a review's object is the review's answer: it stays relative to that object.
-        let prefix = if outcome.answer.is_some() { "" } else { pointer };
+    for pod in &outcome.pods {
+        let Verdict::Injected { patch, .. } = &pod.judged.verdict else { continue };
         for operation in &patch.0 {
             if let json_patch::PatchOperation::Add(add) = operation {
-                all.push(json!({"op": "add", "path": format!("{prefix}{}", add.path), "value": add.value}));
+                all.push(json!({"op": "add", "path": format!("{}{}", pod.pointer, add.path), "value": add.value}));
             }
         }
     }
     Value::Array(all)
 }
 
-fn review(outcome: &Outcome) -> Value {
+/// The `AdmissionReview` that answers: the webhook's own for a review, else what it would be for such an object.
+pub fn review(outcome: &Outcome) -> Value {
     if let Some(answer) = &outcome.answer {
         return json!(answer.review());
     }
-    let warnings: Vec<_> = outcome.pods.iter().flat_map(|(_, judged)| &judged.warnings).collect();
-    let verdicts: Vec<_> = outcome.pods.iter().map(|(_, judged)| judged.verdict.outcome()).collect();
-    let patch = patches(outcome);
+    let warnings: Vec<_> = outcome.pods.iter().flat_map(|pod| &pod.judged.warnings).collect();
+    let verdicts: Vec<_> = outcome.pods.iter().map(|pod| pod.judged.verdict.outcome()).collect();
+    let patch = patch(outcome);
     let mut response = json!({"uid": "", "allowed": true, "auditAnnotations": {"outcome": verdicts.join(",")}});
     if let Some(map) = response.as_object_mut() {
         if patch.as_array().is_some_and(|patch| !patch.is_empty()) {
@@ -78,8 +119,4 @@ fn review(outcome: &Outcome) -> Value {
         }
     }
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
-}
-
-fn pretty(value: &Value) -> Result<String, DocumentError> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| DocumentError::Write(error.to_string()))
 }

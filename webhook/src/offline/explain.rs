@@ -1,0 +1,152 @@
+//! One object in, why each of its pods would or would not be injected out: every rule with its verdict, not only the first
+//! that fails.
+
+use serde_json::{Value, json};
+
+use super::inject::{InjectError, inject};
+use super::pods::{kind, sites};
+use crate::admission::annotations::{self, HASH, INJECT, PREFIX, STATUS};
+use crate::admission::decision::{Case, RULES, Skip};
+use crate::admission::{Judged, Verdict};
+use crate::config::Config;
+
+/// What nothing here can know.
+pub const NOT_CHECKED: &str = "the namespace's label redis-log-shipper.io/inject=enabled is not checked here: the API server's \
+     selector asks for it before it calls the webhook";
+
+/// The rule of a review that comes before those of the pod.
+const REQUEST_RULE: &str = "the request is the creation of a pod";
+
+/// Everything there is to say about one pod.
+#[derive(Debug)]
+pub struct Explanation {
+    /// The object that has the pod, as kubectl names it: `statefulset/rec`.
+    pub title: String,
+    /// The namespace that the rules were asked with, where one is known.
+    pub namespace: Option<String>,
+    /// Every rule, in the order in which they are asked.
+    pub rules: Vec<Row>,
+    /// The annotations that change the configuration, with their values.
+    pub overrides: Vec<(String, String)>,
+    /// What would become of the pod.
+    pub judged: Judged,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct Row {
+    /// What must hold.
+    pub rule: &'static str,
+    /// Why it does not, in a word and in a sentence.
+    pub fault: Option<(Skip, String)>,
+}
+
+/// Explains every pod in `object`, taking `namespace` where it names none.
+pub fn explain(object: &Value, namespace: Option<&str>, config: &Config) -> Result<Vec<Explanation>, InjectError> {
+    // A review is judged as a whole: the request comes before the pod.
+    let review = if kind(object) == "AdmissionReview" { inject(object, namespace, config)?.pods.pop() } else { None };
+    let mut all = Vec::new();
+    for site in sites(object) {
+        let Some(place) = object.pointer(&site.pointer) else { continue };
+        let judged = match &review {
+            Some(review) => review.judged.clone(),
+            None => site.judge(place, namespace, config),
+        };
+        let pod = site.pod(place);
+        let namespace = site.namespace.as_deref().or(namespace);
+        let overridden = annotations::overridden(&pod, config, &mut Vec::new());
+        let rules = rows(&Case { pod: &pod, namespace, config: &overridden }, &judged);
+        let overrides = overrides(&pod, config);
+        all.push(Explanation {
+            title: site.title,
+            namespace: namespace.map(ToOwned::to_owned),
+            rules,
+            overrides,
+            judged,
+        });
+    }
+    if let (true, Some(review)) = (all.is_empty(), review)
+        && let Verdict::Skipped(skip) = review.judged.verdict
+    {
+        let nothing = Case { pod: &Value::Null, namespace, config };
+        let rules = vec![Row { rule: REQUEST_RULE, fault: Some((skip, skip.explanation(&nothing))) }];
+        all.push(Explanation {
+            title: review.title,
+            namespace: namespace.map(ToOwned::to_owned),
+            rules,
+            overrides: Vec::new(),
+            judged: review.judged,
+        });
+    }
+    Ok(all)
+}
+
+impl Explanation {
+    /// Whether the pod would be injected, or is.
+    pub fn is_injected(&self) -> bool {
+        matches!(self.judged.verdict, Verdict::Injected { .. } | Verdict::Skipped(Skip::AlreadyInjected))
+    }
+
+    /// The explanation for programs; the keys are stable.
+    pub fn to_json(&self) -> Value {
+        let rule = |row: &Row| {
+            let fault = row.fault.as_ref();
+            json!({
+                "rule": row.rule,
+                "ok": fault.is_none(),
+                "reason": fault.map(|(skip, _)| skip.reason()),
+                "explanation": fault.map(|(_, explanation)| explanation),
+            })
+        };
+        let one = |(annotation, value): &(String, String)| json!({"annotation": annotation, "value": value});
+        json!({
+            "object": self.title,
+            "namespace": self.namespace,
+            "injected": self.is_injected(),
+            "outcome": self.judged.verdict.outcome(),
+            "rules": self.rules.iter().map(rule).collect::<Vec<_>>(),
+            "overrides": self.overrides.iter().map(one).collect::<Vec<_>>(),
+            "warnings": self.judged.warnings,
+            "notChecked": NOT_CHECKED,
+        })
+    }
+}
+
+fn rows(case: &Case<'_>, judged: &Judged) -> Vec<Row> {
+    let fault = |skip: Skip| (skip, skip.explanation(case));
+    let mut rows: Vec<_> =
+        RULES.iter().map(|rule| Row { rule: rule.name, fault: rule.check(case).err().map(fault) }).collect();
+    let Verdict::Skipped(skip) = judged.verdict else { return rows };
+    match skip {
+        Skip::NotAPod | Skip::Subresource | Skip::NotACreation | Skip::NoObject => {
+            rows.insert(0, Row { rule: REQUEST_RULE, fault: Some(fault(skip)) });
+        }
+        // Of a RedisEnterpriseCluster the pods are judged without the sidecar: what it lists is no pod's container yet.
+        Skip::AlreadyInjected | Skip::Drift | Skip::NameTaken => {
+            if let Some(last) = rows.last_mut() {
+                last.fault = Some(fault(skip));
+            }
+        }
+        _ => {}
+    }
+    rows
+}
+
+/// The pod's annotations that change the configuration: each is tried alone, and told where nothing is wrong with it.
+fn overrides(pod: &Value, config: &Config) -> Vec<(String, String)> {
+    let all = pod.pointer("/metadata/annotations").and_then(Value::as_object);
+    let mut overrides = Vec::new();
+    for (annotation, value) in all.into_iter().flatten() {
+        let Some(text) = value.as_str().filter(|_| annotation.starts_with(PREFIX)) else { continue };
+        if [INJECT, STATUS, HASH].contains(&annotation.as_str()) {
+            continue;
+        }
+        let alone = json!({"metadata": {"annotations": { (annotation.as_str()): text }}});
+        let mut faults = Vec::new();
+        annotations::overridden(&alone, config, &mut faults);
+        if faults.is_empty() {
+            overrides.push((annotation.clone(), text.to_owned()));
+        }
+    }
+    overrides
+}

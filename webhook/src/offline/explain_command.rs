@@ -1,0 +1,62 @@
+//! `explain`: why the pods of objects from files or standard input would or would not be injected.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use super::documents::to_json;
+use super::explain::{Explanation, explain};
+use super::pods::title;
+use super::report::{self, Style};
+use super::source::{Source, print};
+
+/// The flags of `explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    source: Source,
+    /// What is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Form,
+}
+
+/// What `explain` prints.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Form {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A list with one object a pod.
+    Json,
+}
+
+/// Prints every rule with its verdict; 0 where every pod would be injected, or is.
+pub(crate) fn run(args: &Explain) -> anyhow::Result<ExitCode> {
+    let config = args.source.config()?;
+    let (mut all, mut fine) = (Vec::new(), true);
+    for document in args.source.documents()? {
+        match explain(&document.object, args.source.namespace.as_deref(), &config) {
+            Ok(explanations) => all.extend(explanations),
+            Err(error) => {
+                let name = format!("{}: {}", document.source, title(&document.object));
+                eprintln!("error: {:#}", anyhow::Error::new(error).context(name));
+                fine = false;
+            }
+        }
+    }
+    if all.is_empty() && fine {
+        eprintln!("error: nothing to explain: no object has a pod, a pod template or Redis Enterprise nodes");
+    }
+    let text = match args.output {
+        Form::Json => to_json(&all.iter().map(Explanation::to_json).collect())?,
+        Form::Text => report::text(&all, style()),
+    };
+    print(&text)?;
+    fine &= !all.is_empty() && all.iter().all(Explanation::is_injected);
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn style() -> Style {
+    // https://no-color.org: set to anything but nothing.
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stdout().is_terminal() && !no_color { Style::Colour } else { Style::Plain }
+}

@@ -1,0 +1,118 @@
+//! Where pods stand in an object: in itself, in a template, in the items of a list, in a review, or in what an operator
+//! will make of it.
+
+use serde_json::{Value, json};
+
+use super::redis_cluster;
+use crate::admission::{self, Judged};
+use crate::config::Config;
+
+/// Where the template of a pod may stand in a workload, as JSON pointers.
+const TEMPLATES: [&str; 3] = ["/spec/template", "/spec/jobTemplate/spec/template", "/template"];
+
+/// Where in an object a pod stands, or something that makes pods.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The object that has the pod, as kubectl names it: `statefulset/rec`.
+    pub title: String,
+    /// Where the pod stands, as a JSON pointer; empty for the object itself.
+    pub pointer: String,
+    /// Its namespace, where it is named.
+    pub namespace: Option<String>,
+    holder: Holder,
+}
+
+/// What stands at a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Metadata and spec of a pod.
+    Pod,
+    /// A `RedisEnterpriseCluster`, of which an operator makes pods.
+    RedisCluster,
+}
+
+/// All sites of `object`, in its order.
+pub fn sites(object: &Value) -> Vec<Site> {
+    let mut sites = Vec::new();
+    find(object, kind(object), None, String::new(), &mut sites);
+    sites
+}
+
+/// `kind/name`, as kubectl prints it.
+pub fn title(object: &Value) -> String {
+    titled(object, kind(object))
+}
+
+/// The kind of `object`; empty where it has none.
+pub(super) fn kind(object: &Value) -> &str {
+    object.get("kind").and_then(Value::as_str).unwrap_or_default()
+}
+
+impl Site {
+    /// What stands at this site.
+    pub(super) fn holder(&self) -> Holder {
+        self.holder
+    }
+
+    /// The pod that `place`, the value at this site, is or makes.
+    pub(super) fn pod(&self, place: &Value) -> Value {
+        match self.holder {
+            Holder::Pod => {
+                let part = |key: &str| place.get(key).cloned().unwrap_or_else(|| json!({}));
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": part("metadata"), "spec": part("spec")})
+            }
+            Holder::RedisCluster => redis_cluster::pod_without_sidecar(place),
+        }
+    }
+
+    /// What the webhook would do to `place`, with a patch that is relative to it; `namespace` is for objects that name none.
+    pub(super) fn judge(&self, place: &Value, namespace: Option<&str>, config: &Config) -> Judged {
+        let namespace = self.namespace.as_deref().or(namespace);
+        match self.holder {
+            Holder::Pod => admission::judge(&self.pod(place), namespace, config),
+            Holder::RedisCluster => redis_cluster::judge(place, namespace, config),
+        }
+    }
+}
+
+fn find(object: &Value, kind: &str, namespace: Option<&str>, pointer: String, sites: &mut Vec<Site>) {
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).or(namespace);
+    if let (Some(of), Some(items)) = (kind.strip_suffix("List"), object.get("items").and_then(Value::as_array)) {
+        for (i, item) in items.iter().enumerate() {
+            // The items of a PodList need not say that they are pods.
+            let kind = item.get("kind").and_then(Value::as_str).unwrap_or(of);
+            find(item, kind, namespace, format!("{pointer}/items/{i}"), sites);
+        }
+        return;
+    }
+    if kind == "AdmissionReview" {
+        let namespace = object.pointer("/request/namespace").and_then(Value::as_str);
+        if let Some(asked) = object.pointer("/request/object") {
+            let kind = object.pointer("/request/kind/kind").and_then(Value::as_str).unwrap_or_default();
+            find(asked, kind, namespace, pointer + "/request/object", sites);
+        }
+        return;
+    }
+    let mut push = |below: &str, holder| {
+        let namespace = namespace.map(ToOwned::to_owned);
+        sites.push(Site { title: titled(object, kind), pointer: format!("{pointer}{below}"), namespace, holder });
+    };
+    let api = object.get("apiVersion").and_then(Value::as_str).unwrap_or("v1");
+    if kind == "Pod" && api == "v1" {
+        push("", Holder::Pod);
+    } else if redis_cluster::is_one(api, kind) {
+        push("", Holder::RedisCluster);
+    } else if let Some(below) = TEMPLATES.into_iter().find(|below| has_containers(object.pointer(below))) {
+        push(below, Holder::Pod);
+    }
+}
+
+fn has_containers(template: Option<&Value>) -> bool {
+    template.and_then(|template| template.pointer("/spec/containers")).is_some_and(Value::is_array)
+}
+
+fn titled(object: &Value, kind: &str) -> String {
+    let metadata = object.get("metadata");
+    let name = ["name", "generateName"].into_iter().find_map(|key| metadata?.get(key)?.as_str()).unwrap_or("(unnamed)");
+    if kind.is_empty() { format!("(no kind)/{name}") } else { format!("{}/{name}", kind.to_lowercase()) }
+}

@@ -1,0 +1,156 @@
+//! A `RedisEnterpriseCluster`: it holds no pod, so the pod that its operator makes is judged, and what that one is given
+//! goes into `sideContainersSpec` and `volumes`. For those who cannot run webhooks.
+
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, Patch, PatchOperation};
+use serde_json::{Map, Value, json};
+
+use crate::admission::additions::CREDENTIALS_DIR;
+use crate::admission::annotations::PREFIX;
+use crate::admission::decision::{Case, SIDECAR, Skip};
+use crate::admission::{self, Judged, Verdict};
+use crate::config::{Config, SidecarMode};
+
+/// Where a cluster lists the containers that are added to its pods.
+pub(super) const CONTAINERS: &str = "sideContainersSpec";
+/// The data of a node, from the claim that the operator makes.
+const STORAGE: &str = "redis-enterprise-storage";
+
+/// Whether this is the kind, in one of its versions.
+pub(super) fn is_one(api_version: &str, kind: &str) -> bool {
+    kind == "RedisEnterpriseCluster" && matches!(api_version, "app.redislabs.com/v1" | "app.redislabs.com/v1alpha1")
+}
+
+/// What the webhook would do to the pods of `cluster`, with a patch that does it to the cluster.
+pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -> Judged {
+    let pod = pod_without_sidecar(cluster);
+    let config = Config { sidecar_mode: SidecarMode::Container, ..config.clone() };
+    let mut judged = admission::judge(&pod, namespace, &config);
+    if wants_another_mode(cluster) {
+        judged.warnings.push(format!(
+            "annotation {PREFIX}sidecar-mode is ignored: a RedisEnterpriseCluster takes plain containers only"
+        ));
+    }
+    let Verdict::Injected { patch, pod: injected } = &judged.verdict else { return judged };
+    let (containers, volumes) = (added(patch, "containers"), added(patch, "volumes"));
+    let Some(present) = sidecar(cluster) else {
+        let patch = cluster_patch(cluster, &containers, &volumes);
+        return Judged { verdict: Verdict::Injected { patch, pod: injected.clone() }, ..judged };
+    };
+    let skip = if containers.first() == Some(present) && volumes.is_empty() {
+        Skip::AlreadyInjected
+    } else if is_ours(present) {
+        Skip::Drift
+    } else {
+        Skip::NameTaken
+    };
+    if skip.is_worth_a_warning() {
+        judged.warnings.push(skip.explanation(&Case { pod: &pod, namespace, config: &config }));
+    }
+    judged.verdict = Verdict::Skipped(skip);
+    judged
+}
+
+/// The pod that the operator makes of `cluster`, as far as admission looks at it, without a container `log-shipper`.
+pub(super) fn pod_without_sidecar(cluster: &Value) -> Value {
+    let spec = |key: &str| cluster.get("spec").and_then(|spec| spec.get(key));
+    let name = cluster.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("rec");
+    let mut labels = map(spec("extraLabels"));
+    for (key, value) in [("app", "redis-enterprise"), ("redis.io/role", "node"), ("redis.io/cluster", name)] {
+        labels.insert(key.to_owned(), json!(value));
+    }
+    let mut annotations = annotations(cluster);
+    annotations.remove(&format!("{PREFIX}sidecar-mode"));
+    let mut mounts = Vec::new();
+    if cluster.pointer("/spec/persistentSpec/enabled") != Some(&Value::Bool(false)) {
+        mounts.push(json!({"name": STORAGE, "mountPath": "/opt/persistent"}));
+        mounts.push(json!({"name": STORAGE, "mountPath": "/var/opt/redislabs/log", "subPath": "logs"}));
+    }
+    mounts.extend(list(spec("redisEnterpriseVolumeMounts")).cloned());
+    let mut containers = vec![json!({"name": "redis-enterprise-node", "volumeMounts": mounts})];
+    containers.extend(list(spec(CONTAINERS)).filter(|container| !is_sidecar(container)).cloned());
+    let volumes: Vec<_> = list(spec("volumes")).cloned().collect();
+    let mut metadata = json!({"name": format!("{name}-0"), "labels": labels, "annotations": annotations});
+    if let (Some(namespace), Some(map)) = (cluster.pointer("/metadata/namespace"), metadata.as_object_mut()) {
+        map.insert("namespace".to_owned(), namespace.clone());
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": containers, "volumes": volumes},
+    })
+}
+
+/// Whether a container is one that this program added. A cluster carries no annotation that says so, but nothing else
+/// mounts anything there.
+pub(super) fn is_ours(container: &Value) -> bool {
+    is_sidecar(container)
+        && list(container.get("volumeMounts"))
+            .any(|mount| mount.get("mountPath").and_then(Value::as_str) == Some(CREDENTIALS_DIR))
+}
+
+fn sidecar(cluster: &Value) -> Option<&Value> {
+    list(cluster.get("spec")?.get(CONTAINERS)).find(|container| is_sidecar(container))
+}
+
+fn is_sidecar(container: &Value) -> bool {
+    container.get("name").and_then(Value::as_str) == Some(SIDECAR)
+}
+
+/// What the cluster gives to its pods' annotations; those of the nodes alone win.
+fn annotations(cluster: &Value) -> Map<String, Value> {
+    let mut all = map(cluster.pointer("/spec/podAnnotations"));
+    all.extend(map(cluster.pointer("/spec/redisEnterprisePodAnnotations")));
+    all
+}
+
+fn wants_another_mode(cluster: &Value) -> bool {
+    let mode = annotations(cluster).remove(&format!("{PREFIX}sidecar-mode"));
+    mode.is_some_and(|mode| mode.as_str() != Some("container"))
+}
+
+/// The items that `patch` adds to a list of the pod's spec.
+fn added(patch: &Patch, list: &str) -> Vec<Value> {
+    let (whole, end) = (format!("/spec/{list}"), format!("/spec/{list}/-"));
+    let mut items = Vec::new();
+    for operation in &patch.0 {
+        let PatchOperation::Add(add) = operation else { continue };
+        match &add.value {
+            Value::Array(all) if add.path.as_str() == whole => items.extend(all.iter().cloned()),
+            item if add.path.as_str() == end => items.push(item.clone()),
+            _ => {}
+        }
+    }
+    items
+}
+
+fn cluster_patch(cluster: &Value, containers: &[Value], volumes: &[Value]) -> Patch {
+    let add = |path: &[&str], value| {
+        PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
+    };
+    let spec = cluster.get("spec").filter(|spec| spec.is_object());
+    let mut operations = Vec::new();
+    if spec.is_none() {
+        operations.push(add(&["spec"], json!({})));
+    }
+    for (key, items) in [(CONTAINERS, containers), ("volumes", volumes)] {
+        if items.is_empty() {
+            continue;
+        }
+        if list(spec.and_then(|spec| spec.get(key))).next().is_none() {
+            operations.push(add(&["spec", key], json!(items)));
+        } else {
+            operations.extend(items.iter().map(|item| add(&["spec", key, "-"], item.clone())));
+        }
+    }
+    Patch(operations)
+}
+
+fn map(value: Option<&Value>) -> Map<String, Value> {
+    value.and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
+}

@@ -1,0 +1,71 @@
+//! Explanations as text for people.
+
+use super::explain::{Explanation, NOT_CHECKED};
+use crate::admission::Verdict;
+
+/// As wide as a mark.
+const INDENT: &str = "      ";
+
+/// How marks are set off.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Style {
+    /// In colours, for a terminal.
+    Colour,
+    /// As they are.
+    Plain,
+}
+
+/// All explanations, one below the other, and what none of them can know.
+pub(super) fn text(explanations: &[Explanation], style: Style) -> String {
+    let mut text = String::new();
+    for explanation in explanations {
+        one(&mut text, explanation, style);
+        text.push('\n');
+    }
+    if !explanations.is_empty() {
+        text.push_str(NOT_CHECKED);
+        text.push('\n');
+    }
+    text
+}
+
+fn one(text: &mut String, explanation: &Explanation, style: Style) {
+    let namespace =
+        explanation.namespace.as_ref().map_or("no namespace named".to_owned(), |of| format!("namespace {of}"));
+    line(text, "", &format!("{} ({namespace})", explanation.title));
+    for row in &explanation.rules {
+        line(text, mark(row.fault.is_none(), style), row.rule);
+        if let Some((_, fault)) = &row.fault {
+            line(text, INDENT, fault);
+        }
+    }
+    let outcome = match &explanation.judged.verdict {
+        Verdict::Injected { .. } => "would be injected".to_owned(),
+        Verdict::Skipped(_) if explanation.is_injected() => "is injected already".to_owned(),
+        Verdict::Skipped(skip) => format!("would not be injected: {}", skip.reason()),
+        Verdict::Failed(error) | Verdict::Panicked(error) => format!("would not be injected: {error}"),
+    };
+    line(text, mark(explanation.is_injected(), style), &outcome);
+    for (annotation, value) in &explanation.overrides {
+        line(text, INDENT, &format!("override {annotation}: {value}"));
+    }
+    for warning in &explanation.judged.warnings {
+        line(text, INDENT, &format!("warning: {warning}"));
+    }
+}
+
+fn mark(ok: bool, style: Style) -> &'static str {
+    match (ok, style) {
+        (true, Style::Plain) => "  ok  ",
+        (false, Style::Plain) => "  NO  ",
+        (true, Style::Colour) => "  \u{1b}[32mok\u{1b}[0m  ",
+        (false, Style::Colour) => "  \u{1b}[1;31mNO\u{1b}[0m  ",
+    }
+}
+
+/// One line; what an object brought along cannot start another one, nor command the terminal.
+fn line(text: &mut String, mark: &str, words: &str) {
+    text.push_str(mark);
+    text.extend(words.chars().map(|c| if c.is_control() { ' ' } else { c }));
+    text.push('\n');
+}

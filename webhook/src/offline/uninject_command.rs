@@ -1,0 +1,73 @@
+//! `uninject`: injected objects from files or standard input to what they were before.
+
+use std::process::ExitCode;
+
+use super::inject_command::objects;
+use super::render::{Change, Output};
+use super::source::{Fate, Source, exit_code, print};
+use super::uninject::{Pod, uninject};
+use crate::admission::decision::Skip;
+use crate::admission::{self, Verdict};
+use crate::config::Config;
+
+/// The flags of `uninject`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Uninject {
+    #[command(flatten)]
+    source: Source,
+    /// What is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Form,
+}
+
+/// What `uninject` prints.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Form {
+    /// The object without the sidecar, as YAML.
+    #[default]
+    Yaml,
+    /// The same as JSON.
+    Json,
+    /// What changes, line by line.
+    Diff,
+}
+
+/// Prints what every object was before.
+pub(crate) fn run(args: &Uninject) -> anyhow::Result<ExitCode> {
+    let config = args.source.config()?;
+    let documents = args.source.documents()?;
+    let (mut fates, mut changes) = (Vec::new(), Vec::new());
+    for document in &documents {
+        let restored = uninject(&document.object);
+        for pod in &restored.pods {
+            let name = format!("{}: {}", document.source, pod.title);
+            match pod.outcome {
+                Ok(()) => eprintln!("{name}: uninjected"),
+                Err(reason) => eprintln!("{name}: not injected: {reason}"),
+            }
+            fates.push(fate(pod, args.source.namespace.as_deref(), &config));
+        }
+        changes.push(Change { document, after: Some(restored.object).filter(|after| *after != document.object) });
+    }
+    if fates.is_empty() {
+        eprintln!("error: nothing to uninject: no object has a pod, a pod template or Redis Enterprise nodes");
+    }
+    let output = match args.output {
+        Form::Yaml => Output::Yaml,
+        Form::Json => Output::Json,
+        Form::Diff => Output::Diff,
+    };
+    print(&objects(&changes, output)?)?;
+    Ok(exit_code(&fates))
+}
+
+/// A pod that is not Redis Enterprise's was never meant to be injected, so nobody misses what was added to it.
+fn fate(pod: &Pod, namespace: Option<&str>, config: &Config) -> Fate {
+    if pod.outcome.is_ok() {
+        return Fate::Done;
+    }
+    match admission::judge(&pod.pod, namespace, config).verdict {
+        Verdict::Skipped(Skip::NotRedisEnterprise) => Fate::NotMeant,
+        _ => Fate::Failed,
+    }
+}
