@@ -392,6 +392,21 @@ fn a_resend_after_a_crash_is_identical_across_a_rotation() {
 }
 
 #[test]
+fn a_resend_after_a_crash_is_identical_though_a_rotated_file_grew_late() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship(true);
+    world.rename("a.log", "a.log.1");
+    world.append("a.log", 1);
+    world.pass(3);
+    world.ship(false);
+    world.append("a.log.1", 1);
+    world.crash_and_restart();
+    world.ship(true);
+    world.assert_every_line_once();
+}
+
+#[test]
 fn puts_lines_before_the_first_time_right_before_it() {
     let mut world = World::new();
     world.append_text("a.log", "==== banner\n2026-02-20 22:30:07,000 INFO line\n");

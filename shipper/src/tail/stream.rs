@@ -57,6 +57,9 @@ pub(super) struct Stream {
     reordered: bool,
     /// Whether the order of reading was decided by the clock, so that it must be on disk before anything is pushed.
     write_ahead: bool,
+    /// Whether lines may be handed out that were pushed before a restart. Until those are through, the order of reading
+    /// stays as it is on disk, whatever has grown since.
+    replaying: bool,
     /// When lines were handed out last.
     sealed_at: Option<Instant>,
     told_of_old_entries: bool,
@@ -75,6 +78,7 @@ impl Stream {
             anchor: None,
             reordered: true,
             write_ahead: true,
+            replaying: false,
             sealed_at: None,
             told_of_old_entries: false,
         }
@@ -84,6 +88,7 @@ impl Stream {
     pub(super) fn resume(&mut self, record: &StreamRecord, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) {
         self.chain = record.chain;
         self.clocked = record.clocked;
+        self.replaying = true;
         self.anchor.clone_from(&record.anchor);
         for (i, generation) in record.queue.iter().enumerate() {
             if let Some(mut found) = siblings.find(generation, now) {
@@ -390,6 +395,10 @@ impl Stream {
 
     /// Rotated files that were read to their end: back to the front where they grew, closed where they stayed quiet.
     fn look_at_lingering(&mut self, now: Now) -> std::io::Result<()> {
+        self.replaying &= self.unread() > 0;
+        if self.replaying {
+            return Ok(());
+        }
         for mut generation in std::mem::take(&mut self.lingering) {
             if generation.look(now.instant)?.is_err() {
                 continue;
