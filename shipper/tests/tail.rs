@@ -29,6 +29,8 @@ struct World {
     now: Now,
     visible: BTreeMap<(String, i64), Vec<String>>,
     written: u64,
+    /// Whether `a.log.1` is a renamed file, which may still have a writer, and no copy.
+    renamed: bool,
 }
 
 impl World {
@@ -41,6 +43,7 @@ impl World {
             now: Now { instant: Instant::now(), clock: START },
             visible: BTreeMap::new(),
             written: 0,
+            renamed: false,
         }
         .restarted()
     }
@@ -447,6 +450,8 @@ enum Step {
     Append(usize),
     Copytruncate,
     Rename,
+    /// A writer that has not noticed the rename writes on.
+    AppendLate,
     Scan,
     Pass(u64),
     /// This many batches are acknowledged, with a look at the directory before each.
@@ -466,6 +471,7 @@ fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
         4 => (1..4_usize).prop_map(Step::Append),
         2 => Just(Step::Copytruncate),
         2 => Just(Step::Rename),
+        1 => Just(Step::AppendLate),
         2 => Just(Step::Scan),
         2 => (1..4_u64).prop_map(Step::Pass),
         3 => (1..4_usize).prop_map(Step::Ship),
@@ -482,9 +488,15 @@ impl World {
         let name = "a.log";
         match step {
             Step::Append(lines) => self.append(name, *lines),
-            Step::Copytruncate if self.path(name).exists() => self.copytruncate(name),
+            Step::Copytruncate if self.path(name).exists() => {
+                self.copytruncate(name);
+                self.renamed = false;
+            }
+            Step::AppendLate if self.renamed => self.append("a.log.1", 1),
             Step::Rename if self.path(name).exists() => {
                 self.make_room(name);
+                // An empty file that was renamed is not looked after: it tells nothing to know it by.
+                self.renamed = std::fs::metadata(self.path(name)).unwrap().len() > 0;
                 self.rename(name, "a.log.1");
                 self.append_text(name, "");
             }

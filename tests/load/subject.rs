@@ -52,6 +52,9 @@ impl Subject {
             .arg("serve")
             .args(["--cert-dir".as_ref(), dir.path().as_os_str()])
             .args([format!("--listen=127.0.0.1:{port}"), format!("--admin-listen=127.0.0.1:{admin_port}")])
+            // It must not find a real cluster, in which it would create Events.
+            .env("KUBECONFIG", dir.path().join("no-kubeconfig"))
+            .env_remove("KUBERNETES_SERVICE_HOST")
             .stderr(std::fs::File::create(&log)?)
             .stdin(Stdio::null())
             .kill_on_drop(true)

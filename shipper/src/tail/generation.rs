@@ -151,6 +151,11 @@ impl Generation {
         if self.stalled == Some(self.size) || !self.confirmed { 0 } else { self.limit().saturating_sub(self.read) }
     }
 
+    /// Whether lines of it could be handed out, now or once it is confirmed.
+    pub(super) fn may_have_lines(&self) -> bool {
+        self.unread() > 0 || !self.confirmed && self.size > 0
+    }
+
     /// Bytes that are not handed out, an unfinished line among them.
     pub(super) fn rest(&self) -> u64 {
         self.limit().saturating_sub(self.read)

@@ -395,7 +395,7 @@ impl Stream {
 
     /// Rotated files that were read to their end: back to the front where they grew, closed where they stayed quiet.
     fn look_at_lingering(&mut self, now: Now) -> std::io::Result<()> {
-        self.replaying &= self.unread() > 0;
+        self.replaying &= self.queue.iter().any(Generation::may_have_lines);
         if self.replaying {
             return Ok(());
         }
