@@ -74,7 +74,7 @@ pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
     review_within(body, config, || true)
 }
 
-/// As [`review`], with the pod left as it is where, once the body is read, there is no time left: an answer that comes
+/// As [`fn@review`], with the pod left as it is where, once the body is read, there is no time left: an answer that comes
 /// too late is no answer.
 pub fn review_within(body: &[u8], config: &Config, in_time: impl FnOnce() -> bool) -> Result<Answer, BadReview> {
     let review = AdmissionReview::parse(body)?;
