@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use certs::{Authority, ServingCert};
+use harness::review::review_of;
 use harness::{http, pod_fixture};
 use prometheus_client::registry::Registry;
 use redis_log_webhook::config::Config;
@@ -14,7 +15,7 @@ use redis_log_webhook::events::Events;
 use redis_log_webhook::metrics::Metrics;
 use redis_log_webhook::offline::render::diff;
 use redis_log_webhook::server::{Webhook, serve};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::terminal::Terminal;
@@ -61,21 +62,7 @@ pub(crate) async fn inject(push_url: &str, terminal: &Terminal) -> anyhow::Resul
 }
 
 async fn review(url: &str, ca: &str, pod: &Value) -> anyhow::Result<Value> {
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "7f0c8a52-5f0d-4c55-9d86-0d6a7d1f9f3e",
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "namespace": pod.pointer("/metadata/namespace"),
-            "name": pod.pointer("/metadata/name"),
-            "operation": "CREATE",
-            "object": pod,
-            "dryRun": false,
-        },
-    });
-    let (status, body) = http::post_json(&http::client(Some(ca))?, url, &review).await?;
+    let (status, body) = http::post_json(&http::client(Some(ca))?, url, &review_of(pod)).await?;
     ensure!(status.is_success(), "the webhook said {status}: {}", String::from_utf8_lossy(&body));
     Ok(serde_json::from_slice(&body)?)
 }

@@ -17,8 +17,10 @@ pub const STATE_DIR: &str = "/var/lib/redis-log-shipper";
 /// The admin port in the pod, outside every port that Redis Enterprise uses.
 pub const ADMIN_PORT: u16 = 9464;
 
-const TOKEN_VOLUME: &str = "log-shipper-token";
-const STATE_VOLUME: &str = "log-shipper-state";
+/// The volume with the token, the CAs and the namespace.
+pub const TOKEN_VOLUME: &str = "log-shipper-token";
+/// The volume with the positions, where they are not on the log volume.
+pub const STATE_VOLUME: &str = "log-shipper-state";
 /// The folder of the log volume that holds the positions where that volume outlives the pod.
 const STATE_SUB_PATH: &str = "log-shipper-state";
 /// Positions of a few hundred files fit a hundred times over.

@@ -8,11 +8,12 @@ use serde_json::{Map, Value};
 
 use super::pods::{Holder, sites};
 use super::redis_cluster;
+use crate::admission::additions::{STATE_VOLUME, TOKEN_VOLUME};
 use crate::admission::annotations::{HASH, INJECTED, STATUS};
 use crate::admission::decision::SIDECAR;
 
 /// The names of our volumes; where a pod had one of that name, ours got `-2` or a higher number at the end.
-const VOLUMES: [&str; 2] = ["log-shipper-token", "log-shipper-state"];
+const VOLUMES: [&str; 2] = [TOKEN_VOLUME, STATE_VOLUME];
 
 /// What became of one object.
 #[derive(Debug)]
