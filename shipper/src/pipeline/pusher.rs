@@ -1,0 +1,63 @@
+//! The pushing half: batches to Loki, acknowledgements to positions.
+
+use tokio::sync::mpsc;
+
+use super::positions::Positions;
+use crate::admin::SharedStatus;
+use crate::batch::Batch;
+use crate::metrics::Metrics;
+use crate::push::{Delivery, Loki};
+
+/// Pushes batches and keeps the positions.
+pub(super) struct Pusher {
+    pub(super) loki: Loki,
+    pub(super) positions: Positions,
+    pub(super) metrics: Metrics,
+    pub(super) status: SharedStatus,
+}
+
+impl Pusher {
+    pub(super) async fn run(&mut self, mut incoming: mpsc::Receiver<Batch>) {
+        loop {
+            let batch = tokio::select! {
+                batch = incoming.recv() => batch,
+                () = self.positions.due() => {
+                    self.positions.save().await;
+                    continue;
+                }
+            };
+            let Some(mut batch) = batch else { return };
+            if let Some(before) = batch.before.take() {
+                self.positions.set(&batch.name, before);
+                self.positions.save().await;
+            }
+            if !batch.body.is_empty() {
+                self.deliver(&batch).await;
+            }
+            self.positions.set(&batch.name, batch.after);
+            if self.positions.are_overdue() {
+                self.positions.save().await;
+            }
+        }
+    }
+
+    async fn deliver(&mut self, batch: &Batch) {
+        let (metrics, status) = (self.metrics.clone(), self.status.clone());
+        let mut push = std::pin::pin!(self.loki.push(&batch.body, |trouble| {
+            metrics.failed(trouble);
+            status.trouble(trouble.reason());
+        }));
+        // While Loki does not answer, what it acknowledged before still gets to disk.
+        let delivery = loop {
+            tokio::select! {
+                delivery = &mut push => break delivery,
+                () = self.positions.due() => self.positions.save().await,
+            }
+        };
+        if delivery == Delivery::StoredExcept {
+            self.metrics.rejected();
+        }
+        self.metrics.pushed(batch.entries, batch.bytes);
+        self.status.pushed(batch.entries);
+    }
+}
