@@ -1,24 +1,31 @@
-//! `cargo load`: what the webhook costs, measured on loopback in release mode.
+//! `cargo load`: what the webhook and the shipper cost, measured on loopback in release mode.
 //!
 //! ```text
 //! webhook   connection ─┐ reviews at fixed times, over TLS
 //!           connection ─┴──────────────────────────────────► subject: the real webhook, its memory and CPU time
+//! shipper   logs ──► bound: one thread that does only what must be done
+//!             └────► the real shipper ── TLS ──► sink: takes and forgets
 //! cluster   pods, with and without the webhook ──► API server ──► installation: the real webhook
 //! ```
 //!
 //! It measures and prints; it judges nothing. The goals and the numbers of one run are in `docs/performance.md`.
 
+mod bound;
 mod cluster;
 mod connection;
 #[path = "../installation/mod.rs"]
 mod installation;
+mod logs;
 mod report;
+mod shipper;
+mod sink;
 mod subject;
+mod usage;
 mod webhook;
 
 use clap::Parser;
 
-/// Measures the webhook on loopback.
+/// Measures the webhook and the shipper on loopback.
 #[derive(Debug, Parser)]
 #[command(name = "cargo load")]
 enum Args {
@@ -26,6 +33,8 @@ enum Args {
     Webhook(webhook::Load),
     /// Create pods on a real API server, with and without the webhook.
     Cluster(cluster::Load),
+    /// Ship log files, beside a thread that does only what must be done.
+    Shipper(shipper::Load),
 }
 
 #[tokio::main]
@@ -36,5 +45,6 @@ async fn main() -> anyhow::Result<()> {
     match args {
         Args::Webhook(load) => webhook::run(&load).await,
         Args::Cluster(load) => cluster::run(&load).await,
+        Args::Shipper(load) => shipper::run(&load).await,
     }
 }

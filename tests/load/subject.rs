@@ -1,6 +1,5 @@
 //! The webhook under load: the real binary on loopback, and what the kernel says it has used.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,11 +11,10 @@ use harness::{free_port, http};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::usage::Usage;
+
 const LIFETIME: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A tick of the CPU times in `/proc`: 1/100 s wherever Linux runs Kubernetes.
-const TICK: Duration = Duration::from_millis(10);
-
 /// A running webhook; killed on drop.
 #[derive(Debug)]
 pub(crate) struct Subject {
@@ -27,15 +25,6 @@ pub(crate) struct Subject {
     pid: u32,
     _child: Child,
     _dir: TempDir,
-}
-
-/// What a process has used since it was started.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Usage {
-    /// Of all cores together.
-    pub(crate) cpu: Duration,
-    /// The most memory that was resident at any time.
-    pub(crate) peak_kib: u64,
 }
 
 impl Subject {
@@ -77,23 +66,6 @@ impl Subject {
 
     /// What it has used up to now.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
-        let proc = Path::new("/proc").join(self.pid.to_string());
-        let stat = std::fs::read_to_string(proc.join("stat"))?;
-        let status = std::fs::read_to_string(proc.join("status"))?;
-        let cpu = cpu(&stat).with_context(|| format!("no CPU times in {stat}"))?;
-        let peak_kib = peak_kib(&status).with_context(|| format!("no VmHWM in {status}"))?;
-        Ok(Usage { cpu, peak_kib })
+        Usage::of(self.pid)
     }
-}
-
-/// The time spent in user mode and in the kernel: the 14th and the 15th field, where the 2nd is a name in parentheses.
-fn cpu(stat: &str) -> Option<Duration> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut times = after_name.split_whitespace().skip(11).map(str::parse::<u32>);
-    Some(TICK * (times.next()?.ok()? + times.next()?.ok()?))
-}
-
-fn peak_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::connection::Connection;
 use crate::report::{Durations, print};
-use crate::subject::{Subject, Usage};
+use crate::subject::Subject;
+use crate::usage::Usage;
 
 /// The review of a Redis Enterprise pod as a real cluster sends it is about this long.
 const REVIEW_BYTES: usize = 12 << 10;
