@@ -46,7 +46,7 @@ impl SharedStatus {
                 .map(|file| FileStatus {
                     file: file.name.to_string(),
                     size: file.size,
-                    position: file.size.saturating_sub(file.unread),
+                    position: file.position,
                     lag_bytes: file.unread,
                 })
                 .collect();

@@ -29,6 +29,16 @@ pub enum Command {
     Run(RunArgs),
 }
 
+/// What becomes of lines that tell no time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Multiline {
+    /// They continue the line before them, in files in which some line told a time.
+    #[default]
+    Auto,
+    /// They are entries of their own.
+    Off,
+}
+
 /// The flags of `run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
@@ -80,6 +90,9 @@ pub struct RunArgs {
     /// In which time zone the files write their times, such as UTC or Europe/Berlin.
     #[arg(long, env = "REDIS_LOG_SHIPPER_TIMEZONE", value_name = "ZONE", default_value = "UTC")]
     pub timezone: String,
+    /// Whether lines without a time continue the line before them (auto), or are entries of their own (off).
+    #[arg(long, env = "REDIS_LOG_SHIPPER_MULTILINE", value_enum, default_value_t)]
+    pub multiline: Multiline,
     /// How log lines are written to standard error.
     #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,

@@ -3,9 +3,10 @@
 //! A sealed batch never changes: a retry sends identical bytes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::encode;
-use crate::position::StreamRecord;
+use crate::position::{Record, StreamRecord};
 
 /// One push request, and what it stands for in the file.
 #[derive(Debug)]
@@ -18,8 +19,11 @@ pub struct Batch {
     pub entries: usize,
     /// How long it is uncompressed.
     pub bytes: usize,
-    /// What must be on disk before this is pushed, because a resend could not come to it again by itself.
-    pub before: Option<StreamRecord>,
+    /// When the first of its bytes came.
+    pub since: Option<Instant>,
+    /// What must be on disk before this is pushed, because a resend could not come to it again by itself: this stream's
+    /// state, or that of others as well.
+    pub before: Record,
     /// What is true once this is acknowledged.
     pub after: StreamRecord,
 }

@@ -1,12 +1,15 @@
 //! Which files there are: the log directory's own regular files that the globs choose.
 //!
-//! Symbolic links, FIFOs, devices and directories are never opened. A rotated copy (`x.log.1`, `x.log.2.gz`) is not a
+//! FIFOs, devices and directories are never opened, and a symbolic link only where it leads to a file below the log
+//! directory: one that leads out of it (to the token, say) is no log. A rotated copy (`x.log.1`, `x.log.2.gz`) is not a
 //! stream of its own, whatever the globs say: it belongs to `x.log`.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use rustix::fs::OFlags;
 
 /// How often a directory is listed until two listings agree. Rotations come every few minutes and take milliseconds.
 const SETTLING: usize = 16;
@@ -34,6 +37,8 @@ pub struct Found {
     pub name: String,
     /// Its identity when it was looked at.
     pub inode: Inode,
+    /// Whether the name is that of a symbolic link to it.
+    pub link: bool,
 }
 
 /// The log directory and the globs.
@@ -68,9 +73,16 @@ impl Discovery {
         for entry in std::fs::read_dir(&self.dir)? {
             let entry = entry?;
             // Of the entry itself, not of what a link points to. A file may vanish between the two calls.
-            let Ok(metadata) = entry.metadata() else { continue };
+            let Ok(mut metadata) = entry.metadata() else { continue };
+            let link = metadata.is_symlink();
+            if link {
+                match self.target(&entry.path()) {
+                    Some(target) => metadata = target,
+                    None => continue,
+                }
+            }
             let (Ok(name), true) = (entry.file_name().into_string(), metadata.is_file()) else { continue };
-            found.push(Found { name, inode: Inode::of(&metadata) });
+            found.push(Found { name, inode: Inode::of(&metadata), link });
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
@@ -98,22 +110,45 @@ impl Discovery {
         self.include.is_match(name) && !self.exclude.is_match(name) && rotation(name).is_none()
     }
 
-    /// Opens a file of the directory, if it is still the one that was found.
-    pub fn open(&self, found: &Found) -> std::io::Result<Option<std::fs::File>> {
-        let file = std::fs::File::open(self.dir.join(&found.name))?;
-        let same = Inode::of(&file.metadata()?) == found.inode;
+    /// Opens a file of the directory, if it is still the one that was found. That makes sure, too, that a link which was
+    /// bent since then leads nowhere else.
+    pub fn open(&self, found: &Found) -> std::io::Result<Option<File>> {
+        // Whatever may stand there by now: nobody waits for the writer of a FIFO.
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY | if found.link { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(self.dir.join(&found.name)) {
+            // A link stands there now.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => return Ok(None),
+            opened => opened?,
+        };
+        // An inode is used again, for a FIFO as well.
+        let metadata = file.metadata()?;
+        let same = metadata.is_file() && Inode::of(&metadata) == found.inode;
         Ok(same.then_some(file))
+    }
+
+    /// What a link leads to, if that is below the directory.
+    fn target(&self, link: &Path) -> Option<std::fs::Metadata> {
+        let target = link.canonicalize().ok()?;
+        target.starts_with(self.dir.canonicalize().ok()?).then(|| std::fs::symlink_metadata(target).ok())?
     }
 }
 
 /// The live file's name and the number of the rotation, where `name` is that of a rotated copy.
 pub fn rotation(name: &str) -> Option<(&str, u32)> {
-    let plain = name.strip_suffix(".gz").unwrap_or(name);
+    let plain = name.strip_suffix(COMPRESSED).unwrap_or(name);
     let (live, number) = plain.rsplit_once('.')?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     // `redis.2.log` ends in letters and `core.1234` has no log before the number.
     (is_number && live.contains('.')).then_some((live, number.parse().ok()?))
 }
+
+/// Whether `name` is that of a compressed file.
+pub fn is_compressed(name: &str) -> bool {
+    name.ends_with(COMPRESSED)
+}
+
+const COMPRESSED: &str = ".gz";
 
 #[cfg(test)]
 mod tests {
@@ -138,16 +173,51 @@ mod tests {
         assert!(!discovery(Path::new("/"), &["*"], &[]).is_stream("dmcproxy.log.2"));
         assert_eq!(rotation("dmcproxy.log.12.gz"), Some(("dmcproxy.log", 12)));
         assert_eq!(rotation("redis-1.log"), None);
+        assert!(is_compressed("dmcproxy.log.12.gz") && !is_compressed("dmcproxy.log.12"));
+    }
+
+    /// Makes a FIFO, which no function of the standard library does.
+    fn fifo(path: &Path) {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     }
 
     #[test]
-    fn never_opens_what_is_no_regular_file() {
+    fn finds_regular_files_and_links_to_them_and_nothing_outside_the_directory() {
         let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(dir.path().join("real.log"), "x").unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link.log")).unwrap();
         std::fs::create_dir(dir.path().join("folder.log")).unwrap();
+        std::fs::write(dir.path().join("folder.log/inner"), "x").unwrap();
+        fifo(&dir.path().join("fifo.log"));
+        for (target, link) in [
+            (Path::new("real.log"), "within.log"),
+            (Path::new("folder.log/inner"), "deeper.log"),
+            (outside.path(), "out.log"),
+            (Path::new("out.log"), "indirectly_out.log"),
+            (Path::new("folder.log/../../../etc/passwd"), "up.log"),
+            (Path::new("/dev/null"), "device.log"),
+            (Path::new("folder.log"), "to_folder.log"),
+            (Path::new("nothing"), "dangling.log"),
+            (Path::new("circle.log"), "circle.log"),
+        ] {
+            std::os::unix::fs::symlink(target, dir.path().join(link)).unwrap();
+        }
         let found = discovery(dir.path(), &["*"], &[]).list().unwrap();
-        assert_eq!(found.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["real.log"]);
+        let names: Vec<_> = found.iter().map(|f| (f.name.as_str(), f.link)).collect();
+        assert_eq!(names, [("deeper.log", true), ("real.log", false), ("within.log", true)]);
+        assert_eq!(found[1].inode, found[2].inode);
+    }
+
+    #[test]
+    fn does_not_wait_where_a_file_became_a_fifo() {
+        let dir = tempfile::tempdir().unwrap();
+        let discovery = discovery(dir.path(), &["*"], &[]);
+        std::fs::write(dir.path().join("a.log"), "x").unwrap();
+        let found = discovery.list().unwrap().remove(0);
+        std::fs::remove_file(dir.path().join("a.log")).unwrap();
+        fifo(&dir.path().join("a.log"));
+        assert!(discovery.open(&found).unwrap().is_none());
     }
 
     #[test]
@@ -161,5 +231,11 @@ mod tests {
         std::fs::remove_file(dir.path().join("a.log")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("b.log"), dir.path().join("a.log")).unwrap();
         assert!(discovery.open(&found).unwrap().is_none());
+        let link = discovery.list().unwrap().remove(0);
+        assert!(discovery.open(&link).unwrap().is_some());
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        std::fs::remove_file(dir.path().join("a.log")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("a.log")).unwrap();
+        assert!(discovery.open(&link).unwrap().is_none());
     }
 }

@@ -6,8 +6,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::formats::TimeReader;
-
 /// A time further ahead of the clock than this is not believed: one odd line must not push its stream into the future,
 /// where Loki rejects the rest.
 const BELIEVED_AHEAD: i64 = 10 * 60 * 1_000_000_000;
@@ -19,6 +17,10 @@ pub struct Chain {
     pub last: i64,
     /// Whether any line of the stream told its time. From then on a line without one belongs to the line before it.
     pub timed: bool,
+    /// The clock as the record on disk knows it. A time that is believed because of it is believed again after a crash,
+    /// wherever the clock is set meanwhile.
+    #[serde(default)]
+    pub clock: i64,
 }
 
 /// What time it is, for entries that need to know.
@@ -35,6 +37,8 @@ pub struct Clock {
 pub enum Source {
     /// The line itself.
     Line,
+    /// The line itself, and only the clock says that it can be.
+    Believed,
     /// The entry before it.
     Carried,
     /// The clock: the caller must make sure that a resend sees the same clock.
@@ -46,18 +50,29 @@ pub enum Source {
 impl Source {
     /// Whether another clock could have led to another time.
     pub fn depends_on_clock(self) -> bool {
-        matches!(self, Self::Clock | Self::Disbelieved)
+        matches!(self, Self::Believed | Self::Clock | Self::Disbelieved)
+    }
+
+    /// Whether the line told a time that cannot be.
+    pub fn is_disbelieved(self) -> bool {
+        self == Self::Disbelieved
     }
 }
 
 impl Chain {
-    /// The time of the entry that `line` is.
-    pub fn next(&mut self, line: &[u8], clock: Clock, times: &mut TimeReader) -> (i64, Source) {
+    /// Says that the record on disk will know this clock before anything else is pushed.
+    pub fn knows(&mut self, clock: i64) {
+        self.clock = self.clock.max(clock);
+    }
+
+    /// The time of the entry whose line told this one, or none.
+    pub fn next(&mut self, told: Option<i64>, clock: Clock) -> (i64, Source) {
         let after = self.last.saturating_add(1);
-        let (time, source) = match times.read(line) {
-            Some(time) if time <= clock.now.saturating_add(BELIEVED_AHEAD) => {
+        let (time, source) = match told {
+            Some(time) if time <= self.clock.max(clock.now).saturating_add(BELIEVED_AHEAD) => {
                 self.timed = true;
-                (time.max(after), Source::Line)
+                let known = time <= self.clock.saturating_add(BELIEVED_AHEAD);
+                (time.max(after), if known { Source::Line } else { Source::Believed })
             }
             Some(_) if self.timed => (after, Source::Disbelieved),
             None if self.timed => (after, Source::Carried),
@@ -73,13 +88,14 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
+    use crate::formats::TimeReader;
 
     const NOW: i64 = 1_800_000_000_000_000_000;
 
     fn times(lines: &[&str], now: i64) -> Vec<(i64, Source)> {
         let clock = Clock { now, untimed: now };
-        let (mut chain, mut reader) = (Chain::default(), TimeReader::new(TimeZone::UTC));
-        lines.iter().map(|line| chain.next(line.as_bytes(), clock, &mut reader)).collect()
+        let (mut chain, mut reader) = (Chain { clock: now, ..Chain::default() }, TimeReader::new(TimeZone::UTC));
+        lines.iter().map(|line| chain.next(reader.read(line.as_bytes()), clock)).collect()
     }
 
     #[test]
@@ -99,6 +115,16 @@ mod tests {
     #[test]
     fn takes_the_clock_where_no_line_ever_told_the_time() {
         assert_eq!(times(&["a", "b"], NOW), [(NOW, Source::Clock), (NOW + 1, Source::Clock)]);
+    }
+
+    #[test]
+    fn believes_again_what_it_believed_though_the_clock_was_set_back() {
+        let (line, set_back) = (Some(NOW), Clock { now: 0, untimed: 0 });
+        let mut chain = Chain::default();
+        assert_eq!(chain.next(line, Clock { now: NOW, untimed: NOW }).1, Source::Believed);
+        let mut resumed = Chain::default();
+        resumed.knows(NOW);
+        assert_eq!(resumed.next(line, set_back), (NOW, Source::Line));
     }
 
     #[test]

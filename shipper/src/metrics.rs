@@ -15,6 +15,10 @@ pub enum Lost {
     Truncated,
     /// The file was gone when it was to be taken up again.
     Missing,
+    /// Deleted by others, and held by us for too long.
+    Shed,
+    /// A run of NULs, left by a writer that did not notice a truncation. Nothing was ever written there.
+    Zeros,
 }
 
 impl Lost {
@@ -23,9 +27,28 @@ impl Lost {
             reason: match self {
                 Self::Truncated => "truncated",
                 Self::Missing => "missing",
+                Self::Shed => "shed",
+                Self::Zeros => "zeros",
             },
         }
     }
+}
+
+/// What was handed out for pushing, and what was not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Handed {
+    /// Entries.
+    pub(crate) entries: u64,
+    /// Entries of which the length limit cut a line.
+    pub(crate) cut: u64,
+    /// Entries with invalid UTF-8.
+    pub(crate) replaced: u64,
+    /// Entries that told a time that cannot be.
+    pub(crate) disbelieved: u64,
+    /// Entries that Loki would reject for their age.
+    pub(crate) old: u64,
+    /// NULs.
+    pub(crate) zeros: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,10 +59,12 @@ struct Reason {
 /// The shipper's metrics; all names start with `redis_log_shipper_`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    lines: Counter,
+    entries: Counter,
     cut_lines: Counter,
     replaced_lines: Counter,
     skipped_old: Counter,
+    disbelieved: Counter,
+    reopened: Counter,
     lost_files: Family<Reason, Counter>,
     lost_bytes: Family<Reason, Counter>,
     pushed_entries: Counter,
@@ -56,7 +81,7 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let r = registry.sub_registry_with_prefix("redis_log_shipper");
-        r.register("lines_read", "Lines handed out for pushing", metrics.lines.clone());
+        r.register("entries_read", "Entries handed out for pushing", metrics.entries.clone());
         r.register("lines_cut", "Pieces of lines over the length limit", metrics.cut_lines.clone());
         r.register("lines_replaced", "Lines with invalid UTF-8 replaced", metrics.replaced_lines.clone());
         r.register(
@@ -64,6 +89,12 @@ impl Metrics {
             "Entries skipped because Loki rejects their age",
             metrics.skipped_old.clone(),
         );
+        r.register(
+            "entries_disbelieved",
+            "Entries that told a time far ahead of the clock",
+            metrics.disbelieved.clone(),
+        );
+        r.register("files_reopened", "Files opened again because they could not be read", metrics.reopened.clone());
         r.register(
             "files_lost",
             "Files or rests of files that could not be read to their end",
@@ -80,14 +111,20 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn line(&self, cut: bool, replaced: bool) {
-        self.lines.inc();
-        self.cut_lines.inc_by(u64::from(cut));
-        self.replaced_lines.inc_by(u64::from(replaced));
+    pub(crate) fn handed(&self, handed: &Handed) {
+        self.entries.inc_by(handed.entries);
+        self.cut_lines.inc_by(handed.cut);
+        self.replaced_lines.inc_by(handed.replaced);
+        self.skipped_old.inc_by(handed.old);
+        self.disbelieved.inc_by(handed.disbelieved);
+        if handed.zeros > 0 {
+            self.lost_bytes.get_or_create(&Lost::Zeros.reason()).inc_by(handed.zeros);
+        }
     }
 
-    pub(crate) fn skipped_old(&self) {
-        self.skipped_old.inc();
+    /// A file was opened again because it could not be read.
+    pub(crate) fn reopened(&self) {
+        self.reopened.inc();
     }
 
     pub(crate) fn lost(&self, reason: Lost, bytes: u64) {

@@ -59,9 +59,6 @@ pub type Record = BTreeMap<String, StreamRecord>;
 pub struct StreamRecord {
     /// What the next entry's time depends on.
     pub chain: Chain,
-    /// The clock that a batch was made with, where it mattered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clocked: Option<Clocked>,
     /// The files whose bytes are to be read, in this order. The last one is the live file, where there is one.
     pub queue: Vec<GenerationRecord>,
     /// Rotated files that are read to their end, and looked after in case their writer is slow to leave.
@@ -70,9 +67,12 @@ pub struct StreamRecord {
     /// The file that was finished last, to tell which rotated files came after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<GenerationRecord>,
+    /// The youngest rotated file that there was, in case that one is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<GenerationRecord>,
 }
 
-/// The clock for the entries of the first generation up to a position.
+/// The clock for the entries of a generation up to a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clocked {
     /// Holds for the entries that begin below this position.
@@ -98,6 +98,15 @@ pub struct GenerationRecord {
     pub head_hash: u64,
     /// The hash of the 64 bytes (or fewer) before the position.
     pub marker_hash: u64,
+    /// The clock that the next entries are made with, where it matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clocked: Option<Clocked>,
+    /// Whether it was finished before and has grown since, so that younger files may be finished already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// Where a text was taken to end because nothing followed it, as long as that is after the position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<u64>,
     /// Where the file was taken to have ended, though its last line was unfinished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<u64>,
@@ -170,7 +179,7 @@ mod tests {
     use super::*;
 
     fn record(last: i64) -> Record {
-        let stream = StreamRecord { chain: Chain { last, timed: true }, ..StreamRecord::default() };
+        let stream = StreamRecord { chain: Chain { last, timed: true, clock: 0 }, ..StreamRecord::default() };
         Record::from([("dmcproxy.log".to_owned(), stream)])
     }
 

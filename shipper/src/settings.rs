@@ -10,7 +10,7 @@ use hyper::Uri;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use crate::args::RunArgs;
+use crate::args::{Multiline, RunArgs};
 use crate::discover::Discovery;
 use crate::labels::Labels;
 use crate::push::PushSettings;
@@ -88,7 +88,15 @@ impl Settings {
         match discovery {
             Ok(discovery) if faults.is_empty() => Ok(Self {
                 discovery,
-                tail: TailSettings { batch_bytes, batch_wait, max_line, max_age, zone, labels },
+                tail: TailSettings {
+                    batch_bytes,
+                    batch_wait,
+                    max_line,
+                    max_age,
+                    zone,
+                    multiline: args.multiline == Multiline::Auto,
+                    labels,
+                },
                 push: PushSettings { url, token_file, ca_files: args.ca_file.clone() },
                 state_dir: args.state_dir.clone(),
                 listen: args.listen,

@@ -1,6 +1,7 @@
 //! Where the time stands in a line: one table row a format.
 //!
-//! A line that fits no row carries no time of its own; `entries` says what becomes of it.
+//! A line that fits no row carries no time of its own; `entries` says what becomes of it. A row looks at the beginning
+//! of a line only, and what it says of a beginning it says of every line that begins like that.
 
 mod parse;
 
@@ -13,7 +14,7 @@ struct Format {
     /// As the documentation calls it.
     #[expect(dead_code, reason = "the table's first column, for readers")]
     name: &'static str,
-    /// Finds the date and time, to the second, and the nanoseconds after it.
+    /// Finds the time.
     time: fn(&[u8]) -> Option<Stamp>,
 }
 
@@ -21,49 +22,93 @@ struct Format {
 static FORMATS: &[Format] = &[
     // 3) 2026-02-20 22:31:07.002 [1623] INF dmc.app (App@dmcproxy.cpp:959) - ...; the running number is optional
     Format { name: "dmc", time: parse::dmc },
-    // 2026-02-20 22:32:39,415 INFO cnm_http: ...; supervisord and the event log write theirs alike
+    // 2026-02-20 22:32:39,415 INFO cnm_http: ...; supervisord, the event log and the syncer write theirs alike
     Format { name: "python", time: parse::python },
+    // 612:M 20 Feb 2026 22:30:41.120 * Ready to accept connections unix
+    Format { name: "redis", time: parse::redis },
+    // 3725842:signal-handler (1771627477) Received SIGTERM scheduling shutdown...
+    Format { name: "redis signal handler", time: parse::redis_signal_handler },
+    // [2026-02-20T22:32:39.415Z] "POST /v1/bdbs HTTP/1.1" 200 ...
+    Format { name: "envoy access log", time: parse::envoy_access },
+    // [2026-02-20 22:30:49.118][1544][info][main] ...
+    Format { name: "envoy", time: parse::envoy },
+    // ts=2026-02-20T22:30:50.412Z caller=main.go:297 ...; also time="..."
+    Format { name: "logfmt", time: parse::logfmt },
+    // 2026/02/20 22:31:02.118 INFO sentinel_service ...
+    Format { name: "golog", time: parse::golog },
+    // 2026-02-20T22:31:03.500512Z  INFO heartbeatd::gossip: ...
+    Format { name: "rfc3339", time: parse::rfc3339_first },
 ];
 
-/// A time as written: 19 bytes of `YYYY-MM-DD HH:MM:SS`, and the fraction of the second.
+/// A time as a line tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    second: [u8; 19],
+struct Stamp {
+    at: At,
     nanos: u32,
+}
+
+/// A time to the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// On the clock of the container: `YYYY-MM-DD?HH:MM:SS`, the separators whatever they are.
+    Local([u8; 19]),
+    /// The same digits, so many seconds east of UTC.
+    Offset([u8; 19], i32),
+    /// Seconds since 1970 UTC.
+    Epoch(i64),
 }
 
 /// Reads times, remembering the second it read last: neighbours mostly share it.
 #[derive(Clone, Debug)]
 pub struct TimeReader {
     zone: TimeZone,
-    second: [u8; 19],
-    seconds: i64,
+    last: Option<(At, i64)>,
 }
 
 impl TimeReader {
     /// A reader of local times in `zone`.
     pub fn new(zone: TimeZone) -> Self {
-        Self { zone, second: [0; 19], seconds: 0 }
+        Self { zone, last: None }
     }
 
     /// The time that `line` starts with, in nanoseconds since 1970 UTC.
     pub fn read(&mut self, line: &[u8]) -> Option<i64> {
         let stamp = FORMATS.iter().find_map(|format| (format.time)(line))?;
-        if stamp.second != self.second {
-            self.seconds = self.to_seconds(&stamp.second)?;
-            self.second = stamp.second;
-        }
-        Some(self.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(stamp.nanos)))
+        let seconds = match self.last {
+            Some((at, seconds)) if at == stamp.at => seconds,
+            _ => {
+                let seconds = self.seconds(stamp.at)?;
+                self.last = Some((stamp.at, seconds));
+                seconds
+            }
+        };
+        Some(seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(stamp.nanos)))
     }
 
-    fn to_seconds(&self, second: &[u8; 19]) -> Option<i64> {
-        let [year, month, day, hour, minute, second] = parse::fields(second)?;
-        let year = i16::try_from(year).ok()?;
-        let field = |value: u16| i8::try_from(value).ok();
-        let time =
-            DateTime::new(year, field(month)?, field(day)?, field(hour)?, field(minute)?, field(second)?, 0).ok()?;
-        Some(self.zone.to_ambiguous_timestamp(time).compatible().ok()?.as_second())
+    fn seconds(&self, at: At) -> Option<i64> {
+        match at {
+            At::Epoch(seconds) => Some(seconds),
+            At::Local(digits) => Some(self.zone.to_ambiguous_timestamp(civil(&digits)?).compatible().ok()?.as_second()),
+            At::Offset(digits, east) => {
+                Some(TimeZone::UTC.to_timestamp(civil(&digits)?).ok()?.as_second() - i64::from(east))
+            }
+        }
     }
+}
+
+fn civil(digits: &[u8; 19]) -> Option<DateTime> {
+    let [year, month, day, hour, minute, second] = parse::fields(digits)?;
+    let field = |value: u16| i8::try_from(value).ok();
+    DateTime::new(
+        i16::try_from(year).ok()?,
+        field(month)?,
+        field(day)?,
+        field(hour)?,
+        field(minute)?,
+        field(second)?,
+        0,
+    )
+    .ok()
 }
 
 #[cfg(test)]
@@ -75,17 +120,40 @@ mod tests {
         Some(jiff::Timestamp::from_nanosecond(i128::from(nanos)).unwrap().to_string())
     }
 
+    /// A line of every row, and when it was.
+    const LINES: &[(&str, &str)] = &[
+        ("3) 2026-02-20 22:31:07.002 [1623] INF dmc.app", "2026-02-20T22:31:07.002Z"),
+        ("2026-02-20 22:31:07.002 [1623] INF dmc.app", "2026-02-20T22:31:07.002Z"),
+        ("2026-02-20 22:32:39,415 INFO cnm_http: POST", "2026-02-20T22:32:39.415Z"),
+        ("2026-02-20 22:31:15 INFO EventLog: {}", "2026-02-20T22:31:15Z"),
+        ("2026-02-20 22:40:05 - INFO - connected", "2026-02-20T22:40:05Z"),
+        ("612:M 20 Feb 2026 22:30:41.120 * Ready", "2026-02-20T22:30:41.12Z"),
+        ("3725842:signal-handler (1771627477) Received SIGTERM", "2026-02-20T22:44:37Z"),
+        ("[2026-02-20T22:32:39.415Z] \"POST /v1/bdbs HTTP/1.1\" 200", "2026-02-20T22:32:39.415Z"),
+        ("[2026-02-20 22:30:49.118][1544][info][main] x", "2026-02-20T22:30:49.118Z"),
+        ("ts=2026-02-20T22:30:50.412Z caller=main.go:297", "2026-02-20T22:30:50.412Z"),
+        ("time=\"2026-02-20T22:30:50Z\" level=info", "2026-02-20T22:30:50Z"),
+        ("time=2026-02-20T23:30:50+01:00 level=info", "2026-02-20T22:30:50Z"),
+        ("2026/02/20 22:31:02.118 INFO sentinel_service", "2026-02-20T22:31:02.118Z"),
+        ("2026/02/20 22:31:02 listening", "2026-02-20T22:31:02Z"),
+        ("2026-02-20T22:31:03.500512Z  INFO heartbeatd", "2026-02-20T22:31:03.500512Z"),
+    ];
+
     #[test]
-    fn reads_dmcproxy_with_and_without_its_running_number() {
-        for line in ["3) 2026-02-20 22:31:07.002 [1623] INF dmc.app", "2026-02-20 22:31:07.002 [1623] INF dmc.app"] {
-            assert_eq!(utc(line).as_deref(), Some("2026-02-20T22:31:07.002Z"), "{line}");
+    fn reads_every_format_of_the_table() {
+        for (line, expected) in LINES {
+            assert_eq!(utc(line).as_deref(), Some(*expected), "{line}");
         }
     }
 
     #[test]
-    fn reads_python_with_and_without_milliseconds() {
-        assert_eq!(utc("2026-02-20 22:32:39,415 INFO cnm_http: POST").as_deref(), Some("2026-02-20T22:32:39.415Z"));
-        assert_eq!(utc("2026-02-20 22:31:15 INFO EventLog: {}").as_deref(), Some("2026-02-20T22:31:15Z"));
+    fn says_of_a_beginning_what_it_says_of_the_whole_line_or_nothing() {
+        for (line, expected) in LINES {
+            for beginning in (0..line.len()).filter_map(|end| line.get(..end)) {
+                let said = utc(beginning);
+                assert!(said.is_none() || said.as_deref() == Some(*expected), "{beginning}: {said:?}");
+            }
+        }
     }
 
     #[test]
@@ -99,18 +167,26 @@ mod tests {
             "2026-02-20 22:31:07,4x5 INFO",
             "1) ",
             "2026-02-20T22:31:07,000 INFO",
+            "612:M 20 Fab 2026 22:30:41.120 * Ready",
+            "612:Q 20 Feb 2026 22:30:41.120 * Ready",
+            "612:signal-handler (99999999999999999999) x",
+            "[2026-02-20 22:30:49.118] x",
+            "ts=yesterday level=info",
+            "2026-02-20T22:31:03.500512+99:00 x",
         ] {
             assert_eq!(utc(line), None, "{line}");
         }
     }
 
     #[test]
-    fn reads_local_time_in_the_zone_it_was_given() {
-        let zone = TimeZone::fixed(jiff::tz::offset(-3));
-        let mut reader = TimeReader::new(zone);
-        let local = reader.read(b"2026-02-20 22:31:07,000 INFO").unwrap();
+    fn reads_local_time_in_the_zone_it_was_given_and_other_times_as_they_say() {
+        let mut local = TimeReader::new(TimeZone::fixed(jiff::tz::offset(-3)));
         let mut utc = TimeReader::new(TimeZone::UTC);
-        assert_eq!(local - utc.read(b"2026-02-20 22:31:07,000 INFO").unwrap(), 3 * 3_600_000_000_000);
+        let mut apart = |line: &[u8]| local.read(line).unwrap() - utc.read(line).unwrap();
+        assert_eq!(apart(b"2026-02-20 22:31:07,000 INFO"), 3 * 3_600_000_000_000);
+        assert_eq!(apart(b"612:M 20 Feb 2026 22:30:41.120 * Ready"), 3 * 3_600_000_000_000);
+        assert_eq!(apart(b"[2026-02-20T22:32:39.415Z] \"GET"), 0);
+        assert_eq!(apart(b"612:signal-handler (1771627477) x"), 0);
     }
 
     #[test]

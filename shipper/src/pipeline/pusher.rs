@@ -27,8 +27,8 @@ impl Pusher {
                 }
             };
             let Some(mut batch) = batch else { return };
-            if let Some(before) = batch.before.take() {
-                self.positions.set(&batch.name, before);
+            if !batch.before.is_empty() {
+                self.positions.extend(std::mem::take(&mut batch.before));
                 self.positions.save().await;
             }
             if !batch.body.is_empty() {

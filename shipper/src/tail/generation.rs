@@ -1,12 +1,18 @@
 //! One file of a stream: the live one, or one that was rotated away and is not read to its end yet.
 
-use std::fs::File;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Now;
+use super::growth::Growth;
 use super::identity::{self, Head, Marker};
+use super::source::Source;
 use crate::discover::Inode;
-use crate::position::GenerationRecord;
+use crate::position::{Clocked, GenerationRecord};
+
+/// A text that nothing follows is complete after this time: long enough for a traceback to be written, short enough for
+/// a line after long idleness to be seen at once.
+pub(super) const CLOSE_AFTER: Duration = Duration::from_millis(150);
 
 /// Who may still write to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +21,7 @@ pub(super) enum Kind {
     Live,
     /// It was renamed or deleted; a slow writer may still have it open.
     Rotated,
-    /// It was copied away before a truncation: nobody writes to it.
+    /// It was copied away before a truncation, or compressed: nobody writes to it.
     Copy,
 }
 
@@ -23,10 +29,19 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Changed;
 
+/// Where reading stopped for want of more bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stall {
+    /// The size at that time: it is not worth reading again until the file grows.
+    size: u64,
+    /// Up to here stand complete lines, which may or may not be continued.
+    lines: u64,
+}
+
 /// One file, and how far it is handed out.
 #[derive(Debug)]
 pub(super) struct Generation {
-    file: File,
+    source: Source,
     pub(super) inode: Inode,
     pub(super) kind: Kind,
     head: Head,
@@ -35,58 +50,98 @@ pub(super) struct Generation {
     pub(super) read: u64,
     /// The size when it was looked at last.
     pub(super) size: u64,
-    /// The size at which the rest was an unfinished line: not worth reading again until it grows.
-    stalled: Option<u64>,
+    /// Whether no name leads to it any more, so that only we keep its bytes on the disk.
+    pub(super) unlinked: bool,
+    stalled: Option<Stall>,
+    growth: Growth,
     /// When the size changed last.
     pub(super) grew_at: Instant,
+    /// When it was read to its end, and another one was taken up.
+    left_at: Instant,
     /// Whether it is sure that no other file comes before it. Until then nothing of it is handed out.
     pub(super) confirmed: bool,
     /// Whether it has changed at the last look, and only a new listing tells into what.
     pub(super) suspect: bool,
+    /// The clock for the next entries, where one was written ahead.
+    pub(super) clocked: Option<Clocked>,
+    /// Whether it was finished before and has grown since.
+    pub(super) late: bool,
+    /// Where a text was taken to end because nothing followed it for a while.
+    closed: Option<u64>,
     /// Where the file ends for good, its last line finished or not.
-    pub(super) ends: Option<u64>,
+    ends: Option<u64>,
 }
 
 impl Generation {
     /// A file of which nothing was read.
-    pub(super) fn new(file: File, inode: Inode, kind: Kind, now: Now) -> Self {
+    pub(super) fn new(source: Source, inode: Inode, kind: Kind, now: Now) -> std::io::Result<Self> {
         // How long it has been quiet before it was opened; a clock of another time says nothing.
-        let quiet = file.metadata().ok().and_then(|metadata| {
+        let quiet = source.metadata().ok().and_then(|metadata| {
             let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
             Duration::from_nanos(u64::try_from(now.clock).ok()?).checked_sub(modified)
         });
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        Self {
-            file,
+        let size = source.len()?;
+        let sealed = source.is_sealed();
+        let mut growth = Growth::default();
+        growth.seen(size, now.instant);
+        Ok(Self {
+            source,
             inode,
-            kind,
+            kind: if sealed { Kind::Copy } else { kind },
             head: Head::default(),
             marker: Marker::default(),
             read: 0,
             size,
+            unlinked: false,
             stalled: None,
+            growth,
             grew_at: quiet.and_then(|quiet| now.instant.checked_sub(quiet)).unwrap_or(now.instant),
+            left_at: now.instant,
             confirmed: kind != Kind::Live,
             suspect: false,
-            ends: None,
-        }
+            clocked: None,
+            late: false,
+            closed: None,
+            ends: sealed.then_some(size),
+        })
     }
 
     /// A file taken up where `record` says, if it is that file.
     pub(super) fn resume(
-        file: File,
+        source: Source,
         inode: Inode,
         kind: Kind,
         record: &GenerationRecord,
         now: Now,
     ) -> std::io::Result<Option<Self>> {
-        let Some(marker) = identity::verify(&file, record)? else { return Ok(None) };
-        let mut generation = Self::new(file, inode, kind, now);
+        let Some(marker) = identity::verify(&source, record)? else { return Ok(None) };
+        let mut generation = Self::new(source, inode, kind, now)?;
         generation.head = Head { len: record.head_len, hash: record.head_hash };
         generation.marker = marker;
         generation.read = record.position;
-        generation.ends = record.ends;
+        generation.clocked = record.clocked;
+        generation.late = record.late;
+        generation.closed = record.closed;
+        generation.ends = record.ends.or(generation.ends);
         Ok(Some(generation))
+    }
+
+    /// How to know a file again of which nothing was read.
+    pub(super) fn record_of(source: &Source, inode: Inode) -> std::io::Result<GenerationRecord> {
+        let mut head = Head::default();
+        head.grow(source, u64::MAX, true)?;
+        Ok(GenerationRecord {
+            device: inode.device,
+            inode: inode.inode,
+            position: 0,
+            head_len: head.len,
+            head_hash: head.hash,
+            marker_hash: Marker::default().hash(),
+            clocked: None,
+            late: false,
+            closed: None,
+            ends: None,
+        })
     }
 
     /// How to know it again.
@@ -98,26 +153,43 @@ impl Generation {
             head_len: self.head.len,
             head_hash: self.head.hash,
             marker_hash: self.marker.hash(),
+            clocked: self.clocked,
+            late: self.late,
+            closed: self.closed,
             ends: self.ends,
         }
     }
 
     /// Looks at the size, the head and the marker: a file that was written anew may have the size it had.
     pub(super) fn look(&mut self, now: Instant) -> std::io::Result<Result<(), Changed>> {
-        let size = self.file.metadata()?.len();
+        if self.source.is_sealed() {
+            if self.is_unknown() {
+                self.head.grow(&self.source, self.size, false)?;
+            }
+            return Ok(Ok(()));
+        }
+        let metadata = self.source.metadata()?;
+        let size = metadata.len();
         // Without a marker, because nothing is read yet, the head alone tells.
         let same = size >= self.read
-            && self.head.grow(&self.file, size, self.read == 0)?
-            && self.marker.is_before(&self.file, self.read)?;
+            && self.head.grow(&self.source, size, self.read == 0)?
+            && self.marker.is_before(&self.source, self.read)?;
         if !same {
             return Ok(Err(Changed));
         }
         self.suspect = false;
+        self.unlinked = metadata.nlink() == 0;
         if size != self.size {
             self.size = size;
             self.grew_at = now;
+            self.growth.seen(size, now);
         }
         Ok(Ok(()))
+    }
+
+    /// When it was written to last, as the file system says.
+    pub(super) fn modified(&self) -> std::io::Result<SystemTime> {
+        self.source.metadata()?.modified()
     }
 
     /// Whether nothing of its content is known.
@@ -125,14 +197,26 @@ impl Generation {
         self.head.len == 0
     }
 
-    /// Whether both begin with the same bytes, as a file and its copy do.
-    pub(super) fn begins_like(&self, other: &Self) -> bool {
-        self.head == other.head
+    /// Whether it can be found again once it is closed: by its content, or else by its inode.
+    pub(super) fn can_be_known(&self) -> bool {
+        !self.is_unknown() || !self.unlinked
+    }
+
+    /// Whether so little is known of its content that another file may well begin with the same.
+    pub(super) fn is_hardly_known(&self) -> bool {
+        !self.is_unknown() && self.read < identity::MARKER as u64
+    }
+
+    /// Whether this is the beginning of `other`, or all of it: a copy, complete or not.
+    pub(super) fn is_beginning_of(&self, other: &Self) -> std::io::Result<bool> {
+        Ok(self.size <= other.size
+            && self.head.is_beginning_of(&other.source)
+            && identity::have_the_same(&self.source, &other.source, self.size)?)
     }
 
     /// Whether this is the same file with the same beginning.
     pub(super) fn is_same(&self, now: &Self) -> bool {
-        self.inode == now.inode && self.head.is_beginning_of(&now.file)
+        self.inode == now.inode && self.head.is_beginning_of(&now.source)
     }
 
     /// Whether it is read to where it ends for good.
@@ -146,30 +230,68 @@ impl Generation {
         self.stalled = None;
     }
 
-    /// Bytes that could be handed out.
-    pub(super) fn unread(&self) -> u64 {
-        if self.stalled == Some(self.size) || !self.confirmed { 0 } else { self.limit().saturating_sub(self.read) }
+    /// Says that nobody expects more of it from now on.
+    pub(super) fn left_at(mut self, now: Instant) -> Self {
+        self.left_at = now;
+        self
     }
 
-    /// Whether lines of it could be handed out, now or once it is confirmed.
+    /// Whether that, and the last time it grew, is so long ago.
+    pub(super) fn was_left_before(&self, now: Instant, long: Duration) -> bool {
+        now.saturating_duration_since(self.left_at.max(self.grew_at)) >= long
+    }
+
+    /// Whether it was declared to end before where it ends now: somebody has written on.
+    pub(super) fn has_grown_past_its_end(&self) -> bool {
+        self.size > self.read.max(self.ends.unwrap_or(0))
+    }
+
+    /// Takes back that it ends where it was declared to.
+    pub(super) fn go_on(&mut self) {
+        self.ends = None;
+    }
+
+    /// Has it end where it ends now, if nobody writes to it.
+    pub(super) fn end_if_copy(&mut self) {
+        if self.kind == Kind::Copy {
+            self.end();
+        }
+    }
+
+    /// Bytes that could be handed out.
+    pub(super) fn unread(&self) -> u64 {
+        if self.is_stalled() || !self.confirmed { 0 } else { self.rest() }
+    }
+
+    /// When the text that nothing follows will be complete, if there is one.
+    pub(super) fn closes_at(&self) -> Option<Instant> {
+        let waits = self.is_stalled() && self.confirmed && self.stalled.is_some_and(|stall| stall.lines > self.read);
+        waits.then(|| self.grew_at + CLOSE_AFTER)
+    }
+
+    /// Takes the text that nothing follows for complete.
+    pub(super) fn close(&mut self) {
+        self.closed = self.stalled.take().map(|stall| stall.lines);
+    }
+
+    /// Whether lines of it could be handed out, now or once it is confirmed or a text is complete.
     pub(super) fn may_have_lines(&self) -> bool {
-        self.unread() > 0 || !self.confirmed && self.size > 0
+        self.unread() > 0 || self.closes_at().is_some() || !self.confirmed && self.size > 0
     }
 
     /// Bytes that are not handed out, an unfinished line among them.
     pub(super) fn rest(&self) -> u64 {
-        self.limit().saturating_sub(self.read)
+        self.ends.unwrap_or(self.size).saturating_sub(self.read)
     }
 
-    fn limit(&self) -> u64 {
-        self.ends.unwrap_or(self.size)
+    fn is_stalled(&self) -> bool {
+        self.stalled.is_some_and(|stall| stall.size == self.size)
     }
 
-    /// Reads what follows the position, after making sure that it still follows the same bytes. The second value tells
-    /// whether the file ends for good with these bytes.
-    pub(super) fn read<'a>(&self, chunk: &'a mut [u8]) -> std::io::Result<Result<(&'a [u8], bool), Changed>> {
+    /// Reads what follows the position, after making sure that it still follows the same bytes.
+    pub(super) fn read<'a>(&self, chunk: &'a mut [u8]) -> std::io::Result<Result<Unread<'a>, Changed>> {
         let marker = self.marker.bytes();
-        let filled = identity::read_up_to(&self.file, chunk, self.read - marker.len() as u64)?;
+        let filled = self.source.read_up_to(chunk, self.read - marker.len() as u64)?;
         let chunk: &'a [u8] = chunk;
         let Some(bytes) = chunk.get(..filled).and_then(|read| read.strip_prefix(marker)) else {
             return Ok(Err(Changed));
@@ -177,9 +299,19 @@ impl Generation {
         if self.read == 0 && !self.head.begins(bytes) {
             return Ok(Err(Changed));
         }
-        let Some(ends) = self.ends else { return Ok(Ok((bytes, false))) };
-        let left = usize::try_from(ends.saturating_sub(self.read)).unwrap_or(usize::MAX);
-        Ok(Ok((bytes.get(..left).unwrap_or(bytes), left <= bytes.len())))
+        let within = |position: Option<u64>| {
+            position.map_or(usize::MAX, |position| {
+                usize::try_from(position.saturating_sub(self.read)).unwrap_or(usize::MAX)
+            })
+        };
+        let left = within(self.ends);
+        Ok(Ok(Unread {
+            bytes: bytes.get(..left).unwrap_or(bytes),
+            at_end: left <= bytes.len(),
+            closed: within(self.closed),
+            position: self.read,
+            stop: within(self.clocked.map(|clocked| clocked.until)),
+        }))
     }
 
     /// Hands out `bytes`, the first ones after the position. Together with the marker they are what `chunk` began with.
@@ -189,11 +321,37 @@ impl Generation {
             self.marker.set(read);
             self.read += bytes as u64;
             self.stalled = None;
+            self.closed = self.closed.filter(|closed| *closed > self.read);
+            self.clocked = self.clocked.filter(|clocked| clocked.until > self.read);
         }
     }
 
-    /// Remembers that what is left is an unfinished line.
-    pub(super) fn stall(&mut self) {
-        self.stalled = Some(self.size);
+    /// Has the next entries see this clock, as far as it reaches.
+    pub(super) fn see(&mut self, clocked: Clocked) {
+        self.clocked = Some(clocked).filter(|clocked| clocked.until > self.read);
     }
+
+    /// Since when the next byte waits to be handed out.
+    pub(super) fn waits_since(&mut self) -> Option<Instant> {
+        self.growth.since(self.read)
+    }
+
+    /// Remembers that there is no complete text, but so many bytes of complete lines.
+    pub(super) fn stall(&mut self, lines: usize) {
+        self.stalled = Some(Stall { size: self.size, lines: self.read + lines as u64 });
+    }
+}
+
+/// What follows the position.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unread<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Whether the file ends for good with these bytes.
+    pub(super) at_end: bool,
+    /// How many of them end with a text that was taken to be complete.
+    pub(super) closed: usize,
+    /// Where they stand in the file.
+    pub(super) position: u64,
+    /// At how many of them the clock that was written ahead ends.
+    pub(super) stop: usize,
 }

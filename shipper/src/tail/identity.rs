@@ -4,18 +4,18 @@
 //! banner. The marker settles it: if the bytes before the position are not the bytes that were read there, something
 //! happened to the file.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::source::Source;
 use crate::discover::Inode;
 use crate::position::GenerationRecord;
 
 /// How many bytes of a file's start identify it.
-const HEAD: usize = 1024;
+pub(super) const HEAD: usize = 1024;
 /// How many bytes before the position are compared.
 pub(super) const MARKER: usize = 64;
+/// How much of two files is compared at once.
+const COMPARED: usize = 64 << 10;
 
 /// The hash of a file's first bytes: of all of them, up to 1 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +33,12 @@ impl Default for Head {
 impl Head {
     /// Takes in what the file's head has grown by; `false` where its first bytes are not what they were. Where it
     /// cannot have grown it is only read again if `check` says so.
-    pub(super) fn grow(&mut self, file: &File, size: u64, check: bool) -> std::io::Result<bool> {
+    pub(super) fn grow(&mut self, source: &Source, size: u64, check: bool) -> std::io::Result<bool> {
         if (self.len >= HEAD as u64 || size <= self.len) && !check {
             return Ok(true);
         }
         let mut bytes = [0; HEAD];
-        let read = read_up_to(file, &mut bytes, 0)?;
+        let read = source.read_up_to(&mut bytes, 0)?;
         let bytes = bytes.get(..read).unwrap_or_default();
         let same = self.begins(bytes);
         if same {
@@ -52,12 +52,12 @@ impl Head {
         bytes.get(..as_len(self.len)).is_some_and(|head| xxh3_64(head) == self.hash)
     }
 
-    /// Whether `file` begins with these bytes, of which there must be some.
-    pub(super) fn is_beginning_of(&self, file: &File) -> bool {
+    /// Whether `source` begins with these bytes, of which there must be some.
+    pub(super) fn is_beginning_of(&self, source: &Source) -> bool {
         let mut bytes = [0; HEAD];
         let place = bytes.get_mut(..as_len(self.len)).unwrap_or_default();
         self.len > 0
-            && read_up_to(file, place, 0).is_ok_and(|read| read as u64 == self.len)
+            && source.read_up_to(place, 0).is_ok_and(|read| read as u64 == self.len)
             && xxh3_64(place) == self.hash
     }
 }
@@ -85,10 +85,10 @@ impl Marker {
     }
 
     /// Whether these bytes still stand before `position`.
-    pub(super) fn is_before(&self, file: &File, position: u64) -> std::io::Result<bool> {
+    pub(super) fn is_before(&self, source: &Source, position: u64) -> std::io::Result<bool> {
         let mut bytes = [0; MARKER];
         let place = bytes.get_mut(..self.len).unwrap_or_default();
-        let read = read_up_to(file, place, position - self.len as u64)?;
+        let read = source.read_up_to(place, position - self.len as u64)?;
         Ok(read == self.len && place == self.bytes())
     }
 
@@ -102,21 +102,23 @@ impl Marker {
     }
 }
 
-/// Checks that `file` is the one `record` is about: `Some` with the marker where it is.
-pub(super) fn verify(file: &File, record: &GenerationRecord) -> std::io::Result<Option<Marker>> {
-    if file.metadata()?.len() < record.position {
-        return Ok(None);
-    }
+/// Checks that `source` is the one `record` is about: `Some` with the marker where it is.
+pub(super) fn verify(source: &Source, record: &GenerationRecord) -> std::io::Result<Option<Marker>> {
     let mut head = [0; HEAD];
     let head_len = as_len(record.head_len).min(HEAD);
-    let read = read_up_to(file, head.get_mut(..head_len).unwrap_or_default(), 0)?;
+    let read = source.read_up_to(head.get_mut(..head_len).unwrap_or_default(), 0)?;
     if read != head_len || xxh3_64(head.get(..read).unwrap_or_default()) != record.head_hash {
         return Ok(None);
     }
     let mut marker = Marker { len: as_len(record.position.min(MARKER as u64)), ..Marker::default() };
     let (start, len) = (record.position - marker.len as u64, marker.len);
-    let read = read_up_to(file, marker.bytes.get_mut(..len).unwrap_or_default(), start)?;
+    let read = source.read_up_to(marker.bytes.get_mut(..len).unwrap_or_default(), start)?;
     Ok((read == len && marker.hash() == record.marker_hash).then_some(marker))
+}
+
+/// Whether `source` begins as the file of `record` did.
+pub(super) fn begins_as(source: &Source, record: &GenerationRecord) -> bool {
+    Head { len: record.head_len, hash: record.head_hash }.is_beginning_of(source)
 }
 
 /// Whether `record` names this inode.
@@ -124,21 +126,20 @@ pub(super) fn is_inode(record: &GenerationRecord, inode: Inode) -> bool {
     record.device == inode.device && record.inode == inode.inode
 }
 
-/// Reads until `buffer` is full or the file ends.
-pub(super) fn read_up_to(file: &File, buffer: &mut [u8], mut position: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, position) {
-            Ok(0) => break,
-            Ok(read) => {
-                filled += read;
-                position += read as u64;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// Whether the first `len` bytes of both are the same.
+pub(super) fn have_the_same(one: &Source, other: &Source, len: u64) -> std::io::Result<bool> {
+    let (mut a, mut b) = (vec![0; COMPARED], vec![0; COMPARED]);
+    let mut position = 0;
+    while position < len {
+        let most = as_len(len - position).min(COMPARED);
+        let (a, b) = (a.get_mut(..most).unwrap_or_default(), b.get_mut(..most).unwrap_or_default());
+        let read = one.read_up_to(a, position)?;
+        if read == 0 || read != other.read_up_to(b, position)? || a.get(..read) != b.get(..read) {
+            return Ok(false);
         }
+        position += read as u64;
     }
-    Ok(filled)
+    Ok(true)
 }
 
 /// A length that is known to be small.

@@ -10,11 +10,12 @@
 //! Everything here is synchronous and takes the time as an argument; waiting is the pipeline's business.
 
 mod generation;
+mod growth;
 mod identity;
 mod rotated;
+mod source;
 mod stream;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,12 @@ const CHUNK: usize = 256 << 10;
 /// How often a scan looks again before it leaves the rest to the next one.
 const LOOKS: usize = 4;
 
+/// How many bytes of deleted files are kept on the disk because they are not shipped yet.
+pub const DELETED: u64 = 256 << 20;
+
+/// Descriptors that are needed for other things than log files.
+const OTHER_FILES: u64 = 64;
+
 /// What the tail is told once.
 #[derive(Clone, Debug)]
 pub struct TailSettings {
@@ -48,6 +55,8 @@ pub struct TailSettings {
     pub max_age: Duration,
     /// In which zone the files write their times.
     pub zone: TimeZone,
+    /// Whether a line without a time continues the one before it.
+    pub multiline: bool,
     /// The labels all streams share.
     pub labels: Labels,
 }
@@ -76,8 +85,16 @@ pub struct FileState {
     pub name: Arc<str>,
     /// Its size when it was looked at last.
     pub size: u64,
+    /// The next byte to be handed out, of the oldest generation that is not finished.
+    pub position: u64,
     /// Bytes that are not handed out yet, rotated files included.
     pub unread: u64,
+    /// Since when the oldest of them waits.
+    pub unread_since: Option<Instant>,
+    /// How many files there are to read, the live one included.
+    pub generations: usize,
+    /// Why it cannot be read.
+    pub error: Option<String>,
 }
 
 /// All streams of the log directory.
@@ -89,12 +106,17 @@ pub struct Tail {
     streams: Vec<Stream>,
     /// Where the search for the next due stream starts, so that a flood in one file does not starve the others.
     turn: usize,
+    /// Streams that are due by then go along with one that is due now.
+    horizon: Option<Instant>,
     chunk: Vec<u8>,
     batch: BatchBuffer,
     /// The directory when it was looked at last.
     listing: Vec<Found>,
-    /// Files that could not be opened, to say so once.
-    unreadable: BTreeSet<String>,
+    /// And when it was looked at before that.
+    before: Vec<Found>,
+    /// How many files may be followed.
+    most_streams: usize,
+    told_of_too_many: bool,
 }
 
 impl Tail {
@@ -118,8 +140,12 @@ impl Tail {
             metrics,
             streams: Vec::new(),
             turn: 0,
+            horizon: None,
+            // What is there before the very first start is none of our business.
+            before: if record.is_empty() { listing.clone() } else { Vec::new() },
             listing,
-            unreadable: BTreeSet::new(),
+            most_streams: most_streams(),
+            told_of_too_many: false,
         };
         for (name, record) in record {
             if tail.discovery.is_stream(name) {
@@ -140,16 +166,21 @@ impl Tail {
                 break;
             }
         }
+        self.before.clone_from(&self.listing);
+        self.shed();
         Ok(())
     }
 
     /// The next batch that is due, or all there is where `hurry` says not to wait for more lines.
     pub fn next_batch(&mut self, now: Now, hurry: bool) -> Option<Batch> {
+        self.gather(now.instant);
         for _ in 0..self.streams.len() {
             let turn = self.turn % self.streams.len();
             self.turn = turn + 1;
             let Some(stream) = self.streams.get_mut(turn) else { continue };
-            if !hurry && !stream.is_due(now.instant, &self.settings) {
+            if hurry {
+                stream.decide(now.instant);
+            } else if !stream.is_due(self.horizon.unwrap_or(now.instant), &self.settings) {
                 continue;
             }
             let mut workshop = stream::Workshop {
@@ -159,7 +190,7 @@ impl Tail {
                 batch: &mut self.batch,
             };
             match stream.next_batch(now, &mut workshop) {
-                Ok(Some(batch)) => return Some(batch),
+                Ok(Some(batch)) => return Some(self.written_ahead(batch)),
                 Ok(None) => {}
                 Err(Surprise) => {
                     // The file under the reader is not what it was: look again before the next turn.
@@ -179,7 +210,7 @@ impl Tail {
 
     /// Whether every complete line that was there at the last scan is handed out.
     pub fn is_drained(&self) -> bool {
-        self.streams.iter().all(|stream| stream.unread() == 0)
+        self.streams.iter().all(Stream::is_drained)
     }
 
     /// Where every stream stands, everything handed out included.
@@ -188,8 +219,48 @@ impl Tail {
     }
 
     /// How every file stands.
-    pub fn files(&self) -> Vec<FileState> {
-        self.streams.iter().map(Stream::state).collect()
+    pub fn files(&mut self) -> Vec<FileState> {
+        self.streams.iter_mut().map(Stream::state).collect()
+    }
+
+    /// Where one stream is due, those that will be soon go along: the process wakes up, and the position record is written,
+    /// once for all of them.
+    fn gather(&mut self, now: Instant) {
+        if !self.streams.iter().any(|stream| stream.is_due(now, &self.settings)) {
+            self.horizon = None;
+            return;
+        }
+        let horizon = now + self.settings.batch_wait / 2;
+        self.horizon = Some(horizon);
+        for stream in &mut self.streams {
+            if stream.is_due(horizon, &self.settings) {
+                stream.decide(now);
+            }
+        }
+    }
+
+    /// Where `batch` has something written ahead, what the other streams have to write ahead goes along.
+    fn written_ahead(&mut self, mut batch: Batch) -> Batch {
+        if !batch.before.is_empty() {
+            for stream in &mut self.streams {
+                let before = stream.take_write_ahead();
+                batch.before.extend(before.map(|before| (stream.name.to_string(), before)));
+            }
+        }
+        batch
+    }
+
+    /// Gives up the files that nobody but us keeps on the disk, the oldest first, as far as they are too much: the disk is
+    /// the database's.
+    fn shed(&mut self) {
+        while self.streams.iter().map(Stream::deleted).sum::<u64>() > DELETED {
+            let oldest =
+                self.streams.iter_mut().filter(|stream| stream.deleted() > 0).min_by_key(|s| s.deleted_since());
+            match oldest {
+                Some(stream) => stream.shed_oldest(&self.metrics),
+                None => return,
+            }
+        }
     }
 
     fn new_stream(&self, name: &str) -> Stream {
@@ -203,7 +274,7 @@ impl Tail {
         loop {
             looks += 1;
             let mut stream = self.new_stream(name);
-            let siblings = Siblings::of(name, &self.listing, &self.discovery);
+            let siblings = Siblings::of(name, &self.listing, &self.before, &self.discovery);
             stream.resume(record, &siblings, &self.metrics, now);
             if !siblings.have_moved() || looks == LOOKS {
                 return Ok(stream);
@@ -214,29 +285,60 @@ impl Tail {
 
     /// Looks at every stream with the listing at hand; whether a newer one is needed is returned.
     fn look(&mut self, now: Now) -> bool {
-        for found in &self.listing {
-            if self.discovery.is_stream(&found.name) && !self.streams.iter().any(|stream| *stream.name == *found.name) {
-                let mut stream = self.new_stream(&found.name);
-                stream.begin(&Siblings::of(&found.name, &self.listing, &self.discovery), now);
-                let at = self.streams.partition_point(|known| *known.name < *found.name);
-                self.streams.insert(at, stream);
-            }
-        }
         let mut again = false;
         for stream in &mut self.streams {
-            let siblings = Siblings::of(&stream.name, &self.listing, &self.discovery);
-            match stream.look(&siblings, &self.metrics, now) {
-                Ok(wants_more) => {
-                    again |= wants_more;
-                    self.unreadable.remove(&*stream.name);
-                }
-                Err(error) => {
-                    if self.unreadable.insert(stream.name.to_string()) {
-                        tracing::warn!(file = %stream.name, %error, "failed to open a log file, trying again");
-                    }
+            let siblings = Siblings::of(&stream.name, &self.listing, &self.before, &self.discovery);
+            again |= stream.look(&siblings, &self.metrics, now);
+        }
+        // Links last: a file that has a name of its own is called by that one.
+        for link in [false, true] {
+            for at in 0..self.listing.len() {
+                if let Some(found) = self.listing.get(at).filter(|found| found.link == link).cloned() {
+                    again |= self.look_at_new(&found, now);
                 }
             }
         }
         again
     }
+
+    /// Follows a file that is not followed yet, if it is one to follow.
+    fn look_at_new(&mut self, found: &Found, now: Now) -> bool {
+        let known = self.streams.binary_search_by(|stream| stream.name.as_ref().cmp(found.name.as_str()));
+        let Err(place) = known else { return false };
+        // It may be a second name of a file that is read already, or one that was renamed to a name that is followed, too.
+        let same = self.listing.iter().filter(|other| other.inode == found.inode && other.name != found.name);
+        let names: Vec<_> = same.map(|other| other.name.as_str()).collect();
+        let has = |stream: &Stream| stream.has_open(found.inode) || names.contains(&&*stream.name);
+        if !self.discovery.is_stream(&found.name) || self.streams.iter().any(has) {
+            return false;
+        }
+        if self.streams.len() >= self.most_streams {
+            if !std::mem::replace(&mut self.told_of_too_many, true) {
+                tracing::error!(
+                    file = found.name,
+                    most = self.most_streams,
+                    "too many log files: the others are not followed; raise the limit of open files, or narrow --include"
+                );
+            }
+            return false;
+        }
+        let siblings = Siblings::of(&found.name, &self.listing, &self.before, &self.discovery);
+        let mut stream = self.new_stream(&found.name);
+        stream.begin(&siblings);
+        if let Some((chain, file)) = self.streams.iter().find_map(|stream| stream.has_finished(found)) {
+            stream.take_over(chain, file, &siblings, now);
+        }
+        let again = stream.look(&siblings, &self.metrics, now);
+        self.streams.insert(place, stream);
+        again
+    }
+}
+
+/// As many as there are descriptors for, each with a rotated copy. The limit is raised as far as we may.
+fn most_streams() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    current.map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX))
 }

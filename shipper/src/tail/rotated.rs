@@ -1,12 +1,12 @@
 //! What became of the live file while nobody looked: the copies beside it, in order of age.
 
 use std::cell::Cell;
-use std::fs::File;
 
 use super::Now;
 use super::generation::{Generation, Kind};
-use super::identity::is_inode;
-use crate::discover::{Discovery, Found, Inode, rotation};
+use super::identity::{begins_as, is_inode};
+use super::source::Source;
+use crate::discover::{Discovery, Found, Inode, is_compressed, rotation};
 use crate::position::GenerationRecord;
 
 /// The live file of a stream and its rotated copies, as one listing of the directory had them.
@@ -14,37 +14,52 @@ pub(super) struct Siblings<'a> {
     discovery: &'a Discovery,
     /// The file under the stream's own name.
     pub(super) live: Option<&'a Found>,
-    /// The plain copies with their numbers, oldest (largest number) first.
-    rotated: Vec<(u32, &'a Found)>,
+    /// The copies, oldest (largest number) first. Of one that is just being compressed only the plain one.
+    rotated: Vec<&'a Found>,
+    /// The copies at the look before; nothing where there was none.
+    before: Option<Vec<Inode>>,
     /// Whether one of them was gone, or another file, when it was to be opened.
     moved: Cell<bool>,
 }
 
 impl<'a> Siblings<'a> {
-    pub(super) fn of(name: &str, listing: &'a [Found], discovery: &'a Discovery) -> Self {
-        let mut rotated: Vec<_> = listing
-            .iter()
-            .filter(|found| found.name.strip_suffix(".gz").is_none())
+    pub(super) fn of(name: &str, listing: &'a [Found], before: &[Found], discovery: &'a Discovery) -> Self {
+        let siblings = named_after(name, listing);
+        let before = (!before.is_empty()).then(|| {
+            let copies = named_after(name, before).filter(|found| found.name != name);
+            copies.map(|found| found.inode).collect()
+        });
+        let live = siblings.clone().find(|found| found.name == name);
+        let mut rotated: Vec<_> = siblings
             .filter_map(|found| Some((rotation(&found.name).filter(|(live, _)| *live == name)?.1, found)))
             .collect();
-        rotated.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        Self { discovery, live: listing.iter().find(|found| found.name == name), rotated, moved: Cell::new(false) }
+        rotated.sort_by_key(|(number, found)| (std::cmp::Reverse(*number), is_compressed(&found.name)));
+        rotated.dedup_by_key(|(number, _)| *number);
+        let rotated = rotated.into_iter().map(|(_, found)| found).collect();
+        Self { discovery, live, rotated, before, moved: Cell::new(false) }
     }
 
-    /// One of them from its beginning; `None` where it is gone or another file by now.
+    /// One of them from its beginning; `None` where it is gone, another file by now, or a damaged archive.
     pub(super) fn opened(&self, found: &Found, kind: Kind, now: Now) -> std::io::Result<Option<Generation>> {
-        let Some(file) = self.open(found)? else { return Ok(None) };
-        let mut generation = Generation::new(file, found.inode, kind, now);
+        let Some(source) = self.open(found)? else { return Ok(None) };
+        let mut generation = match Generation::new(source, found.inode, kind, now) {
+            // While it was still being written the plain file stood beside it, and that one would have been opened.
+            Err(error) if is_compressed(&found.name) => {
+                tracing::warn!(file = found.name, %error, "a compressed copy is damaged, and cannot be read");
+                return Ok(None);
+            }
+            generation => generation?,
+        };
         Ok(generation.look(now.instant)?.is_ok().then_some(generation))
     }
 
-    fn open(&self, found: &Found) -> std::io::Result<Option<File>> {
+    fn open(&self, found: &Found) -> std::io::Result<Option<Source>> {
         let opened = match self.discovery.open(found) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             opened => opened?,
         };
         self.moved.set(self.moved.get() || opened.is_none());
-        Ok(opened)
+        Ok(opened.map(|file| if is_compressed(&found.name) { Source::gzip(file) } else { Source::plain(file) }))
     }
 
     /// Whether the directory is not what the listing says any more, so that nothing may be concluded from it.
@@ -54,15 +69,15 @@ impl<'a> Siblings<'a> {
 
     /// Finds the file that `record` is about: by its inode where the content agrees, else by its content.
     pub(super) fn find(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
-        let all = || self.live.into_iter().chain(self.rotated.iter().map(|(_, found)| *found));
-        let by_inode = all().filter(|found| is_inode(record, found.inode));
-        if let Some(found) = by_inode.into_iter().next() {
-            let kind = if self.is_live(found) { Kind::Live } else { Kind::Rotated };
-            if let Some(generation) = self.resume(found, kind, record, now) {
-                return Some(generation);
-            }
-        }
-        self.find_copy(record, now)
+        self.find_by_inode(record, now).or_else(|| self.find_copy(record, now))
+    }
+
+    /// Finds the file that `record` is about by its inode, where the content agrees.
+    pub(super) fn find_by_inode(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
+        let mut all = self.live.into_iter().chain(self.rotated.iter().copied());
+        let found = all.find(|found| is_inode(record, found.inode))?;
+        let kind = if self.is_live(found) { Kind::Live } else { Kind::Rotated };
+        self.resume(found, kind, record, now)
     }
 
     /// Finds a copy with the content that `record` is about, newest first.
@@ -70,31 +85,112 @@ impl<'a> Siblings<'a> {
         if record.head_len == 0 {
             return None;
         }
-        self.rotated.iter().rev().find_map(|(_, found)| {
-            let mut copy = self.resume(found, Kind::Copy, record, now)?;
-            copy.end();
-            Some(copy)
+        self.rotated.iter().rev().find_map(|found| self.copy_from(found, record, now))
+    }
+
+    /// One of the copies from where `record` says, if it has that content.
+    pub(super) fn copy_from(&self, found: &Found, record: &GenerationRecord, now: Now) -> Option<Generation> {
+        let mut copy = self.resume(found, Kind::Copy, record, now)?;
+        copy.end();
+        Some(copy)
+    }
+
+    /// The copies that are younger than the one with this inode, oldest first; all where none is named.
+    pub(super) fn younger_than(&self, inode: Option<Inode>) -> Vec<&'a Found> {
+        let at = inode.and_then(|inode| self.rotated.iter().position(|found| found.inode == inode));
+        self.rotated.iter().skip(at.map_or(0, |at| at + 1)).copied().collect()
+    }
+
+    /// The copies that were not there at the look before, or all where there was none. One that is compressed since then
+    /// stands for the one it was made of.
+    pub(super) fn news(&self) -> Vec<&'a Found> {
+        let is_new = |found: &&&Found| self.before.is_none() || !is_compressed(&found.name) && !self.was_there(found);
+        self.rotated.iter().filter(is_new).copied().collect()
+    }
+
+    /// The copies that were not there at the look before, and were not written to before `generation` was.
+    pub(super) fn younger_than_deleted(&self, generation: &Generation) -> std::io::Result<Vec<&'a Found>> {
+        let mut younger = Vec::new();
+        for found in self.rotated.iter().filter(|found| !self.was_there(found)) {
+            if let Some(source) = self.open(found)?
+                && source.metadata()?.modified()? > generation.modified()?
+            {
+                younger.push(*found);
+            }
+        }
+        Ok(younger)
+    }
+
+    /// How to know the youngest copy again that was there at the look before.
+    pub(super) fn youngest_before(&self) -> Option<GenerationRecord> {
+        self.rotated.iter().rev().filter(|found| self.was_there(found)).find_map(|found| {
+            let source = self.open(found).ok()??;
+            Generation::record_of(&source, found.inode).ok().filter(|record| record.head_len > 0)
         })
     }
 
-    /// The copies that are younger than the one with this inode, oldest first: none where it is not among them, all
-    /// where none is named.
-    pub(super) fn younger_than(&self, inode: Option<Inode>) -> impl Iterator<Item = &'a Found> {
-        let after = inode.map_or(0, |inode| {
-            self.rotated.iter().position(|(_, found)| found.inode == inode).map_or(self.rotated.len(), |at| at + 1)
-        });
-        self.rotated.iter().skip(after).map(|(_, found)| *found)
+    /// The copy that is the file of `record`, by its inode or else by its content.
+    pub(super) fn copy_of(&self, record: &GenerationRecord, now: Now) -> Option<Inode> {
+        let named = self.rotated.iter().find(|found| is_inode(record, found.inode));
+        named.map(|found| found.inode).or_else(|| Some(self.find_copy(record, now)?.inode))
     }
 
-    /// The youngest copy.
-    pub(super) fn youngest(&self, now: Now) -> Option<Generation> {
-        let (_, found) = self.rotated.last()?;
-        self.opened(found, Kind::Rotated, now).ok()?
+    /// Sees to it that `youngest` is how to know the youngest copy again that holds anything.
+    pub(super) fn remember_youngest(&self, youngest: &mut Option<GenerationRecord>) {
+        // An empty one can be known by its inode only, which is used again.
+        for found in self.rotated.iter().rev() {
+            if youngest.as_ref().is_some_and(|youngest| is_inode(youngest, found.inode)) {
+                return;
+            }
+            if let Ok(Some(source)) = self.open(found)
+                && let Ok(record) = Generation::record_of(&source, found.inode)
+                && record.head_len > 0
+            {
+                *youngest = Some(record);
+                return;
+            }
+        }
+        *youngest = None;
     }
 
-    /// Whether no copy is younger than the one with this inode.
+    /// Whether no copy is younger than the one that is the file of `record`.
     pub(super) fn is_youngest(&self, record: &GenerationRecord) -> bool {
-        self.rotated.last().is_none_or(|(_, found)| is_inode(record, found.inode))
+        self.rotated.last().is_none_or(|found| self.is_it(found, record))
+    }
+
+    /// Whether this is the file of `record`. An inode is used again: the content has to agree.
+    pub(super) fn is_it(&self, found: &Found, record: &GenerationRecord) -> bool {
+        is_inode(record, found.inode)
+            && self.open(found).is_ok_and(|source| source.is_some_and(|source| begins_as(&source, record)))
+    }
+
+    /// The live file from where `record` says, if it is that file.
+    pub(super) fn live_from(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
+        let live = self.live.filter(|live| is_inode(record, live.inode))?;
+        self.resume(live, Kind::Live, record, now)
+    }
+
+    /// The live file, where it holds everything that was read of the one `record` is about, though it is another: somebody
+    /// has written it anew with the same content.
+    pub(super) fn find_rewritten(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
+        let live = self.live.filter(|live| !is_inode(record, live.inode))?;
+        self.resume(live, Kind::Live, record, now)
+    }
+
+    /// The same, where the file that was written anew is rotated by now, and its writer may not know. Where the one
+    /// `record` is about is still there it is nothing but a copy.
+    pub(super) fn find_rewritten_and_rotated(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
+        if record.head_len == 0
+            || self.live.into_iter().chain(self.rotated.iter().copied()).any(|found| self.is_it(found, record))
+        {
+            return None;
+        }
+        let mut plain = self.rotated.iter().rev().filter(|found| !is_compressed(&found.name));
+        plain.find_map(|found| self.resume(found, Kind::Rotated, record, now))
+    }
+
+    fn was_there(&self, found: &Found) -> bool {
+        self.before.as_ref().is_some_and(|before| before.contains(&found.inode))
     }
 
     fn is_live(&self, found: &Found) -> bool {
@@ -102,10 +198,16 @@ impl<'a> Siblings<'a> {
     }
 
     fn resume(&self, found: &Found, kind: Kind, record: &GenerationRecord, now: Now) -> Option<Generation> {
-        let file = self.open(found).ok()??;
-        let mut generation = Generation::resume(file, found.inode, kind, record, now).ok()??;
+        let source = self.open(found).ok()??;
+        let mut generation = Generation::resume(source, found.inode, kind, record, now).ok()??;
         // The size must be known before anything is said about the end.
         generation.look(now.instant).ok()?.ok()?;
         Some(generation)
     }
+}
+
+/// The file of this name and its copies. A listing is sorted, and all of them begin with the name.
+fn named_after<'a>(name: &str, listing: &'a [Found]) -> impl Iterator<Item = &'a Found> + Clone {
+    let first = listing.partition_point(|found| found.name.as_str() < name);
+    listing.iter().skip(first).take_while(move |found| found.name.starts_with(name))
 }

@@ -1,0 +1,77 @@
+//! When the bytes of a file came, as far as somebody looked.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// How many looks are remembered. Where there were more, some are merged: the answer is then too old, never too young.
+const LOOKS: usize = 32;
+
+/// The sizes of a file over time.
+#[derive(Debug, Default)]
+pub(super) struct Growth(VecDeque<Look>);
+
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// The file's size at the look.
+    size: u64,
+    /// When the first byte since the look before was seen.
+    at: Instant,
+}
+
+impl Growth {
+    /// The file was seen with this size.
+    pub(super) fn seen(&mut self, size: u64, at: Instant) {
+        if self.0.back().is_some_and(|last| last.size >= size) {
+            return;
+        }
+        if self.0.len() == LOOKS {
+            // Every second one goes; the one before it is taken for both.
+            let merged = self.0.iter().step_by(2).zip(self.0.iter().skip(1).step_by(2));
+            self.0 = merged.map(|(first, second)| Look { size: second.size, at: first.at }).collect();
+        }
+        self.0.push_back(Look { size, at });
+    }
+
+    /// When the byte at `position` came; forgets about those before it.
+    pub(super) fn since(&mut self, position: u64) -> Option<Instant> {
+        while self.0.front().is_some_and(|first| first.size <= position) {
+            self.0.pop_front();
+        }
+        self.0.front().map(|first| first.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn knows_since_when_a_byte_waits() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut growth = Growth::default();
+        for (seconds, size) in [(1, 10), (2, 10), (3, 20)] {
+            growth.seen(size, after(seconds));
+        }
+        assert_eq!(growth.since(9), Some(after(1)));
+        assert_eq!(growth.since(10), Some(after(3)));
+        assert_eq!(growth.since(20), None);
+    }
+
+    #[test]
+    fn remembers_a_bounded_number_of_looks_and_never_says_too_late() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut growth = Growth::default();
+        for n in 1..=1000 {
+            growth.seen(n, after(n));
+        }
+        assert!(growth.0.len() <= LOOKS);
+        for position in [0, 1, 500, 998, 999] {
+            assert!(growth.since(position).unwrap() <= after(position + 1), "{position}");
+        }
+        assert_eq!(growth.since(999), Some(after(1000)));
+    }
+}

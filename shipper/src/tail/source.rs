@@ -1,0 +1,254 @@
+//! Where the bytes of a generation come from: a file, or what a compressed one holds.
+//!
+//! A compressed copy is read as if it were the file it was made of. Nothing is written anywhere: it is decompressed again
+//! where the reader goes back further than what is remembered.
+
+use std::cell::{OnceCell, RefCell};
+use std::fs::{File, Metadata};
+use std::io::{BufReader, Read as _};
+use std::os::unix::fs::FileExt as _;
+
+use flate2::bufread::MultiGzDecoder;
+
+/// How much of what was decompressed last is remembered. The reader goes back by an unfinished line and a marker.
+const REMEMBERED: usize = 512 << 10;
+/// How much is decompressed in one go where the reader skips.
+const STEP: usize = 32 << 10;
+
+/// An open file.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// As it stands on disk.
+    Plain(File),
+    /// Compressed: complete, and never written to again.
+    Gzip(Box<Gzip>),
+}
+
+impl Source {
+    /// A file as it is.
+    pub(super) fn plain(file: File) -> Self {
+        Self::Plain(file)
+    }
+
+    /// What a file holds that `gzip` wrote.
+    pub(super) fn gzip(file: File) -> Self {
+        Self::Gzip(Box::new(Gzip { file, len: OnceCell::new(), decoder: RefCell::new(None) }))
+    }
+
+    /// What the file system says of the file itself.
+    pub(super) fn metadata(&self) -> std::io::Result<Metadata> {
+        match self {
+            Self::Plain(file) => file.metadata(),
+            Self::Gzip(gzip) => gzip.file.metadata(),
+        }
+    }
+
+    /// How many bytes there are to read. Of a compressed file all of it is read to know that, once; it fails where the
+    /// file is damaged or not complete.
+    pub(super) fn len(&self) -> std::io::Result<u64> {
+        match self {
+            Self::Plain(file) => Ok(file.metadata()?.len()),
+            Self::Gzip(gzip) => gzip.len(),
+        }
+    }
+
+    /// Whether nothing can ever change about it.
+    pub(super) fn is_sealed(&self) -> bool {
+        matches!(self, Self::Gzip(_))
+    }
+
+    /// Reads until `buffer` is full or the bytes end.
+    pub(super) fn read_up_to(&self, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(file) => read_up_to(file, buffer, position),
+            Self::Gzip(gzip) => gzip.read_up_to(buffer, position),
+        }
+    }
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8], mut position: u64) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, position) {
+            Ok(0) => break,
+            Ok(read) => {
+                filled += read;
+                position += read as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// A compressed file.
+#[derive(Debug)]
+pub(super) struct Gzip {
+    file: File,
+    len: OnceCell<u64>,
+    decoder: RefCell<Option<Decoder>>,
+}
+
+impl Gzip {
+    fn len(&self) -> std::io::Result<u64> {
+        if let Some(len) = self.len.get() {
+            return Ok(*len);
+        }
+        let mut gzip = MultiGzDecoder::new(BufReader::with_capacity(STEP, At::start(&self.file)?));
+        let len = std::io::copy(&mut gzip, &mut std::io::sink())?;
+        Ok(*self.len.get_or_init(|| len))
+    }
+
+    fn read_up_to(&self, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+        let mut place = self.decoder.borrow_mut();
+        // Where nothing is left to read the decoder and its memory are not needed any more.
+        let decoder = match place.take() {
+            Some(decoder) if decoder.start() <= position => decoder,
+            _ => Decoder::new(&self.file)?,
+        };
+        let decoder = place.insert(decoder);
+        decoder.skip_to(position)?;
+        let read = decoder.read(buffer, position)?;
+        if self.len.get().is_some_and(|len| *len <= decoder.position) {
+            decoder.gzip = None;
+        }
+        Ok(read)
+    }
+}
+
+/// The bytes up to a position, the last ones remembered.
+#[derive(Debug)]
+struct Decoder {
+    /// Nothing once it is at its end.
+    gzip: Option<MultiGzDecoder<BufReader<At>>>,
+    position: u64,
+    remembered: Vec<u8>,
+}
+
+impl Decoder {
+    fn new(file: &File) -> std::io::Result<Self> {
+        let gzip = MultiGzDecoder::new(BufReader::with_capacity(STEP, At::start(file)?));
+        Ok(Self { gzip: Some(gzip), position: 0, remembered: Vec::new() })
+    }
+
+    /// The first byte that is remembered.
+    fn start(&self) -> u64 {
+        self.position - self.remembered.len() as u64
+    }
+
+    fn skip_to(&mut self, position: u64) -> std::io::Result<()> {
+        let mut step = vec![0; STEP];
+        while self.position < position {
+            let most = usize::try_from(position - self.position).unwrap_or(STEP).min(STEP);
+            if self.decode(step.get_mut(..most).unwrap_or_default())? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+        let from = usize::try_from(position.saturating_sub(self.start())).unwrap_or(usize::MAX);
+        let known = self.remembered.get(from..).unwrap_or_default();
+        let mut filled = known.len().min(buffer.len());
+        if let (Some(place), Some(known)) = (buffer.get_mut(..filled), known.get(..filled)) {
+            place.copy_from_slice(known);
+        }
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.decode(rest)? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Decompresses into `place` and remembers it.
+    fn decode(&mut self, place: &mut [u8]) -> std::io::Result<usize> {
+        let Some(gzip) = &mut self.gzip else { return Ok(0) };
+        let read = gzip.read(place)?;
+        self.position += read as u64;
+        self.remembered.extend_from_slice(place.get(..read).unwrap_or_default());
+        // Twice as much may stand there, so that it is not moved for every read.
+        if self.remembered.len() > 2 * REMEMBERED {
+            self.remembered.drain(..self.remembered.len() - REMEMBERED);
+        }
+        Ok(read)
+    }
+}
+
+/// Reads a file from its start without moving the position that others may share.
+#[derive(Debug)]
+struct At {
+    file: File,
+    position: u64,
+}
+
+impl At {
+    fn start(file: &File) -> std::io::Result<Self> {
+        Ok(Self { file: file.try_clone()?, position: 0 })
+    }
+}
+
+impl std::io::Read for At {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(buffer, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    /// 2 MiB in which every four bytes are their own number.
+    fn content() -> Vec<u8> {
+        (0..1_u32 << 19).flat_map(u32::to_be_bytes).collect()
+    }
+
+    fn compressed(bytes: &[u8]) -> File {
+        let mut gzip = GzEncoder::new(tempfile::tempfile().unwrap(), Compression::fast());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    #[test]
+    fn reads_a_compressed_file_like_the_one_it_was_made_of() {
+        let content = content();
+        let source = Source::gzip(compressed(&content));
+        assert_eq!(source.len().unwrap(), content.len() as u64);
+        let mut buffer = vec![0; 300_000];
+        // Onwards, a bit back, far back, up to the end, past it.
+        for position in [0, 250_000, 240_000, 1_500_000, 10, 1_900_000, 2_097_100, 2_097_152, 3_000_000] {
+            let read = source.read_up_to(&mut buffer, position as u64).unwrap();
+            let expected = content.get(position..).unwrap_or_default();
+            assert!(buffer[..read] == expected[..expected.len().min(300_000)], "at {position}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_compressed_file_that_is_still_being_written() {
+        let file = compressed(&content());
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        assert!(Source::gzip(file).len().is_err());
+    }
+
+    #[test]
+    fn remembers_a_bounded_part() {
+        let source = Source::gzip(compressed(&content()));
+        let mut buffer = vec![0; 64 << 10];
+        for step in 0..32 {
+            source.read_up_to(&mut buffer, step * (64 << 10)).unwrap();
+        }
+        let Source::Gzip(gzip) = &source else { panic!("not compressed") };
+        let most = gzip.decoder.borrow().as_ref().map(|decoder| decoder.remembered.len());
+        assert!(most.unwrap() <= 2 * REMEMBERED + buffer.len());
+    }
+}

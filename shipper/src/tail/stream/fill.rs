@@ -1,0 +1,139 @@
+//! Bytes of the front generation to entries of a batch.
+
+use super::super::generation::{Changed, Unread};
+use super::{MAX_SPAN, RETRY, Stream, Surprise, Workshop};
+use crate::batch::BatchBuffer;
+use crate::entries::Clock;
+use crate::formats::TimeReader;
+use crate::lines::{Ends, hole, next_line, next_text};
+use crate::metrics::Handed;
+use crate::tail::{Now, TailSettings};
+
+/// UTF-8's byte order mark, which some programs write first.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+impl Stream {
+    /// Appends entries until the batch is full or the lines are used up. Returns the clock they saw, if another one would
+    /// have made other entries of them.
+    pub(super) fn fill(&mut self, now: Now, workshop: &mut Workshop<'_>) -> Result<Option<Clock>, Surprise> {
+        let Some(front) = self.queue.front_mut() else { return Err(Surprise) };
+        let replayed = front.clocked;
+        let stop = replayed.map_or(u64::MAX, |clocked| clocked.until);
+        let span = (MAX_SPAN * workshop.settings.batch_bytes) as u64;
+        let start = front.read;
+        let mut clock = replayed.map(|clocked| Clock { now: clocked.now, untimed: clocked.untimed });
+        let mut depends_on_clock = false;
+        let mut handed = Handed::default();
+        loop {
+            let Some(front) = self.queue.front_mut() else { return Err(Surprise) };
+            let read = match front.read(workshop.chunk) {
+                Ok(Ok(read)) => read,
+                // What was taken before the surprise is still good; the next call meets it again.
+                Ok(Err(Changed)) | Err(_) if front.read > start => break,
+                Ok(Err(Changed)) => return Err(Surprise),
+                Err(error) => {
+                    self.fail(&error.to_string(), now.instant + RETRY);
+                    return Err(Surprise);
+                }
+            };
+            self.failed = None;
+            let clock = *clock.get_or_insert_with(|| {
+                let told = !self.chain.timed;
+                let told = told.then(|| first_time(read.bytes, workshop.settings.max_line, &mut self.times, now.clock));
+                Clock { now: now.clock, untimed: told.flatten().unwrap_or(now.clock) }
+            });
+            let taken = self.take(read, clock, workshop.settings, workshop.batch, &mut handed);
+            depends_on_clock |= taken.depends_on_clock;
+            let Some(front) = self.queue.front_mut() else { return Err(Surprise) };
+            front.advance(workshop.chunk, taken.used);
+            if let (0, Some(lines)) = (taken.used, taken.waiting) {
+                front.stall(lines);
+            }
+            let full = taken.waiting.is_none();
+            if taken.used == 0 || full || front.read - start >= span || front.read >= stop || front.rest() == 0 {
+                break;
+            }
+        }
+        workshop.metrics.handed(&handed);
+        Ok(clock.filter(|_| depends_on_clock && replayed.is_none()))
+    }
+
+    /// Takes entries out of the bytes.
+    fn take(
+        &mut self,
+        read: Unread<'_>,
+        clock: Clock,
+        settings: &TailSettings,
+        batch: &mut BatchBuffer,
+        handed: &mut Handed,
+    ) -> Taken {
+        let TailSettings { max_line, max_age, multiline, .. } = *settings;
+        let oldest = clock.now.saturating_sub(i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX));
+        let mut taken = Taken { used: 0, waiting: None, depends_on_clock: false };
+        if read.position == 0 && read.bytes.starts_with(BYTE_ORDER_MARK) {
+            taken.used = BYTE_ORDER_MARK.len();
+        }
+        let mut next = None;
+        loop {
+            let rest = read.bytes.get(taken.used..).unwrap_or_default();
+            if taken.used >= read.stop {
+                return taken;
+            }
+            if rest.first() == Some(&0) {
+                let zeros = hole(rest);
+                handed.zeros += zeros as u64;
+                taken.used += zeros;
+                continue;
+            }
+            let ends = Ends { limit: max_line, joins: self.chain.timed, multiline, at_end: read.at_end };
+            let closed = read.closed.wrapping_sub(taken.used);
+            let text = match next_text(rest, ends, closed, next.take(), |line| self.times.read(line)) {
+                Ok(text) => text,
+                Err(waiting) => {
+                    taken.waiting = Some(waiting);
+                    return taken;
+                }
+            };
+            if !batch.has_room_for(text.text.len()) {
+                return taken;
+            }
+            let (time, source) = self.chain.next(text.told, clock);
+            taken.depends_on_clock |= source.depends_on_clock();
+            taken.used += text.consumed;
+            next = text.next;
+            if time < oldest {
+                handed.old += 1;
+                if !std::mem::replace(&mut self.told_of_old_entries, true) {
+                    tracing::warn!(file = %self.name, ?max_age, "skipping entries that Loki would reject for their age");
+                }
+                continue;
+            }
+            handed.entries += 1;
+            handed.cut += u64::from(text.cut);
+            handed.disbelieved += u64::from(source.is_disbelieved());
+            handed.replaced += u64::from(batch.push(time, text.text));
+        }
+    }
+}
+
+/// What became of the bytes.
+struct Taken {
+    /// How many of them are handed out.
+    used: usize,
+    /// How many bytes of complete lines after those wait for what comes after them; nothing where the batch was full first.
+    waiting: Option<usize>,
+    depends_on_clock: bool,
+}
+
+/// The time for lines before the first one that tells its own, so that they sort right before it.
+fn first_time(bytes: &[u8], max_line: usize, times: &mut TimeReader, now: i64) -> Option<i64> {
+    let (mut used, mut lines) = (0, 0);
+    while let Some(line) = next_line(bytes.get(used..)?, max_line, false) {
+        if let Some(time) = times.read(line.text) {
+            return (time <= now).then(|| time.saturating_sub(lines));
+        }
+        used += line.consumed;
+        lines += 1;
+    }
+    None
+}

@@ -1,0 +1,337 @@
+//! What happened to the files of a stream while they were not looked at.
+
+use std::time::Duration;
+
+use super::super::generation::{Changed, Generation, Kind};
+use super::super::rotated::Siblings;
+use super::{RETRY, Stream};
+use crate::discover::Found;
+use crate::metrics::{Lost, Metrics};
+use crate::position::GenerationRecord;
+use crate::tail::Now;
+
+/// A rotated file is looked after this long in case its writer has not noticed the rotation.
+const LINGER: Duration = Duration::from_mins(1);
+
+impl Stream {
+    /// Looks at the live file and the rotated ones, and follows what happened to them. Whether another look at a new
+    /// listing is needed is returned: what a file holds is only to be trusted if it held it before the listing was made.
+    pub(in crate::tail) fn look(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> bool {
+        match self.follow(siblings, metrics, now) {
+            Ok(again) => again,
+            Err(error) => {
+                self.fail(&error.to_string(), now.instant + RETRY);
+                self.reopen(siblings, metrics, now);
+                false
+            }
+        }
+    }
+
+    fn follow(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
+        self.look_at_rotated(metrics, now)?;
+        let again = self.look_at_newest(siblings, metrics, now)?;
+        self.look_at_lingering(now)?;
+        if !again && !siblings.have_moved() {
+            siblings.remember_youngest(&mut self.beside);
+        }
+        Ok(again)
+    }
+
+    /// Opens the files anew that cannot be read any more, as after a volume was detached and attached again.
+    fn reopen(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) {
+        for generation in &mut self.queue {
+            if generation.look(now.instant).is_err()
+                && let Some(mut found) = siblings.find(&generation.record(), now)
+            {
+                found.confirmed = generation.confirmed;
+                *generation = found;
+                metrics.reopened();
+            }
+        }
+        self.lingering.retain_mut(|generation| generation.look(now.instant).is_ok());
+    }
+
+    /// The generations that are not live any more: only their content can surprise.
+    fn look_at_rotated(&mut self, metrics: &Metrics, now: Now) -> std::io::Result<()> {
+        let mut gone = Vec::new();
+        for (i, generation) in self.queue.iter_mut().enumerate() {
+            if generation.kind != Kind::Live && generation.look(now.instant)?.is_err() {
+                gone.push(i);
+            }
+        }
+        for i in gone.into_iter().rev() {
+            if let Some(gone) = self.queue.remove(i) {
+                self.reordered = true;
+                self.miss(&gone.record(), metrics);
+            }
+        }
+        Ok(())
+    }
+
+    /// The live file: as it was, rotated away, truncated, written anew, or seen for the first time.
+    fn look_at_newest(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
+        let unconfirmed = self.queue.pop_back_if(|newest| !newest.confirmed);
+        if let Some(newest) = self.queue.back_mut().filter(|newest| newest.kind == Kind::Live) {
+            let still_live = siblings.live.is_some_and(|live| live.inode == newest.inode);
+            // A look takes in what is new at its beginning.
+            let hardly_known = newest.is_hardly_known().then(|| newest.record());
+            match newest.look(now.instant)? {
+                Ok(()) => {
+                    if self.was_copied_away(hardly_known, siblings, now)? {
+                        self.reordered = true;
+                    } else if still_live || self.follow_rewritten(siblings, now)? {
+                        return Ok(false);
+                    }
+                }
+                // The listing may be older than the change, and the copy not in it.
+                Err(Changed) if !std::mem::replace(&mut newest.suspect, true) => return Ok(true),
+                Err(Changed) => {
+                    let (record, bytes) = (newest.record(), newest.rest());
+                    let copy = match hardly_known {
+                        Some(record) => self.find_hardly_known(&record, self.queue.len() - 1, siblings, now)?,
+                        None => siblings.find_copy(&record, now),
+                    };
+                    if let (Some(copy), Some(newest)) = (copy, self.queue.back_mut()) {
+                        *newest = copy;
+                    } else if siblings.have_moved() {
+                        return Ok(true);
+                    } else {
+                        metrics.lost(Lost::Truncated, bytes);
+                        tracing::warn!(file = %self.name, bytes, "truncated, and no copy holds the unread rest");
+                        self.queue.pop_back();
+                    }
+                    self.reordered = true;
+                }
+            }
+        }
+        let live = match siblings.live {
+            Some(live) => siblings.opened(live, Kind::Live, now)?,
+            None => None,
+        };
+        self.open_unknown(siblings, live.as_ref(), metrics, now)?;
+        let gone = unconfirmed
+            .as_ref()
+            .is_some_and(|before| siblings.live.is_none_or(|live| live.inode != before.inode) && before.is_unknown());
+        // If it began like this at the look before, it did so before this listing: everything before it is in there.
+        let confirmed =
+            |live: &Generation| !live.is_unknown() && unconfirmed.as_ref().is_some_and(|before| before.is_same(live));
+        let live = live.filter(|_| !siblings.have_moved()).map(|mut live| {
+            live.confirmed = confirmed(&live);
+            live
+        });
+        if gone && let Some(unconfirmed) = unconfirmed {
+            self.linger(unconfirmed, live.as_ref(), now)?;
+        }
+        let Some(live) = live else { return Ok(siblings.have_moved()) };
+        self.reordered |= live.confirmed;
+        let again = !live.confirmed && !live.is_unknown();
+        self.queue.push_back(live);
+        Ok(again)
+    }
+
+    /// The newest file stands under its name no more: another one with the same content does, or it was rotated away.
+    fn follow_rewritten(&mut self, siblings: &Siblings<'_>, now: Now) -> std::io::Result<bool> {
+        let Some(newest) = self.queue.back().filter(|newest| newest.unlinked) else {
+            self.rotate_newest();
+            return Ok(false);
+        };
+        let record = newest.record();
+        // Where there is a longer copy, somebody wrote on in the file that took its place, and rotated that one.
+        let copy = || siblings.find_copy(&record, now).filter(|copy| copy.size > newest.size);
+        let found = siblings.find_rewritten(&record, now);
+        let found = found
+            .or_else(|| siblings.find_rewritten_and_rotated(&record, now))
+            .or_else(copy)
+            .filter(|_| self.may_be(newest.size));
+        let same = found.as_ref().map_or(Ok(false), |found| newest.is_beginning_of(found))?;
+        match (found, self.queue.back_mut()) {
+            (Some(mut found), Some(newest)) if same => {
+                found.confirmed = true;
+                *newest = found;
+                self.reordered = true;
+                Ok(newest.kind == Kind::Live)
+            }
+            _ => {
+                self.rotate_newest();
+                Ok(false)
+            }
+        }
+    }
+
+    fn rotate_newest(&mut self) {
+        if let Some(newest) = self.queue.back_mut() {
+            newest.kind = Kind::Rotated;
+        }
+    }
+
+    /// Whether the newest file, of which next to nothing was read, was copied away and truncated, and begins with the same
+    /// bytes again. Then the copy takes its place.
+    fn was_copied_away(
+        &mut self,
+        hardly_known: Option<GenerationRecord>,
+        siblings: &Siblings<'_>,
+        now: Now,
+    ) -> std::io::Result<bool> {
+        let Some(record) = hardly_known else { return Ok(false) };
+        let copy = self.find_hardly_known(&record, self.queue.len() - 1, siblings, now)?;
+        match (copy, self.queue.back_mut()) {
+            (Some(copy), Some(newest)) if !newest.unlinked && !copy.is_beginning_of(newest)? => {
+                *newest = copy;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// The copy of a file of which next to nothing was read, so that others may well begin with the same bytes: the first
+    /// one that was made since then. `generations` are older than the file.
+    pub(super) fn find_hardly_known(
+        &mut self,
+        record: &GenerationRecord,
+        generations: usize,
+        siblings: &Siblings<'_>,
+        now: Now,
+    ) -> std::io::Result<Option<Generation>> {
+        for found in self.younger_than(generations, siblings, now)? {
+            if siblings.is_it(found, record) {
+                break;
+            }
+            if !self.has_open(found.inode)
+                && let Some(copy) = siblings.copy_from(found, record, now)
+            {
+                return Ok(Some(copy));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rotated files that are younger than the first so many generations of the queue, or than the last one that was
+    /// finished.
+    fn younger_than<'a>(
+        &mut self,
+        generations: usize,
+        siblings: &Siblings<'a>,
+        now: Now,
+    ) -> std::io::Result<Vec<&'a Found>> {
+        let before = generations.checked_sub(1).and_then(|last| self.queue.get(last));
+        Ok(match (before, &self.anchor) {
+            (Some(before), _) => match siblings.copy_of(&before.record(), now) {
+                Some(inode) => siblings.younger_than(Some(inode)),
+                None => siblings.younger_than_deleted(before)?,
+            },
+            (None, Some(anchor)) if siblings.is_youngest(anchor) => Vec::new(),
+            (None, Some(anchor)) => match siblings.find(anchor, now) {
+                Some(found) if found.kind != Kind::Live => {
+                    // It may have another inode by now: compressed.
+                    self.anchor = Some(found.record());
+                    siblings.younger_than(Some(found.inode))
+                }
+                Some(_) => Vec::new(),
+                // It is deleted by now; what was there beside it takes its place.
+                None => match self.beside.take().map(|beside| siblings.find(&beside, now)) {
+                    Some(Some(found)) => {
+                        self.anchor = Some(found.record());
+                        siblings.younger_than(Some(found.inode))
+                    }
+                    Some(None) => siblings.news(),
+                    None => siblings.younger_than(None),
+                },
+            },
+            (None, None) => siblings.younger_than(None),
+        })
+    }
+
+    /// Opens the rotated files that are younger than the last one that is known, except a copy of the live file that
+    /// is still being made.
+    fn open_unknown(
+        &mut self,
+        siblings: &Siblings<'_>,
+        live: Option<&Generation>,
+        metrics: &Metrics,
+        now: Now,
+    ) -> std::io::Result<()> {
+        let younger = self.younger_than(self.queue.len(), siblings, now)?;
+        for found in younger {
+            if self.has_open(found.inode) || self.damaged.contains(&found.inode) {
+                continue;
+            }
+            let Some(generation) = siblings.opened(found, Kind::Rotated, now)? else {
+                if siblings.have_moved() {
+                    return Ok(());
+                }
+                self.damaged.push(found.inode);
+                metrics.lost(Lost::Missing, 0);
+                continue;
+            };
+            if self.holds_the_original_of(&generation, now)? {
+                continue;
+            }
+            let is_copy = || live.map_or(Ok(false), |live| generation.is_beginning_of(live));
+            if generation.is_unknown() {
+                self.linger(generation, None, now)?;
+                continue;
+            }
+            if is_copy()? {
+                continue;
+            }
+            self.reordered = true;
+            self.queue.push_back(generation);
+        }
+        Ok(())
+    }
+
+    /// Whether a file is open that has no name any more and of which `copy` is the compressed form.
+    fn holds_the_original_of(&mut self, copy: &Generation, now: Now) -> std::io::Result<bool> {
+        if copy.kind != Kind::Copy {
+            return Ok(false);
+        }
+        for known in self.queue.iter_mut().chain(&mut self.lingering) {
+            if known.look(now.instant)?.is_ok() && known.unlinked && known.size > 0 && known.is_beginning_of(copy)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Rotated files that were read to their end: back to the front where they grew, closed where they stayed quiet.
+    fn look_at_lingering(&mut self, now: Now) -> std::io::Result<()> {
+        self.replaying &= self.queue.iter().any(Generation::may_have_lines);
+        if self.replaying {
+            return Ok(());
+        }
+        for mut generation in std::mem::take(&mut self.lingering) {
+            if generation.look(now.instant)?.is_err() {
+                continue;
+            }
+            if generation.has_grown_past_its_end() {
+                generation.go_on();
+                generation.end_if_copy();
+                generation.late = true;
+                self.write_ahead = true;
+                self.queue.push_front(generation);
+            } else if !generation.was_left_before(now.instant, LINGER) {
+                self.lingering.push(generation);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks after a file that was renamed or deleted while it was empty: its writer may not know yet.
+    fn linger(&mut self, mut empty: Generation, live: Option<&Generation>, now: Now) -> std::io::Result<()> {
+        if self.has_open(empty.inode) || empty.look(now.instant)?.is_err() {
+            return Ok(());
+        }
+        // Or somebody has written it anew meanwhile, or compressed it.
+        if empty.unlinked && empty.size > 0 {
+            for other in self.queue.iter().chain(live) {
+                if empty.is_beginning_of(other)? {
+                    return Ok(());
+                }
+            }
+        }
+        empty.kind = Kind::Rotated;
+        empty.confirmed = true;
+        self.lingering.push(empty.left_at(now.instant));
+        Ok(())
+    }
+}

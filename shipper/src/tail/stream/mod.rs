@@ -1,0 +1,379 @@
+//! One log file through all its generations: the order of reading, and when it is time for a batch.
+//!
+//! Generations are read one after the other, never mixed: an entry's time depends on the entry before it. The first batch
+//! after the order changed is written ahead into the position record, so that a resend goes the same way.
+
+mod fill;
+mod look;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::generation::{Generation, Kind};
+use super::rotated::Siblings;
+use super::{FileState, Now, TailSettings};
+use crate::batch::{Batch, BatchBuffer};
+use crate::discover::{Found, Inode};
+use crate::entries::Chain;
+use crate::formats::TimeReader;
+use crate::metrics::{Lost, Metrics};
+use crate::position::{Clocked, GenerationRecord, Record, StreamRecord};
+
+/// A rotated file that did not grow for this long gives way to the next one.
+const QUIET: Duration = Duration::from_secs(1);
+/// A rotated file whose last line is unfinished is given this long to finish it.
+const UNFINISHED: Duration = Duration::from_secs(5);
+/// A batch covers at most this many times its own size of the file, however many of its lines are skipped.
+const MAX_SPAN: usize = 4;
+/// A file that could not be read is tried again after this long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The file under the reader changed: the stream must look at the directory again.
+#[derive(Debug)]
+pub(super) struct Surprise;
+
+/// What batches are made with; lent by the tail.
+pub(super) struct Workshop<'a> {
+    pub(super) settings: &'a TailSettings,
+    pub(super) metrics: &'a Metrics,
+    pub(super) chunk: &'a mut [u8],
+    pub(super) batch: &'a mut BatchBuffer,
+}
+
+/// One log file.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, no states of one machine")]
+pub(super) struct Stream {
+    /// The live file's name.
+    pub(super) name: Arc<str>,
+    labels: String,
+    times: TimeReader,
+    chain: Chain,
+    queue: VecDeque<Generation>,
+    lingering: Vec<Generation>,
+    /// The generation that was finished last: rotated files younger than it are news.
+    anchor: Option<GenerationRecord>,
+    /// The youngest rotated file at the last look, in case that one is deleted.
+    beside: Option<GenerationRecord>,
+    /// Whether there are generations that the record on disk does not know.
+    reordered: bool,
+    /// Whether the clock or the order of events decided about the next entries, so that the record must be on disk before
+    /// anything is pushed.
+    write_ahead: bool,
+    /// Whether lines may be handed out that were pushed before a restart. Until those are through, the order of reading
+    /// stays as it is on disk, whatever has grown since.
+    replaying: bool,
+    /// When lines were handed out last.
+    sealed_at: Option<Instant>,
+    /// A file could not be read: why, and when to try again.
+    failed: Option<(String, Instant)>,
+    /// Compressed copies that cannot be read.
+    damaged: Vec<Inode>,
+    told_of_old_entries: bool,
+}
+
+impl Stream {
+    pub(super) fn new(name: &str, labels: String, times: TimeReader) -> Self {
+        Self {
+            name: name.into(),
+            labels,
+            times,
+            chain: Chain::default(),
+            queue: VecDeque::new(),
+            lingering: Vec::new(),
+            anchor: None,
+            beside: None,
+            reordered: true,
+            write_ahead: true,
+            replaying: false,
+            sealed_at: None,
+            failed: None,
+            damaged: Vec::new(),
+            told_of_old_entries: false,
+        }
+    }
+
+    /// Takes the stream up where `record` left it.
+    pub(super) fn resume(&mut self, record: &StreamRecord, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) {
+        self.chain = record.chain;
+        self.replaying = true;
+        self.anchor.clone_from(&record.anchor);
+        self.beside.clone_from(&record.beside);
+        let last = record.queue.len().saturating_sub(1);
+        for (i, generation) in record.queue.iter().enumerate() {
+            let found = self.found_again(generation, siblings, now);
+            let rewritten =
+                || siblings.find_rewritten(generation, now).filter(|_| i == last && self.may_be(generation.position));
+            if let Some(mut found) = found.or_else(rewritten) {
+                found.confirmed = true;
+                self.queue.push_back(found);
+                continue;
+            }
+            if !siblings.have_moved() {
+                self.miss(generation, metrics);
+            }
+        }
+        for generation in &record.lingering {
+            let Some(mut found) = siblings.find(generation, now) else { continue };
+            // A file that was empty is known by its inode alone, which another one may have by now.
+            let may_be_it = found.kind == Kind::Rotated || found.kind == Kind::Copy && generation.head_len > 0;
+            if may_be_it && !self.has_open(found.inode) {
+                found.go_on();
+                self.lingering.push(found.left_at(now.instant));
+            }
+        }
+    }
+
+    /// The next file of a record, by whatever it can be known.
+    fn found_again(&mut self, record: &GenerationRecord, siblings: &Siblings<'_>, now: Now) -> Option<Generation> {
+        let hardly_known = record.head_len > 0 && record.position < super::identity::MARKER as u64;
+        if !hardly_known || record.late {
+            let found = siblings.find_by_inode(record, now);
+            let found = found.or_else(|| siblings.find_rewritten_and_rotated(record, now));
+            return found.or_else(|| siblings.find_copy(record, now)).filter(|found| !self.has_open(found.inode));
+        }
+        let found = siblings.find_by_inode(record, now);
+        let copy = self.find_hardly_known(record, self.queue.len(), siblings, now).ok().flatten();
+        match (found, copy) {
+            (Some(found), Some(copy)) if found.kind == Kind::Live && copy.is_beginning_of(&found).ok()? => Some(found),
+            (found, copy) => copy.or(found),
+        }
+    }
+
+    /// Says that the stream is seen for the first time: what was rotated away before is none of our business.
+    pub(super) fn begin(&mut self, siblings: &Siblings<'_>) {
+        self.anchor = siblings.youngest_before();
+    }
+
+    /// Says that its file was read up to here under another name, if it was.
+    pub(super) fn take_over(&mut self, chain: Chain, file: &GenerationRecord, siblings: &Siblings<'_>, now: Now) {
+        if let Some(mut found) = siblings.live_from(file, now) {
+            self.chain = chain;
+            found.confirmed = true;
+            self.queue.push_back(found);
+        }
+    }
+
+    /// Whether the file is open.
+    pub(super) fn has_open(&self, inode: Inode) -> bool {
+        self.queue.iter().chain(&self.lingering).any(|known| known.inode == inode)
+    }
+
+    /// How far the file was read that was finished last, if it is this one.
+    pub(super) fn has_finished(&self, found: &Found) -> Option<(Chain, &GenerationRecord)> {
+        let anchor = self.anchor.as_ref().filter(|anchor| super::identity::is_inode(anchor, found.inode))?;
+        Some((self.chain, anchor))
+    }
+
+    /// Whether a batch should be made now.
+    pub(super) fn is_due(&self, now: Instant, settings: &TailSettings) -> bool {
+        self.due(settings).is_some_and(|due| due <= now)
+    }
+
+    /// When the unread lines are due; at once where they fill a batch, or nothing was sent for a while.
+    pub(super) fn due(&self, settings: &TailSettings) -> Option<Instant> {
+        let due = self.wanted(settings)?;
+        Some(self.failed.as_ref().map_or(due, |(_, again)| due.max(*again)))
+    }
+
+    fn wanted(&self, settings: &TailSettings) -> Option<Instant> {
+        let front = self.queue.front()?;
+        let unread = front.unread();
+        let others_wait = self.queue.len() > 1;
+        if self.reordered || self.write_ahead || others_wait && (unread > 0 || front.is_at_its_end()) {
+            return Some(front.grew_at);
+        }
+        if others_wait {
+            let finished = front.grew_at + if front.rest() == 0 { QUIET } else { UNFINISHED };
+            return Some(front.closes_at().map_or(finished, |closes| closes.min(finished)));
+        }
+        let ready = if unread > 0 { front.grew_at } else { front.closes_at()? };
+        match self.sealed_at {
+            Some(sealed_at) if unread < settings.batch_bytes as u64 => Some(ready.max(sealed_at + settings.batch_wait)),
+            _ => Some(ready),
+        }
+    }
+
+    /// Takes the last text for complete if nothing followed it for a while.
+    pub(super) fn decide(&mut self, now: Instant) {
+        if let Some(front) = self.queue.front_mut()
+            && front.closes_at().is_some_and(|at| at <= now)
+        {
+            front.close();
+            self.write_ahead = true;
+        }
+    }
+
+    /// Whether every complete line is handed out.
+    pub(super) fn is_drained(&self) -> bool {
+        self.queue.iter().all(|generation| generation.unread() == 0 && generation.closes_at().is_none())
+    }
+
+    /// Bytes of files that nobody but us keeps on the disk.
+    pub(super) fn deleted(&self) -> u64 {
+        self.queue.iter().chain(&self.lingering).filter(|known| known.unlinked).map(|known| known.size).sum()
+    }
+
+    /// When the oldest of those files was written to last.
+    pub(super) fn deleted_since(&self) -> Option<Instant> {
+        self.queue.iter().chain(&self.lingering).filter(|known| known.unlinked).map(|known| known.grew_at).min()
+    }
+
+    /// Gives up the oldest of those files, read to its end or not.
+    pub(super) fn shed_oldest(&mut self, metrics: &Metrics) {
+        let since = self.deleted_since();
+        let is_oldest = |known: &Generation| known.unlinked && Some(known.grew_at) == since;
+        self.lingering.retain(|known| !is_oldest(known));
+        let Some(at) = self.queue.iter().position(is_oldest) else { return };
+        let Some(shed) = self.queue.remove(at) else { return };
+        self.reordered = true;
+        let bytes = shed.rest();
+        metrics.lost(Lost::Shed, bytes);
+        tracing::error!(
+            file = %self.name,
+            bytes,
+            "a deleted file took too much of the disk and is given up before it was shipped"
+        );
+    }
+
+    pub(super) fn state(&mut self) -> FileState {
+        let front = self.queue.front_mut();
+        FileState {
+            name: self.name.clone(),
+            position: front.as_ref().map_or(0, |front| front.read),
+            unread_since: front.and_then(Generation::waits_since),
+            size: self.queue.back().map_or(0, |live| live.size),
+            unread: self.queue.iter().map(Generation::rest).sum(),
+            generations: self.queue.len(),
+            error: self.failed.as_ref().map(|(error, _)| error.clone()),
+        }
+    }
+
+    /// Makes the next batch, if there are lines for one.
+    pub(super) fn next_batch(&mut self, now: Now, workshop: &mut Workshop<'_>) -> Result<Option<Batch>, Surprise> {
+        self.move_on(now.instant);
+        let Some(front) = self.queue.front_mut().filter(|front| front.unread() > 0) else { return Ok(self.news()) };
+        let (start, since) = (front.read, front.waits_since());
+        let mut before = self.record();
+        workshop.batch.start(&self.labels);
+        let filled = self.fill(now, workshop)?;
+        let Some(front) = self.queue.front_mut() else { return Ok(None) };
+        if front.read == start {
+            return Ok(self.news());
+        }
+        if let Some(clock) = filled {
+            // The lines after these see the same clock: one record for all that is there by now.
+            let clocked = Clocked { until: front.read.max(front.size), now: clock.now, untimed: clock.untimed };
+            front.see(clocked);
+            if let Some(front) = before.queue.first_mut() {
+                front.clocked = Some(clocked);
+            }
+        }
+        let write_ahead = filled.is_some() | std::mem::take(&mut self.write_ahead);
+        self.reordered = false;
+        let entries = workshop.batch.entries();
+        let (body, bytes) = workshop.batch.seal(&self.labels);
+        self.sealed_at = Some(now.instant);
+        if write_ahead {
+            before.chain.knows(now.clock);
+            self.chain.knows(now.clock);
+        }
+        let before = if write_ahead { self.named(before) } else { Record::new() };
+        Ok(Some(Batch { name: self.name.clone(), body, entries, bytes, since, before, after: self.record() }))
+    }
+
+    /// Says that what [`Self::record`] returns is on disk.
+    pub(super) fn recorded(&mut self) {
+        self.reordered = false;
+        self.write_ahead = false;
+    }
+
+    /// What must be on disk before anything is pushed; it will be.
+    pub(super) fn take_write_ahead(&mut self) -> Option<StreamRecord> {
+        std::mem::take(&mut self.write_ahead).then(|| self.record())
+    }
+
+    /// Where the stream stands, everything handed out included.
+    pub(super) fn record(&self) -> StreamRecord {
+        StreamRecord {
+            chain: self.chain,
+            queue: self.queue.iter().filter(|known| known.confirmed).map(Generation::record).collect(),
+            lingering: self.lingering.iter().filter(|known| known.can_be_known()).map(Generation::record).collect(),
+            anchor: self.anchor.clone(),
+            beside: self.beside.clone(),
+        }
+    }
+
+    fn named(&self, record: StreamRecord) -> Record {
+        Record::from([(self.name.to_string(), record)])
+    }
+
+    /// A batch without entries, to have the order of reading on disk though there is nothing to push.
+    fn news(&mut self) -> Option<Batch> {
+        let news = (std::mem::take(&mut self.reordered) | self.write_ahead) && !self.queue.is_empty();
+        news.then(|| Batch {
+            name: self.name.clone(),
+            body: bytes::Bytes::new(),
+            entries: 0,
+            bytes: 0,
+            since: None,
+            before: self.take_write_ahead().map(|record| self.named(record)).unwrap_or_default(),
+            after: self.record(),
+        })
+    }
+
+    /// Leaves the front generation once it is finished and another one waits.
+    fn move_on(&mut self, now: Instant) {
+        while self.queue.len() > 1 {
+            let Some(front) = self.queue.front_mut() else { return };
+            if front.unread() > 0 {
+                return;
+            }
+            let quiet = now.saturating_duration_since(front.grew_at);
+            let finished = front.is_at_its_end() || front.rest() == 0 && quiet >= QUIET;
+            if !finished && front.rest() > 0 && quiet >= UNFINISHED {
+                front.end();
+                self.write_ahead = true;
+            }
+            if !finished {
+                return;
+            }
+            self.reordered = true;
+            // Had it grown a moment later, its lines would have come first.
+            self.write_ahead |= !front.is_at_its_end();
+            let Some(done) = self.queue.pop_front() else { return };
+            let is_anchor = |anchor: &GenerationRecord| super::identity::is_inode(anchor, done.inode);
+            if !done.late || self.anchor.as_ref().is_none_or(is_anchor) {
+                self.anchor = Some(done.record());
+            }
+            if done.kind == Kind::Rotated {
+                self.lingering.push(done.left_at(now));
+            }
+        }
+    }
+
+    /// Whether a file that begins with as many bytes of another one can only be that one, written anew, and not by chance,
+    /// as two files can begin with the same banner.
+    fn may_be(&self, same: u64) -> bool {
+        same > 0 && (self.chain.timed || same >= super::identity::HEAD as u64)
+    }
+
+    /// A file could not be read; each new reason is told once.
+    fn fail(&mut self, error: &str, again: Instant) {
+        if self.failed.as_ref().is_none_or(|(before, _)| before != error) {
+            tracing::warn!(file = %self.name, error, "failed to read a log file, trying again");
+        }
+        self.failed = Some((error.to_owned(), again));
+    }
+
+    fn miss(&self, generation: &GenerationRecord, metrics: &Metrics) {
+        metrics.lost(Lost::Missing, 0);
+        tracing::warn!(
+            file = %self.name,
+            inode = generation.inode,
+            position = generation.position,
+            "a file that was not read to its end is gone, and no copy of it was found"
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! One file under several names, and several files that look alike.
+
+use std::os::unix::fs::symlink;
+
+use crate::world::{Fate, World};
+
+#[test]
+fn ships_a_file_with_two_names_once() {
+    let mut world = World::new();
+    world.append("b.log", 2);
+    std::fs::hard_link(world.path("b.log"), world.path("a.log")).unwrap();
+    symlink("b.log", world.path("0.log")).unwrap();
+    world.ship();
+    world.append("b.log", 2);
+    world.ship();
+    world.crash_and_restart();
+    world.append("b.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("entries_read_total"), 5);
+}
+
+#[test]
+fn follows_a_link_to_the_file_it_leads_to_now() {
+    let mut world = World::new();
+    world.append("run-1.txt", 2);
+    symlink("run-1.txt", world.path("current.log")).unwrap();
+    world.ship();
+    world.append("run-1.txt", 1);
+    world.append("run-2.txt", 1);
+    symlink("run-2.txt", world.path("new")).unwrap();
+    world.rename("new", "current.log");
+    world.append("run-2.txt", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn never_reads_what_a_link_leads_to_outside_the_directory() {
+    let mut world = World::new();
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "secret\n").unwrap();
+    symlink(token.path(), world.path("token.log")).unwrap();
+    world.append("a.log", 1);
+    world.ship();
+    // Not even where the link takes the place of a file that was followed.
+    symlink(token.path(), world.path("link")).unwrap();
+    world.rename("link", "a.log");
+    world.ship();
+    world.crash_and_restart();
+    world.ship();
+    world.assert_every_line_once();
+}
+
+#[test]
+fn does_not_ship_a_file_again_that_is_renamed_to_another_name_inside_the_glob() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.append("a.log", 1);
+    world.rename("a.log", "b.log");
+    world.append("a.log", 1);
+    world.ship();
+    // Its old stream lets go of it, and the new name takes it over.
+    world.pass(120);
+    world.ship();
+    world.append("b.log", 1);
+    world.ship();
+    world.assert_every_line_once();
+    assert_eq!(world.metric("entries_read_total"), 5);
+}
+
+#[test]
+fn tells_two_files_apart_that_begin_alike() {
+    let mut world = World::new();
+    let banner = "=".repeat(1500) + "\n";
+    for name in ["a.log", "b.log"] {
+        world.append_text(name, &banner);
+        world.append(name, 2);
+    }
+    world.ship_one(Fate::Acknowledged);
+    world.crash_and_restart();
+    for name in ["a.log", "b.log"] {
+        world.append(name, 2);
+    }
+    world.ship();
+    let mut seen = world.seen();
+    seen.retain(|line| line.starts_with("line"));
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 8);
+    assert_eq!(world.metric("entries_read_total"), 10);
+}
+
+#[test]
+fn takes_up_a_name_once_it_is_that_of_a_regular_file() {
+    let mut world = World::new();
+    std::fs::create_dir(world.path("a.log")).unwrap();
+    symlink("b.txt", world.path("b.log")).unwrap();
+    world.append("c.log", 1);
+    world.ship();
+    std::fs::remove_dir(world.path("a.log")).unwrap();
+    world.append("a.log", 1);
+    world.append("b.txt", 1);
+    world.ship();
+    world.assert_every_line_once();
+}

@@ -1,0 +1,256 @@
+//! Bytes to entries, nothing being rotated.
+
+use std::time::Duration;
+
+use crate::world::{Fate, World};
+
+#[test]
+fn ships_what_is_there_and_what_comes() {
+    let mut world = World::new();
+    world.append("a.log", 3);
+    world.ship();
+    world.append("a.log", 2);
+    world.append("b.log", 2);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn ships_a_file_that_was_there_before_it() {
+    let mut world = World::new();
+    world.tail = None;
+    world.append("a.log", 3);
+    world.crash_and_restart();
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn finds_bytes_in_a_file_that_was_empty() {
+    let mut world = World::new();
+    world.append_text("a.log", "");
+    world.ship();
+    world.append("a.log", 2);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn holds_a_line_until_it_is_complete() {
+    let mut world = World::new();
+    let line = world.line();
+    let (first, rest) = line.split_at(10);
+    world.append_text("a.log", first);
+    world.ship();
+    assert!(world.seen().is_empty());
+    world.append_text("a.log", rest);
+    world.ship();
+    world.assert_every_line_once();
+}
+
+#[test]
+fn puts_a_line_together_that_came_in_many_writes() {
+    let mut world = World::new();
+    world.append("a.log", 1);
+    for byte in world.line().bytes() {
+        world.append_text("a.log", [byte]);
+        world.ship_one(Fate::Acknowledged);
+    }
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn keeps_empty_lines_and_leaves_line_endings_out() {
+    let mut world = World::new();
+    world.append_text("a.log", "one\r\n\ntwo\n");
+    world.ship();
+    assert_eq!(world.entries(), ["one", "", "two"]);
+}
+
+#[test]
+fn leaves_out_zeros_and_the_byte_order_mark_and_replaces_invalid_utf8() {
+    let mut world = World::new();
+    world.append_text("a.log", b"\xef\xbb\xbf2026-02-20 22:31:07,000 INFO one\n\0\0\0\0two\xff\n\0\0");
+    world.ship();
+    assert_eq!(world.entries(), ["2026-02-20 22:31:07,000 INFO one", "two\u{FFFD}"]);
+    assert_eq!(world.metric("bytes_lost_total"), 6);
+}
+
+#[test]
+fn cuts_a_line_over_the_limit_and_leaves_its_neighbours_alone() {
+    let mut world = World::with(|settings| settings.max_line = 100);
+    world.append_text("a.log", format!("before\n{}\nafter\n", "0123456789".repeat(25)));
+    world.ship();
+    let entries = world.entries();
+    assert_eq!(entries.first().zip(entries.last()), Some((&"before", &"after")));
+    assert!(entries.iter().all(|entry| entry.len() <= 100));
+    assert_eq!(entries[1..entries.len() - 1].concat(), "0123456789".repeat(25));
+    assert_eq!(world.metric("lines_cut_total"), 2);
+}
+
+#[test]
+fn ships_a_file_that_has_no_line_ending_piece_by_piece() {
+    let mut world = World::with(|settings| settings.batch_bytes = 64 << 10);
+    world.append_text("a.log", vec![b'x'; 3 << 20]);
+    world.append_text("a.log", "\n");
+    world.ship();
+    assert!(world.entries().iter().all(|entry| entry.len() <= 4096));
+    assert_eq!(world.entries().concat().len(), 3 << 20);
+}
+
+#[test]
+fn joins_a_traceback_to_its_first_line() {
+    let mut world = World::new();
+    world.append_text(
+        "a.log",
+        "2026-02-20 22:31:07,000 ERROR x\nTraceback\n\n  File\nValueError\n2026-02-20 22:31:08,000 INFO y\n",
+    );
+    world.ship();
+    assert_eq!(
+        world.entries(),
+        ["2026-02-20 22:31:07,000 ERROR x\nTraceback\n\n  File\nValueError", "2026-02-20 22:31:08,000 INFO y"]
+    );
+}
+
+#[test]
+fn joins_no_lines_where_it_is_told_not_to() {
+    let mut world = World::with(|settings| settings.multiline = false);
+    world.append_text("a.log", "2026-02-20 22:31:07,000 ERROR x\nTraceback\n");
+    world.ship();
+    assert_eq!(world.entries(), ["2026-02-20 22:31:07,000 ERROR x", "Traceback"]);
+}
+
+#[test]
+fn joins_lines_across_the_edges_of_what_it_reads_at_once() {
+    let mut world = World::with(|settings| settings.batch_bytes = 300_000);
+    let mut text = String::new();
+    for _ in 0..10_000 {
+        text += &[world.line(), "  ".to_owned(), world.untimed_line(), "  ".to_owned(), world.untimed_line()].concat();
+    }
+    world.append_text("a.log", text);
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.entries().len(), 10_000);
+    assert!(world.entries().iter().all(|entry| entry.lines().count() == 3));
+}
+
+#[test]
+fn holds_a_text_that_may_go_on_but_not_for_long() {
+    let mut world = World::new();
+    world.append("a.log", 1);
+    world.scan();
+    // The first batch tells the order of reading, and there is nothing else yet.
+    while world.push_one(Fate::Acknowledged) {}
+    assert!(world.seen().is_empty());
+    let due = world.tail.as_ref().unwrap().next_due().unwrap() - world.now.instant;
+    assert!(due <= Duration::from_millis(300), "{due:?}");
+    world.pass_time(due);
+    assert_eq!(world.tail.as_mut().unwrap().next_batch(world.now, false).unwrap().entries, 1);
+}
+
+#[test]
+fn puts_lines_before_the_first_time_right_before_it() {
+    let mut world = World::new();
+    world.append_text("a.log", "==== banner\n2026-02-20 22:30:07,000 INFO line\n");
+    world.ship();
+    let times: Vec<i64> = world.visible.keys().map(|(_, time)| *time).collect();
+    assert_eq!(times[1] - times[0], 1);
+}
+
+#[test]
+fn skips_entries_that_loki_would_reject_for_their_age() {
+    let mut world = World::new();
+    world.append_text("a.log", "2026-01-01 00:00:00,000 INFO old\n");
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once();
+    assert_eq!(world.metric("entries_skipped_old_total"), 1);
+}
+
+#[test]
+fn waits_for_more_lines_only_where_it_has_just_sent_some() {
+    let mut world = World::new();
+    world.append("a.log", 1);
+    world.ship();
+    world.append("a.log", 2);
+    world.scan();
+    let next = |world: &mut World| world.tail.as_mut().unwrap().next_batch(world.now, false).map(|batch| batch.entries);
+    // The second one may go on.
+    assert_eq!(next(&mut world), Some(1));
+    world.append("a.log", 1);
+    world.pass_time(Duration::from_millis(900));
+    world.scan();
+    assert_eq!(next(&mut world), None);
+    world.pass_time(Duration::from_millis(100));
+    assert_eq!(next(&mut world), Some(1));
+}
+
+#[test]
+fn wakes_up_once_for_files_that_are_due_about_the_same_time() {
+    let mut world = World::new();
+    for name in ["a.log", "b.log", "c.log"] {
+        world.append(name, 1);
+    }
+    world.ship();
+    for name in ["a.log", "b.log", "c.log"] {
+        world.append(name, 1);
+    }
+    world.scan();
+    while world.push_one(Fate::Acknowledged) {}
+    world.pass(1);
+    world.scan();
+    let tail = world.tail.as_mut().unwrap();
+    let batches: Vec<_> = std::iter::from_fn(|| tail.next_batch(world.now, false)).collect();
+    assert_eq!(batches.iter().map(|batch| batch.entries).collect::<Vec<_>>(), [1, 1, 1]);
+    // All three texts were taken for complete, and one record says so.
+    assert_eq!(batches.iter().map(|batch| batch.before.len()).collect::<Vec<_>>(), [3, 0, 0]);
+}
+
+#[test]
+fn a_flood_in_one_file_does_not_hold_up_the_others() {
+    let mut world = World::with(|settings| settings.batch_bytes = 4096);
+    world.append("flood.log", 5_000);
+    for n in 0..20 {
+        world.append(&format!("quiet-{n}.log"), 2);
+    }
+    world.scan();
+    for _ in 0..60 {
+        world.push_one(Fate::Acknowledged);
+    }
+    let quiet = world.visible.keys().filter(|(labels, _)| labels.contains("quiet")).count();
+    assert!(quiet >= 20, "{quiet}");
+    world.ship();
+    world.assert_every_line_once();
+}
+
+#[test]
+fn follows_a_thousand_files() {
+    let mut world = World::new();
+    for n in 0..1000 {
+        world.append(&format!("redis-{n}.log"), 1);
+    }
+    world.ship();
+    world.assert_every_line_once();
+}
+
+#[test]
+fn tells_how_the_files_stand() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    let shipped = world.tail.as_mut().unwrap().files().remove(0);
+    assert_eq!((shipped.position, shipped.unread, shipped.unread_since), (shipped.size, 0, None));
+    let came = world.now.instant;
+    world.append("a.log", 1);
+    world.scan();
+    world.pass(5);
+    world.rename("a.log", "a.log.1");
+    world.append("a.log", 1);
+    world.scan();
+    let waiting = world.tail.as_mut().unwrap().files().remove(0);
+    assert_eq!(waiting.position, shipped.position);
+    assert_eq!((waiting.generations, waiting.unread_since), (2, Some(came)));
+    assert!(waiting.unread > waiting.size, "{waiting:?}");
+}

@@ -1,0 +1,96 @@
+//! Crashes between a push and its acknowledgement.
+
+use crate::world::{Fate, World};
+
+#[test]
+fn a_resend_after_a_crash_is_identical() {
+    // Lines with a time, without one, with one far ahead, and all of that in a file that tells no time at all.
+    for text in [
+        "2026-02-20 22:31:07,000 INFO line 1\nTraceback INFO line 2\n2999-01-01 00:00:00,000 INFO line 3\n",
+        "INFO line 1\nINFO line 2\nINFO line 3\n",
+        "==== INFO line 1\n2026-02-20 22:31:07,000 INFO line 2\nINFO line 3\n",
+        "2999-01-01 00:00:00,000 INFO line 1\nINFO line 2\n2026-02-20 22:31:07,000 INFO line 3\n",
+    ] {
+        let mut world = World::new();
+        world.append_text("a.log", text);
+        world.written = 3;
+        for _ in 0..3 {
+            world.ship_with(Fate::Stored);
+            world.pass(3600);
+            world.crash_and_restart();
+        }
+        world.ship();
+        world.assert_every_line_once();
+    }
+}
+
+#[test]
+fn a_resend_after_a_crash_is_identical_across_a_rotation() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.append("a.log", 2);
+    world.copytruncate("a.log");
+    world.append("a.log", 2);
+    for _ in 0..6 {
+        world.ship_with(Fate::Stored);
+        world.pass(3);
+        world.crash_and_restart();
+    }
+    world.ship();
+    world.assert_every_line_once();
+}
+
+#[test]
+fn a_resend_after_a_crash_is_identical_though_a_rotated_file_grew_late() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.rename("a.log", "a.log.1");
+    world.append("a.log", 1);
+    world.pass(3);
+    world.ship_with(Fate::Stored);
+    world.append("a.log.1", 1);
+    world.crash_and_restart();
+    world.ship();
+    world.assert_every_line_once();
+}
+
+#[test]
+fn a_resend_after_a_crash_is_identical_though_a_text_went_on_after_it_was_taken_for_complete() {
+    let mut world = World::new();
+    world.append("a.log", 1);
+    world.ship();
+    world.append("a.log", 1);
+    world.pass(3);
+    world.ship_with(Fate::Stored);
+    let more = world.untimed_line();
+    world.append_text("a.log", more);
+    world.crash_and_restart();
+    world.ship();
+    world.assert_every_line_once();
+}
+
+#[test]
+fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        let lines = world.untimed_line() + &world.untimed_line();
+        world.append_text("a.log", lines);
+        world.ship_with(Fate::Stored);
+        world.now.clock -= 3_600_000_000_000;
+        world.crash_and_restart();
+    }
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn a_batch_that_got_lost_is_made_again() {
+    let mut world = World::new();
+    world.append("a.log", 3);
+    world.ship_with(Fate::Lost);
+    world.crash_and_restart();
+    world.ship();
+    world.assert_every_line_once_in_order();
+}

@@ -1,0 +1,137 @@
+//! What happens while the shipper is down.
+
+use std::fs::File;
+
+use redis_log_shipper::labels::Labels;
+
+use crate::world::World;
+
+/// A world in which two lines are shipped, one is not, and the shipper is down.
+fn down() -> World {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.append("a.log", 1);
+    world.tail = None;
+    world
+}
+
+fn up(mut world: World) -> World {
+    world.crash_and_restart();
+    world.ship();
+    world
+}
+
+#[test]
+fn takes_up_where_it_was_after_a_restart() {
+    let mut world = up(down());
+    world.crash_and_restart();
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("entries_read_total"), 3);
+}
+
+#[test]
+fn takes_up_where_it_was_though_the_labels_are_others() {
+    let mut world = down();
+    world.settings.labels = Labels::parse(&["job=other".to_owned()]).unwrap();
+    world = up(world);
+    assert_eq!(world.metric("entries_read_total"), 3);
+}
+
+#[test]
+fn finds_its_files_again_after_rotations_while_it_was_down() {
+    for rotate in [World::copytruncate, World::rotate_by_rename] {
+        for lines in [0, 1, 50] {
+            let mut world = down();
+            rotate(&world, "a.log");
+            world.append("a.log", lines);
+            up(world).assert_every_line_once_in_order();
+        }
+    }
+}
+
+#[test]
+fn finds_its_files_again_though_they_were_compressed() {
+    for rotate in [World::copytruncate, World::rotate_by_rename] {
+        let mut world = down();
+        for _ in 0..3 {
+            rotate(&world, "a.log");
+            world.gzip("a.log.1");
+            world.append("a.log", 2);
+        }
+        up(world).assert_every_line_once_in_order();
+    }
+}
+
+#[test]
+fn goes_on_where_a_compressed_file_is_damaged() {
+    let mut world = down();
+    world.written -= 1;
+    world.rotate_by_rename("a.log");
+    world.gzip("a.log.1");
+    let compressed = File::options().write(true).open(world.path("a.log.1.gz")).unwrap();
+    compressed.set_len(compressed.metadata().unwrap().len() - 10).unwrap();
+    world.append("a.log", 2);
+    let world = up(world);
+    world.assert_every_line_once_in_order();
+    // The file that was read, and the archive that cannot be.
+    assert_eq!(world.metric("files_lost_total"), 2);
+}
+
+#[test]
+fn reads_a_file_from_its_start_that_took_the_place_of_another_one() {
+    for lines in [1, 50] {
+        // The third line is gone with its file: replaced by another, or written over in place, as where an inode is
+        // used again.
+        for in_place in [true, false] {
+            let mut world = down();
+            world.written -= 1;
+            world.pass(1);
+            let text = world.lines(lines);
+            if !in_place {
+                std::fs::rename(world.path("a.log"), world.path("elsewhere")).unwrap();
+            }
+            std::fs::write(world.path("a.log"), text).unwrap();
+            let world = up(world);
+            world.assert_every_line_once_in_order();
+            assert_eq!(world.metric("files_lost_total"), 1);
+        }
+    }
+}
+
+#[test]
+fn finds_a_file_that_was_empty_when_it_went_down_and_rotated_twice_since() {
+    let mut world = World::new();
+    world.append("a.log", 3);
+    world.ship();
+    world.copytruncate("a.log");
+    world.ship();
+    world.tail = None;
+    for _ in 0..2 {
+        world.append("a.log", 2);
+        world.copytruncate("a.log");
+    }
+    world.append("a.log", 2);
+    up(world).assert_every_line_once_in_order();
+}
+
+#[test]
+fn does_not_ship_what_was_rotated_away_before_it_ever_ran() {
+    let mut world = World::new();
+    world.tail = None;
+    for name in ["a.log.2", "a.log.1"] {
+        world.append_text(name, "old\n");
+    }
+    world.gzip("a.log.2");
+    world.append("a.log", 1);
+    up(world).assert_every_line_once();
+}
+
+#[test]
+fn starts_from_the_beginning_where_nothing_is_known() {
+    let mut world = down();
+    world.record.clear();
+    let world = up(world);
+    assert_eq!(world.metric("entries_read_total"), 5);
+}

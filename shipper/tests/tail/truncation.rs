@@ -1,0 +1,162 @@
+//! Files that are truncated, copied before or not, and files that are written anew.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use crate::world::World;
+
+#[test]
+fn recovers_the_unread_rest_from_the_copy_after_a_truncation() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.append("a.log", 2);
+    world.copytruncate("a.log");
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn recovers_the_unread_rest_from_a_copy_inside_the_glob_and_ships_no_copy() {
+    let mut world = World::new();
+    world.include = "*";
+    world.crash_and_restart();
+    world.append("a.log", 2);
+    world.ship();
+    world.append("a.log", 2);
+    world.copytruncate("a.log");
+    world.append("a.log", 1);
+    world.ship();
+    world.gzip("a.log.1");
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("entries_read_total"), 5);
+}
+
+#[test]
+fn reads_on_after_a_truncation_without_a_copy_and_counts_what_was_lost() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    let lost = "2026-02-20 22:31:07,000 INFO never seen\n";
+    world.append_text("a.log", lost);
+    world.scan();
+    world.truncate("a.log");
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("bytes_lost_total"), lost.len() as u64);
+}
+
+#[test]
+fn notices_a_truncation_after_which_the_file_regrew_past_the_position() {
+    for banner in [String::new(), "=".repeat(1500) + "\n"] {
+        let mut world = World::new();
+        world.append_text("a.log", &banner);
+        world.append("a.log", 2);
+        world.ship();
+        world.append("a.log", 1);
+        world.copytruncate("a.log");
+        world.append_text("a.log", &banner);
+        world.append("a.log", 50);
+        world.ship();
+        world.visible.retain(|_, entries| !entries[0].starts_with('='));
+        world.visible.values_mut().flatten().for_each(|entry| *entry = entry.split("\n=").next().unwrap().to_owned());
+        world.assert_every_line_once_in_order();
+    }
+}
+
+#[test]
+fn notices_a_truncation_after_which_the_file_begins_with_the_same_half_line() {
+    let mut world = World::new();
+    world.append("a.log", 1);
+    world.ship();
+    world.copytruncate("a.log");
+    world.ship();
+    let line = world.line();
+    let (first, rest) = line.split_at(line.len() / 2);
+    world.append_text("a.log", first);
+    world.scan();
+    world.append_text("a.log", rest);
+    world.copytruncate("a.log");
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn recovers_everything_after_two_truncations_between_two_looks() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.append("a.log", 2);
+    world.copytruncate("a.log");
+    world.append("a.log", 3);
+    world.copytruncate("a.log");
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn recovers_a_file_that_was_filled_and_truncated_before_it_was_ever_read() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.copytruncate("a.log");
+    world.ship();
+    world.append("a.log", 3);
+    world.copytruncate("a.log");
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn skips_the_hole_that_a_writer_leaves_which_goes_on_at_its_old_place() {
+    let mut world = World::new();
+    world.append("a.log", 100);
+    world.ship();
+    let writer = File::options().write(true).open(world.path("a.log")).unwrap();
+    let place = writer.metadata().unwrap().len();
+    world.copytruncate("a.log");
+    let line = world.line();
+    writer.write_all_at(line.as_bytes(), place).unwrap();
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("bytes_lost_total"), place);
+}
+
+#[test]
+fn ships_nothing_again_where_a_file_is_replaced_by_one_with_the_same_content() {
+    for down in [false, true] {
+        let mut world = World::new();
+        world.append("a.log", 3);
+        world.ship();
+        if down {
+            world.tail = None;
+        }
+        world.copy("a.log", "a.tmp");
+        world.rename("a.tmp", "a.log");
+        if down {
+            world.crash_and_restart();
+        }
+        world.ship();
+        world.append("a.log", 2);
+        world.ship();
+        world.assert_every_line_once_in_order();
+        assert_eq!(world.metric("entries_read_total"), 5, "down: {down}");
+    }
+}
+
+#[test]
+fn takes_a_new_file_for_a_new_one_though_it_begins_with_the_same_short_line() {
+    let mut world = World::new();
+    world.append_text("a.log", "jemalloc: using background threads\n");
+    world.ship();
+    world.append_text("a.tmp", "jemalloc: using background threads\n");
+    world.rename("a.tmp", "a.log");
+    world.ship();
+    assert_eq!(world.entries().len(), 2);
+}

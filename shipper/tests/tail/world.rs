@@ -1,0 +1,289 @@
+//! A log directory, a tail that follows it, and what was "pushed".
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use globset::Glob;
+use jiff::tz::TimeZone;
+use prometheus_client::registry::Registry;
+use redis_log_shipper::decode::decode;
+use redis_log_shipper::discover::Discovery;
+use redis_log_shipper::labels::Labels;
+use redis_log_shipper::metrics::Metrics;
+use redis_log_shipper::position::Record;
+use redis_log_shipper::tail::{Now, Tail, TailSettings};
+
+/// 2026-02-20 22:31:00 UTC.
+const START: i64 = 1_771_626_660_000_000_000;
+
+/// What becomes of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Stored, and everybody knows.
+    Acknowledged,
+    /// Stored, but the answer got lost.
+    Stored,
+    /// Lost on the way.
+    Lost,
+}
+
+/// Everything there is. Entries of a stream that share time and text are one, as in Loki.
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+    pub(crate) tail: Option<Tail>,
+    pub(crate) record: Record,
+    pub(crate) now: Now,
+    pub(crate) visible: BTreeMap<(String, i64), Vec<String>>,
+    pub(crate) written: u64,
+    pub(crate) settings: TailSettings,
+    pub(crate) include: &'static str,
+    modified: Cell<u64>,
+    registry: Registry,
+    metrics: Metrics,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A world in which some settings are others.
+    pub(crate) fn with(change: impl FnOnce(&mut TailSettings)) -> Self {
+        let mut settings = TailSettings {
+            batch_bytes: 1 << 20,
+            batch_wait: Duration::from_secs(1),
+            max_line: 4096,
+            max_age: Duration::from_hours(168),
+            zone: TimeZone::UTC,
+            multiline: true,
+            labels: Labels::default(),
+        };
+        change(&mut settings);
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let mut world = Self {
+            dir: tempfile::tempdir().unwrap(),
+            tail: None,
+            record: Record::new(),
+            now: Now { instant: Instant::now(), clock: START },
+            visible: BTreeMap::new(),
+            written: 0,
+            settings,
+            include: "*.log",
+            modified: Cell::new(0),
+            registry,
+            metrics,
+        };
+        world.crash_and_restart();
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Whatever was not acknowledged is forgotten.
+    pub(crate) fn crash_and_restart(&mut self) {
+        self.tail = None;
+        let glob = Glob::new(self.include).unwrap();
+        let discovery = Discovery::new(self.dir.path().to_owned(), &[glob], &[]).unwrap();
+        let tail =
+            Tail::resume(discovery, self.settings.clone(), &self.record, self.metrics.clone(), self.now).unwrap();
+        self.record.extend(tail.record());
+        self.tail = Some(tail);
+    }
+
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        self.pass_time(Duration::from_secs(seconds));
+    }
+
+    pub(crate) fn pass_time(&mut self, passed: Duration) {
+        self.now.instant += passed;
+        self.now.clock += i64::try_from(passed.as_nanos()).unwrap();
+    }
+
+    /// What a metric counts, all its labels together.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let name = format!("redis_log_shipper_{name}");
+        let values = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(&name));
+        values.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    /// How many of the directory's files are open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let targets =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        targets.filter(|target| target.starts_with(self.dir.path())).count()
+    }
+
+    /// A line as the Python programs write it, numbered, so that no two are alike.
+    pub(crate) fn line(&mut self) -> String {
+        let at = jiff::Timestamp::from_nanosecond(i128::from(self.now.clock)).unwrap();
+        format!("{} {}", at.strftime("%Y-%m-%d %H:%M:%S,%3f"), self.untimed_line())
+    }
+
+    /// A line that tells no time.
+    pub(crate) fn untimed_line(&mut self) -> String {
+        self.written += 1;
+        format!("INFO line {}\n", self.written)
+    }
+
+    pub(crate) fn lines(&mut self, lines: usize) -> String {
+        (0..lines).map(|_| self.line()).collect()
+    }
+
+    pub(crate) fn append(&mut self, name: &str, lines: usize) {
+        let text = self.lines(lines);
+        self.append_text(name, &text);
+    }
+
+    pub(crate) fn append_text(&self, name: &str, text: impl AsRef<[u8]>) {
+        let mut file = OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap();
+        file.write_all(text.as_ref()).unwrap();
+        self.touch(&file);
+    }
+
+    /// A file was modified now: later than every other, whatever was done to the clock.
+    fn touch(&self, file: &File) {
+        let now = u64::try_from(self.now.clock).unwrap().max(self.modified.get() + 1);
+        self.modified.set(now);
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(now)).unwrap();
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) {
+        std::fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    pub(crate) fn delete(&self, name: &str) {
+        std::fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// Moves the rotated copies of `name` on by one.
+    pub(crate) fn make_room(&self, name: &str) {
+        for (number, ending) in (1..99).rev().flat_map(|number| [(number, ""), (number, ".gz")]) {
+            let from = self.path(&format!("{name}.{number}{ending}"));
+            if from.exists() {
+                std::fs::rename(from, self.path(&format!("{name}.{}{ending}", number + 1))).unwrap();
+            }
+        }
+    }
+
+    pub(crate) fn copytruncate(&self, name: &str) {
+        self.make_room(name);
+        self.copy(name, &format!("{name}.1"));
+        self.truncate(name);
+    }
+
+    pub(crate) fn copy(&self, from: &str, to: &str) {
+        std::fs::copy(self.path(from), self.path(to)).unwrap();
+        self.touch(&File::options().write(true).open(self.path(to)).unwrap());
+    }
+
+    pub(crate) fn truncate(&self, name: &str) {
+        let file = File::options().write(true).open(self.path(name)).unwrap();
+        file.set_len(0).unwrap();
+        self.touch(&file);
+    }
+
+    pub(crate) fn rotate_by_rename(&self, name: &str) {
+        self.make_room(name);
+        self.rename(name, &format!("{name}.1"));
+    }
+
+    /// Compresses a file as logrotate does, the original goes last.
+    pub(crate) fn gzip(&self, name: &str) {
+        let compressed = File::create(self.path(&format!("{name}.gz"))).unwrap();
+        let mut gzip = GzEncoder::new(compressed, Compression::fast());
+        gzip.write_all(&std::fs::read(self.path(name)).unwrap()).unwrap();
+        let modified = std::fs::metadata(self.path(name)).unwrap().modified().unwrap();
+        gzip.finish().unwrap().set_modified(modified).unwrap();
+        self.delete(name);
+    }
+
+    pub(crate) fn scan(&mut self) {
+        let now = self.now;
+        self.tail.as_mut().unwrap().scan(now).unwrap();
+    }
+
+    /// Pushes everything that can be pushed; if the first batch meets another fate than being acknowledged, only that.
+    pub(crate) fn ship_with(&mut self, fate: Fate) {
+        let mut idle = 0;
+        while idle < 20 {
+            if self.ship_one(fate) {
+                if fate != Fate::Acknowledged {
+                    return;
+                }
+                idle = 0;
+            } else {
+                idle += 1;
+                self.pass(1);
+            }
+        }
+    }
+
+    /// Pushes everything that can be pushed, all of it acknowledged.
+    pub(crate) fn ship(&mut self) {
+        self.ship_with(Fate::Acknowledged);
+    }
+
+    /// Looks at the directory and pushes the next batch, if there is one.
+    pub(crate) fn ship_one(&mut self, fate: Fate) -> bool {
+        self.scan();
+        self.push_one(fate)
+    }
+
+    /// Pushes the next batch, if there is one.
+    pub(crate) fn push_one(&mut self, fate: Fate) -> bool {
+        let Some(batch) = self.tail.as_mut().unwrap().next_batch(self.now, true) else { return false };
+        self.record.extend(batch.before);
+        if !batch.body.is_empty() && fate != Fate::Lost {
+            for stream in decode(&batch.body).unwrap() {
+                for (time, line) in stream.entries {
+                    let at = self.visible.entry((stream.labels.clone(), time)).or_default();
+                    if !at.contains(&line) {
+                        at.push(line);
+                    }
+                }
+            }
+        }
+        if fate == Fate::Acknowledged {
+            self.record.insert(batch.name.to_string(), batch.after);
+        }
+        true
+    }
+
+    /// The entries one sees in Loki, by stream and time.
+    pub(crate) fn entries(&self) -> Vec<&str> {
+        self.visible.values().flatten().map(String::as_str).collect()
+    }
+
+    /// The lines one sees in Loki, without their times.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        let lines = self.entries().into_iter().flat_map(str::lines);
+        lines.map(|line| line.split("INFO ").last().unwrap().to_owned()).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_every_line_once(&self) {
+        let mut seen = self.seen();
+        seen.sort_by_key(|line| line.strip_prefix("line ").unwrap().parse::<u64>().unwrap());
+        assert_eq!(seen, self.expected());
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_every_line_once_in_order(&self) {
+        assert_eq!(self.seen(), self.expected());
+    }
+
+    fn expected(&self) -> Vec<String> {
+        (1..=self.written).map(|n| format!("line {n}")).collect()
+    }
+}
