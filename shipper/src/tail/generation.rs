@@ -40,6 +40,7 @@ struct Stall {
 
 /// One file, and how far it is handed out.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, no states of one machine")]
 pub(super) struct Generation {
     source: Source,
     pub(super) inode: Inode,
