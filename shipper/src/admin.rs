@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::routing::get;
 use serde::Serialize;
 
+use crate::push::Failure;
 use crate::tail::FileState;
 
 /// What `/status` answers.
@@ -15,9 +16,20 @@ pub struct Status {
     /// One entry a log file.
     pub files: Vec<FileStatus>,
     /// Why the last attempt to push failed, until one succeeds.
-    pub trouble: Option<&'static str>,
+    pub trouble: Option<TroubleStatus>,
     /// Entries acknowledged since the start.
     pub entries_pushed: u64,
+}
+
+/// What keeps pushing, and what to do about it.
+#[derive(Clone, Debug, Serialize)]
+pub struct TroubleStatus {
+    /// One stable word, the same as in the log and the metrics.
+    pub reason: &'static str,
+    /// What was answered, or what kept an answer from coming.
+    pub answer: String,
+    /// What somebody has to do.
+    pub fix: String,
 }
 
 /// How one file stands.
@@ -54,8 +66,13 @@ impl SharedStatus {
     }
 
     /// A push failed.
-    pub fn trouble(&self, reason: &'static str) {
-        self.change(|status| status.trouble = Some(reason));
+    pub fn trouble(&self, failure: &Failure<'_>) {
+        let trouble = TroubleStatus {
+            reason: failure.trouble.reason(),
+            answer: failure.said.to_owned(),
+            fix: failure.fix.to_owned(),
+        };
+        self.change(|status| status.trouble = Some(trouble));
     }
 
     /// A push was acknowledged.

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod position;
 pub mod push;
+pub mod rejections;
 pub mod settings;
 pub mod tail;
 pub mod token;

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::answer::Trouble;
+use crate::rejections::Rejections;
 
 /// How bytes got lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub struct Metrics {
     lost_bytes: Family<Reason, Counter>,
     pushed_entries: Counter,
     pushed_bytes: Counter,
-    rejected: Counter,
+    rejected: Family<Reason, Counter>,
     failures: Family<Reason, Counter>,
     held: Gauge,
     unread_bytes: Gauge,
@@ -72,7 +73,7 @@ impl Metrics {
         r.register("bytes_lost", "Bytes known to be lost", metrics.lost_bytes.clone());
         r.register("entries_pushed", "Entries acknowledged by Loki", metrics.pushed_entries.clone());
         r.register("bytes_pushed", "Uncompressed bytes acknowledged by Loki", metrics.pushed_bytes.clone());
-        r.register("pushes_rejected", "Pushes of which Loki rejected entries for good", metrics.rejected.clone());
+        r.register("entries_rejected", "Entries that Loki rejected for good", metrics.rejected.clone());
         r.register("push_failures", "Attempts to push that were not acknowledged", metrics.failures.clone());
         r.register("held", "1 while pushing waits for a permission, a token or a configuration", metrics.held.clone());
         r.register("unread_bytes", "Bytes in the log files that are not handed out yet", metrics.unread_bytes.clone());
@@ -101,8 +102,10 @@ impl Metrics {
         self.pushed_bytes.inc_by(bytes as u64);
     }
 
-    pub(crate) fn rejected(&self) {
-        self.rejected.inc();
+    pub(crate) fn rejected(&self, rejected: &Rejections) {
+        for (reason, entries) in rejected.iter() {
+            self.rejected.get_or_create(&Reason { reason: reason.word() }).inc_by(entries);
+        }
     }
 
     pub(crate) fn failed(&self, trouble: &Trouble) {

@@ -89,7 +89,7 @@ impl Settings {
             Ok(discovery) if faults.is_empty() => Ok(Self {
                 discovery,
                 tail: TailSettings { batch_bytes, batch_wait, max_line, max_age, zone, labels },
-                push: PushSettings { url, token_file, ca_files: args.ca_file.clone() },
+                push: PushSettings { url, token_file, ca_files: args.ca_file.clone(), rate_limit: None },
                 state_dir: args.state_dir.clone(),
                 listen: args.listen,
                 drain_timeout,

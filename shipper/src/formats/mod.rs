@@ -2,6 +2,7 @@
 //!
 //! A line that fits no row carries no time of its own; `entries` says what becomes of it.
 
+pub mod level;
 mod parse;
 
 use jiff::civil::DateTime;

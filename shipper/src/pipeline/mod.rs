@@ -68,6 +68,7 @@ impl Shipper {
         let dir = settings.discovery.dir().to_owned();
         let tail = Tail::resume(settings.discovery, settings.tail, positions.record(), metrics.clone(), Now::read())
             .with_context(|| format!("failed to read the log directory {}", dir.display()))?;
+        let metadata = tail.metadata_switch();
         positions.extend(tail.record());
         positions.save().await;
         tracing::info!(
@@ -78,7 +79,7 @@ impl Shipper {
         );
         Ok(Self {
             tail,
-            loki: Loki::new(settings.push),
+            loki: Loki::new(settings.push, metadata),
             positions,
             metrics,
             status,

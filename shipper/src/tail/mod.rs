@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-use crate::batch::{Batch, BatchBuffer};
+use crate::batch::{Batch, BatchBuffer, MetadataSwitch};
 use crate::discover::{Discovery, Found};
 use crate::formats::TimeReader;
 use crate::labels::Labels;
@@ -130,6 +130,11 @@ impl Tail {
         tail.scan(now)?;
         tail.streams.iter_mut().for_each(Stream::recorded);
         Ok(tail)
+    }
+
+    /// Whether entries carry structured metadata, for whoever hears that Loki refuses it.
+    pub fn metadata_switch(&self) -> MetadataSwitch {
+        self.batch.metadata_switch()
     }
 
     /// Looks at the directory and every open file: new files are opened, rotations followed.

@@ -167,7 +167,7 @@ impl Stream {
             return Ok(self.news());
         }
         let mut before = self.record();
-        workshop.batch.start(&self.labels);
+        workshop.batch.start(&self.labels, &self.name);
         let (clock, depends_on_clock) = self.fill(now, workshop)?;
         let Some(front) = self.queue.front() else { return Ok(None) };
         if before.queue.first().is_some_and(|start| start.position == front.read) {
