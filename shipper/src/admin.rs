@@ -17,6 +17,12 @@ pub struct Status {
     pub files: Vec<FileStatus>,
     /// Why the last attempt to push failed, until one succeeds.
     pub trouble: Option<TroubleStatus>,
+    /// What is wrong with the settings; then nothing is shipped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+    /// What is waited for before anything is shipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// Entries acknowledged since the start.
     pub entries_pushed: u64,
 }
@@ -73,6 +79,16 @@ impl SharedStatus {
             fix: failure.fix.to_owned(),
         };
         self.change(|status| status.trouble = Some(trouble));
+    }
+
+    /// The settings cannot be used.
+    pub fn faults(&self, faults: &[String]) {
+        self.change(|status| status.faults = faults.to_vec());
+    }
+
+    /// Shipping cannot begin for this reason, or there is none any more.
+    pub fn waits_for(&self, what: Option<String>) {
+        self.change(|status| status.waits_for = what);
     }
 
     /// A push was acknowledged.

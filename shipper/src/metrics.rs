@@ -50,6 +50,8 @@ pub struct Metrics {
     held: Gauge,
     unread_bytes: Gauge,
     position_errors: Counter,
+    admin_port_errors: Counter,
+    unusable_settings: Gauge,
 }
 
 impl Metrics {
@@ -77,7 +79,21 @@ impl Metrics {
         r.register("push_failures", "Attempts to push that were not acknowledged", metrics.failures.clone());
         r.register("held", "1 while pushing waits for a permission, a token or a configuration", metrics.held.clone());
         r.register("unread_bytes", "Bytes in the log files that are not handed out yet", metrics.unread_bytes.clone());
-        r.register("position_errors", "Positions that could not be saved", metrics.position_errors.clone());
+        r.register(
+            "position_errors",
+            "Times that positions could not be read or saved",
+            metrics.position_errors.clone(),
+        );
+        r.register(
+            "admin_port_errors",
+            "Times that the admin port could not be opened",
+            metrics.admin_port_errors.clone(),
+        );
+        r.register(
+            "unusable_settings",
+            "Settings that cannot be used; nothing is shipped while there are any",
+            metrics.unusable_settings.clone(),
+        );
         metrics
     }
 
@@ -115,6 +131,14 @@ impl Metrics {
 
     pub(crate) fn unread(&self, bytes: u64) {
         self.unread_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn admin_port_error(&self) {
+        self.admin_port_errors.inc();
+    }
+
+    pub(crate) fn unusable_settings(&self, faults: usize) {
+        self.unusable_settings.set(i64::try_from(faults).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn position_error(&self) {

@@ -494,3 +494,23 @@ async fn sends_no_empty_push_but_to_ask_whether_one_would_be_taken() {
     world.push(batch(&lines(3))).await;
     assert!(world.receiver.pushes().iter().all(|push| push.lines().count() == 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn keeps_one_connection_at_most_however_often_pushes_fail() {
+    let mut number = 0;
+    let mut world = World::new(Receiver::new(move |_| {
+        number += 1;
+        match number % 6 {
+            1 => Answer::Reset,
+            2 => Answer::Nothing,
+            3 => Answer::refused(503, ""),
+            4 => Answer::refused(400, "Bad Request"),
+            _ => Answer::Stored,
+        }
+    }));
+    for _ in 0..200 {
+        world.push(batch(&lines(2))).await;
+        assert!(world.receiver.open() <= 1, "{}", world.receiver.open());
+    }
+    assert!(world.receiver.dialed().len() > 100);
+}

@@ -52,6 +52,13 @@ pub struct TailSettings {
     pub labels: Labels,
 }
 
+impl TailSettings {
+    /// How much of a file is looked at in one go: it must hold the longest line, its end, and the marker before it.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        CHUNK.max(self.max_line + 4096)
+    }
+}
+
 /// The present, on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -110,8 +117,7 @@ impl Tail {
     ) -> std::io::Result<Self> {
         let listing = discovery.list_settled(&[])?;
         let mut tail = Self {
-            // A chunk must hold the longest line, its end, and the marker before it.
-            chunk: vec![0; CHUNK.max(settings.max_line + 4096)],
+            chunk: vec![0; settings.chunk_bytes()],
             batch: BatchBuffer::new(settings.batch_bytes),
             discovery,
             settings,

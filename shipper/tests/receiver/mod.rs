@@ -80,6 +80,8 @@ struct Inner {
     down: bool,
     /// Ends the connections there are.
     cut: CancellationToken,
+    /// One more reference a connection.
+    open: Arc<()>,
     tls: Option<TlsAcceptor>,
     stored: Vec<(String, i64, String)>,
 }
@@ -97,6 +99,7 @@ impl Receiver {
             dialed: Vec::new(),
             down: false,
             cut: CancellationToken::new(),
+            open: Arc::new(()),
             tls: None,
             stored: Vec::new(),
         };
@@ -141,6 +144,11 @@ impl Receiver {
     /// To which hosts connections were made.
     pub(crate) fn dialed(&self) -> Vec<String> {
         self.lock().dialed.clone()
+    }
+
+    /// How many connections there are.
+    pub(crate) fn open(&self) -> usize {
+        Arc::strong_count(&self.lock().open) - 1
     }
 
     /// The lines that LogQL would show, in the order in which they were stored.
@@ -211,6 +219,7 @@ impl Receiver {
         let http = hyper::server::conn::http1::Builder::new();
         let tls = self.lock().tls.clone();
         let cut = self.lock().cut.clone();
+        let _open = self.lock().open.clone();
         let connection = async {
             // Connections break as the rule, or a client that does not trust, wants them to.
             let _ = match tls {
