@@ -4,7 +4,6 @@
 
 mod installation;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use harness::pod_fixture;
 use harness::process::{eventually, keep_log};
 use harness::programs::program;
 use harness::servers::Servers;
-use harness::writer::LogFile;
+use harness::writer::{LogFile, difference};
 use installation::Installation;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -125,22 +124,6 @@ impl Shipper {
         std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         tokio::time::timeout(PATIENCE, self.0.wait()).await.unwrap().unwrap().code()
     }
-}
-
-/// What is missing, doubled or out of order, in words.
-fn difference(written: &[String], shown: &[String]) -> String {
-    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
-    for line in written {
-        *counts.entry(line).or_default() += 1;
-    }
-    for line in shown {
-        *counts.entry(line).or_default() -= 1;
-    }
-    let missing: Vec<_> = counts.iter().filter(|(_, count)| **count > 0).map(|(line, _)| line).take(5).collect();
-    let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count < 0).map(|(line, _)| line).take(5).collect();
-    let moved = written.iter().zip(shown).find(|(written, shown)| written != shown);
-    let (written, shown) = (written.len(), shown.len());
-    format!("{written} written, {shown} shown; missing {missing:#?}, doubled {doubled:#?}, first that moved {moved:#?}")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

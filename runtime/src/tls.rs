@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+pub use hyper_rustls::HttpsConnector;
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+pub use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -68,16 +69,29 @@ pub fn read_ca_file(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>,
 
 /// A client that trusts `roots` and nothing else.
 pub fn http_client(roots: RootCertStore) -> HttpClient {
+    http_client_over(roots, tcp())
+}
+
+/// What makes connections over TCP.
+pub fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp
+}
+
+/// As [`http_client`], over connections that `dial` makes.
+pub fn http_client_over<D>(roots: RootCertStore, dial: D) -> Client<HttpsConnector<D>, Full<Bytes>>
+where
+    HttpsConnector<D>: Connect + Clone,
+{
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_or_else(
         |error| unreachable!("ring speaks TLS 1.2 and 1.3: {error}"),
         |builder| builder.with_root_certificates(roots).with_no_client_auth(),
     );
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let connector =
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(dial);
     Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).build(connector)
 }

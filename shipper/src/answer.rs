@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use hyper::StatusCode;
+
+use crate::rejections::Rejections;
 
 /// What is to be done about an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +13,13 @@ pub enum Meaning {
     /// All entries are stored.
     Stored,
     /// Some entries were rejected for good, all others are stored. Sending them again would change nothing.
-    StoredExcept,
+    StoredExcept(Rejections),
+    /// Structured metadata is not allowed: send the same entries without it.
+    WithoutMetadata,
+    /// Larger than is allowed: send it in pieces.
+    Split,
+    /// A 400 with words that are not known. Either the request is at fault or a few of its entries: find out.
+    Suspect,
     /// Nothing is certain to be stored: send the same bytes again, later.
     Again(Trouble),
 }
@@ -30,10 +39,13 @@ pub enum Trouble {
     Blocked,
     /// 400 for the whole request, such as labels that cannot be parsed.
     BadRequest,
-    /// 413: the push is larger than a proxy on the way allows.
-    TooLarge,
     /// 429: slower, please.
-    Throttled(Option<Duration>),
+    Throttled {
+        /// The least time to wait, where the answer said one.
+        after: Option<Duration>,
+        /// Whether the push is larger than what is allowed in a second, so that waiting alone may never help.
+        over: bool,
+    },
     /// 5xx: down, or on its way up.
     Unavailable(Option<Duration>),
     /// No answer: refused, reset, timed out, or TLS that does not trust.
@@ -52,8 +64,7 @@ impl Trouble {
             Self::WrongUrl => "wrong_url",
             Self::Blocked => "blocked",
             Self::BadRequest => "bad_request",
-            Self::TooLarge => "too_large",
-            Self::Throttled(_) => "throttled",
+            Self::Throttled { .. } => "throttled",
             Self::Unavailable(_) => "unavailable",
             Self::NoAnswer => "no_answer",
             Self::Unexpected => "unexpected",
@@ -62,7 +73,7 @@ impl Trouble {
 
     /// Whether waiting alone will not help: somebody must grant or change something.
     pub fn needs_somebody(&self) -> bool {
-        !matches!(self, Self::Throttled(_) | Self::Unavailable(_) | Self::NoAnswer)
+        !matches!(self, Self::Throttled { .. } | Self::Unavailable(_) | Self::NoAnswer)
     }
 
     /// Whether another token may change the answer.
@@ -73,52 +84,85 @@ impl Trouble {
     /// The least time to wait, where the answer said one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Throttled(wait) | Self::Unavailable(wait) => *wait,
+            Self::Throttled { after, .. } | Self::Unavailable(after) => *after,
             _ => None,
         }
     }
 }
 
-/// Reads the table.
-pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>) -> Meaning {
+/// Reads the table for a push of `entries` entries.
+pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, entries: u64) -> Meaning {
     let trouble = match status.as_u16() {
+        // A page is what a proxy or another program answers: Loki says nothing, and nothing is stored.
+        200 if body.starts_with('<') => Trouble::Unexpected,
         200 | 204 => return Meaning::Stored,
         201..=299 => Trouble::Blocked,
         300..=399 => Trouble::Login,
-        400 if is_about_the_request(body) => Trouble::BadRequest,
-        400 => return Meaning::StoredExcept,
+        400 => return of_bad_request(body, retry_after, entries),
         401 => Trouble::Unauthorized,
         403 => Trouble::Forbidden,
         404 | 405 => Trouble::WrongUrl,
-        413 => Trouble::TooLarge,
-        429 => Trouble::Throttled(retry_after),
-        500..=599 => Trouble::Unavailable(retry_after),
+        408 | 500..=599 => Trouble::Unavailable(retry_after),
+        413 => return Meaning::Split,
+        429 => Trouble::Throttled { after: retry_after, over: is_over(body) },
         _ => Trouble::Unexpected,
     };
     Meaning::Again(trouble)
 }
 
-/// Whether a 400 refuses the whole request; otherwise it lists entries that were rejected while the rest was stored.
-fn is_about_the_request(body: &str) -> bool {
-    [
-        "parse labels",
+/// A 400 may speak of the request, of a few of its entries, or of something else altogether.
+fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Meaning {
+    let says = |signs: &[&str]| signs.iter().any(|sign| body.contains(sign));
+    if says(&["structured metadata"]) {
+        return Meaning::WithoutMetadata;
+    }
+    if says(&["message size", "message larger than max"]) {
+        return Meaning::Split;
+    }
+    if says(&["rate limit exceeded", "stream limit exceeded"]) {
+        return Meaning::Again(Trouble::Throttled { after: retry_after, over: is_over(body) });
+    }
+    if says(&["ingestion blocked"]) {
+        return Meaning::Again(Trouble::Blocked);
+    }
+    if says(&[
+        "couldn't parse labels",
         "error parsing labels",
+        "at least one label pair",
+        "missing required labels",
         "proto:",
         "snappy",
         "corrupt input",
         "unexpected EOF",
-        "Client sent an HTTP",
-    ]
-    .iter()
-    .any(|sign| body.contains(sign))
+        "Content-Encoding",
+        "mime:",
+        "org id",
+        "HTTP request to an HTTPS",
+        "HTTP request was sent to HTTPS",
+    ]) {
+        return Meaning::Again(Trouble::BadRequest);
+    }
+    Rejections::read(body, entries).map_or(Meaning::Suspect, Meaning::StoredExcept)
+}
+
+/// Whether a 429 names a size larger than what it allows in a second. Loki tells the rate, not the burst; the burst is
+/// never smaller in any configuration that works, and pieces that are smaller than needed do no harm.
+fn is_over(body: &str) -> bool {
+    let size_after = |words: &str| {
+        let rest = body.split(words).nth(1)?.trim_start_matches('\'');
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len());
+        Some(rest.get(..end)?.trim_end_matches('.').parse::<ByteSize>().ok()?.as_u64())
+    };
+    matches!((size_after("totaling "), size_after("limit: ")), (Some(size), Some(limit)) if size > limit)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rejections::Reason;
 
     fn of(status: u16, body: &str) -> Meaning {
-        meaning(StatusCode::from_u16(status).unwrap(), body, None)
+        meaning(StatusCode::from_u16(status).unwrap(), body, None, 100)
     }
 
     #[test]
@@ -127,6 +171,7 @@ mod tests {
             assert_eq!(of(status, ""), Meaning::Stored);
         }
         assert_eq!(of(260, "ingestion blocked"), Meaning::Again(Trouble::Blocked));
+        assert_eq!(of(200, "<!doctype html><title>Log in</title>"), Meaning::Again(Trouble::Unexpected));
     }
 
     #[test]
@@ -138,6 +183,7 @@ mod tests {
             (403, Trouble::Forbidden),
             (404, Trouble::WrongUrl),
             (405, Trouble::WrongUrl),
+            (422, Trouble::Unexpected),
         ] {
             assert!(trouble.needs_somebody());
             assert_eq!(of(status, ""), Meaning::Again(trouble));
@@ -145,14 +191,68 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_after_a_400_for_entries_and_holds_after_a_400_for_the_request() {
-        assert_eq!(of(400, "entry for stream has timestamp too old"), Meaning::StoredExcept);
-        assert_eq!(of(400, "error parsing labels {a=}: 1:4: parse error"), Meaning::Again(Trouble::BadRequest));
+    fn goes_on_after_a_400_for_entries() {
+        assert_eq!(
+            of(400, "entry for stream '{}' has timestamp too old: x"),
+            Meaning::StoredExcept(Rejections::of(Reason::TooOld, 1))
+        );
+    }
+
+    #[test]
+    fn holds_after_a_400_for_the_whole_request() {
+        for body in [
+            r#"couldn't parse labels: 1:4: parse error: unexpected "}""#,
+            "error parsing labels '{a=}' with error: 1:4: parse error",
+            "error at least one label pair is required per stream",
+            "missing required labels 'team' for user 'fake' for stream '{}' (policy: '')",
+            "snappy: corrupt input",
+            "proto: PushRequest: illegal tag 0",
+            "unexpected EOF",
+            "no org id",
+            "Client sent an HTTP request to an HTTPS server.",
+            "<center>The plain HTTP request was sent to HTTPS port</center>",
+        ] {
+            assert_eq!(of(400, body), Meaning::Again(Trouble::BadRequest), "{body}");
+        }
+        assert_eq!(of(400, "ingestion blocked for user 'fake' until 'x'"), Meaning::Again(Trouble::Blocked));
+    }
+
+    #[test]
+    fn looks_closer_at_a_400_with_unknown_words() {
+        assert_eq!(of(400, "Bad Request"), Meaning::Suspect);
+    }
+
+    #[test]
+    fn leaves_metadata_away_where_it_is_refused() {
+        let body = "2 errors like: stream '{}' includes structured metadata, but this feature is disallowed.";
+        assert_eq!(of(400, body), Meaning::WithoutMetadata);
+        assert_eq!(of(400, "stream '{}' has structured metadata too large: '9' bytes"), Meaning::WithoutMetadata);
+    }
+
+    #[test]
+    fn splits_what_is_too_large() {
+        assert_eq!(of(413, ""), Meaning::Split);
+        assert_eq!(of(400, "received message larger than max (9 vs 4)"), Meaning::Split);
+    }
+
+    #[test]
+    fn knows_a_push_that_is_larger_than_the_rate_allows() {
+        let tenant = |limit, size| {
+            format!(
+                "ingestion rate limit exceeded for user fake (limit: {limit} bytes/sec) while attempting to ingest '9' lines \
+                 totaling '{size}' bytes, reduce log volume"
+            )
+        };
+        let stream = "Per stream rate limit exceeded (limit: 512KB/sec) while attempting to ingest for stream '{}' totaling \
+                      1.2MB, consider splitting a stream";
+        for (body, over) in [(tenant(1000, 999), false), (tenant(1000, 1001), true), (stream.to_owned(), true)] {
+            assert_eq!(of(429, &body), Meaning::Again(Trouble::Throttled { after: None, over }), "{body}");
+        }
     }
 
     #[test]
     fn resends_after_trouble_that_passes() {
-        for status in [429, 500, 502, 503, 504] {
+        for status in [408, 429, 500, 502, 503, 504] {
             let Meaning::Again(trouble) = of(status, "") else { panic!("{status}") };
             assert!(!trouble.needs_somebody(), "{status}");
         }

@@ -1,17 +1,15 @@
 //! The command line. Every flag also reads an environment variable.
+//!
+//! Values are taken as they are typed: what they mean, and what is wrong with them, is told by `settings`, all together.
+//! Only a flag that does not exist is an error here.
 
-use std::net::SocketAddr;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use runtime::logging::{self, LogFormat, LogLevel};
 
-use crate::pipeline::Shipper;
-use crate::settings::Settings;
-
-/// The exit code of a command line that cannot be understood, clap's own.
-const USAGE: u8 = 2;
+use crate::commands::{positions, run};
 
 /// Ships Redis Enterprise's log files to Loki, losing no line and showing none twice.
 #[derive(Debug, Parser)]
@@ -26,17 +24,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Follow the files and push their lines, until told to end.
-    Run(RunArgs),
-}
-
-/// What becomes of lines that tell no time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Multiline {
-    /// They continue the line before them, in files in which some line told a time.
-    #[default]
-    Auto,
-    /// They are entries of their own.
-    Off,
+    Run(Box<RunArgs>),
+    /// Show how far each file is acknowledged, or have one shipped from its start again.
+    Positions(PositionsArgs),
 }
 
 /// The flags of `run`.
@@ -44,7 +34,7 @@ pub enum Multiline {
 pub struct RunArgs {
     /// Where the log files are.
     #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_DIR", value_name = "DIR", default_value = "/var/opt/redislabs/log")]
-    pub log_dir: PathBuf,
+    pub log_dir: OsString,
     /// Which files to ship, by name; may be given more than once. [default: *.log]
     #[arg(long, env = "REDIS_LOG_SHIPPER_INCLUDE", value_name = "GLOB", value_delimiter = ',')]
     pub include: Vec<String>,
@@ -53,25 +43,26 @@ pub struct RunArgs {
     pub exclude: Vec<String>,
     /// The full push URL.
     #[arg(long, env = "REDIS_LOG_SHIPPER_LOKI_URL", value_name = "URL")]
-    pub loki_url: String,
+    pub loki_url: Option<String>,
     /// The file with the bearer token; none is sent without it.
     #[arg(long, env = "REDIS_LOG_SHIPPER_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    pub token_file: Option<OsString>,
     /// Send the token even over plain http.
-    #[arg(long, env = "REDIS_LOG_SHIPPER_ALLOW_PLAINTEXT_TOKEN")]
-    pub allow_plaintext_token: bool,
+    #[arg(long, env = "REDIS_LOG_SHIPPER_ALLOW_PLAINTEXT_TOKEN", value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_plaintext_token: String,
     /// A file with CAs to trust, which may be absent; may be given more than once. [default: the system's CAs]
     #[arg(long, env = "REDIS_LOG_SHIPPER_CA_FILE", value_name = "FILE", value_delimiter = ',')]
-    pub ca_file: Vec<PathBuf>,
+    pub ca_file: Vec<OsString>,
     /// A label of every stream; may be given more than once.
     #[arg(long, env = "REDIS_LOG_SHIPPER_LABEL", value_name = "NAME=VALUE", value_delimiter = ',')]
     pub label: Vec<String>,
     /// Where positions are kept across restarts.
     #[arg(long, env = "REDIS_LOG_SHIPPER_STATE_DIR", value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
+    pub state_dir: Option<OsString>,
     /// Where /live, /ready, /metrics and /status are, as plain HTTP; nowhere without it.
     #[arg(long, env = "REDIS_LOG_SHIPPER_LISTEN", value_name = "ADDR")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<String>,
     /// A push holds at most this much, uncompressed.
     #[arg(long, env = "REDIS_LOG_SHIPPER_BATCH_BYTES", value_name = "SIZE", default_value = "1MiB")]
     pub batch_bytes: String,
@@ -84,6 +75,9 @@ pub struct RunArgs {
     /// Older entries are skipped: Loki rejects them.
     #[arg(long, env = "REDIS_LOG_SHIPPER_MAX_AGE", value_name = "DURATION", default_value = "168h")]
     pub max_age: String,
+    /// At most this much is pushed per second, compressed, resends included. [default: no limit]
+    #[arg(long, env = "REDIS_LOG_SHIPPER_RATE_LIMIT", value_name = "SIZE")]
+    pub rate_limit: Option<String>,
     /// After SIGTERM what is there is shipped, for at most this long.
     #[arg(long, env = "REDIS_LOG_SHIPPER_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s")]
     pub drain_timeout: String,
@@ -91,35 +85,35 @@ pub struct RunArgs {
     #[arg(long, env = "REDIS_LOG_SHIPPER_TIMEZONE", value_name = "ZONE", default_value = "UTC")]
     pub timezone: String,
     /// Whether lines without a time continue the line before them (auto), or are entries of their own (off).
-    #[arg(long, env = "REDIS_LOG_SHIPPER_MULTILINE", value_enum, default_value_t)]
-    pub multiline: Multiline,
-    /// How log lines are written to standard error.
-    #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_FORMAT", value_enum, default_value_t)]
-    pub log_format: LogFormat,
-    /// From which severity on.
-    #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_LEVEL", value_enum, default_value_t)]
-    pub log_level: LogLevel,
+    #[arg(long, env = "REDIS_LOG_SHIPPER_MULTILINE", value_name = "auto|off", default_value = "auto")]
+    pub multiline: String,
+    /// How log lines are written to standard error: json or text.
+    #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_FORMAT", value_name = "FORMAT", default_value = "json")]
+    pub log_format: String,
+    /// From which severity on: error, warn, info, debug or trace.
+    #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
     /// Ship what is there, then end.
-    #[arg(long, env = "REDIS_LOG_SHIPPER_ONCE")]
-    pub once: bool,
+    #[arg(long, env = "REDIS_LOG_SHIPPER_ONCE", value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub once: String,
+}
+
+/// The flags of `positions`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PositionsArgs {
+    /// Where positions are kept.
+    #[arg(long, env = "REDIS_LOG_SHIPPER_STATE_DIR", value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Forget the position of this file, such as dmcproxy.log; no shipper may run meanwhile.
+    #[arg(long, value_name = "FILE")]
+    pub reset: Option<String>,
 }
 
 /// Runs the command that `args` name.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Command::Run(args) = args.command;
-    logging::init(args.log_format, args.log_level);
-    let settings = match Settings::new(&args) {
-        Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return Ok(ExitCode::from(USAGE));
-        }
-    };
-    runtime::tls::install_crypto_provider();
-    // One thread does it all; what blocks (syncing the position file) has a helper.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let shutdown = runtime::shutdown::on_signals()?;
-        Box::pin(Shipper::start(settings).await?.run(shutdown)).await;
-        Ok(ExitCode::SUCCESS)
-    })
+    match args.command {
+        Command::Run(args) => run::run(&args),
+        Command::Positions(args) => positions::run(&args),
+    }
 }

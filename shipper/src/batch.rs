@@ -3,9 +3,11 @@
 //! A sealed batch never changes: a retry sends identical bytes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::encode;
+use crate::formats::level::Level;
 use crate::position::{Record, StreamRecord};
 
 /// One push request, and what it stands for in the file.
@@ -28,6 +30,28 @@ pub struct Batch {
     pub after: StreamRecord,
 }
 
+/// Whether entries carry structured metadata: they do until Loki refuses it. Clones share one state.
+#[derive(Clone, Debug)]
+pub struct MetadataSwitch(Arc<AtomicBool>);
+
+impl Default for MetadataSwitch {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl MetadataSwitch {
+    /// Whether entries carry it.
+    pub fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// From here on none does. Whether some did before is returned.
+    pub fn turn_off(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// The buffers batches are made in, used again and again.
 #[derive(Debug)]
 pub struct BatchBuffer {
@@ -36,35 +60,67 @@ pub struct BatchBuffer {
     raw: Vec<u8>,
     entries: usize,
     snappy: snap::raw::Encoder,
+    switch: MetadataSwitch,
+    /// The metadata all entries of a batch share; empty where none is wanted.
+    filename: Vec<u8>,
+    /// That of each level, in the order of [`Level::ALL`].
+    levels: [Vec<u8>; Level::ALL.len()],
+    /// How long the metadata of one entry is at most.
+    metadata_len: usize,
 }
 
 impl BatchBuffer {
     /// Buffers for requests of at most `limit` bytes, uncompressed.
     pub fn new(limit: usize) -> Self {
-        Self { limit, room: 0, raw: Vec::new(), entries: 0, snappy: snap::raw::Encoder::new() }
+        Self {
+            limit,
+            room: 0,
+            raw: Vec::new(),
+            entries: 0,
+            snappy: snap::raw::Encoder::new(),
+            switch: MetadataSwitch::default(),
+            filename: Vec::new(),
+            levels: Level::ALL.map(|level| encode::metadata("level", level.word())),
+            metadata_len: 0,
+        }
     }
 
-    /// Starts a request for a stream with these labels.
-    pub fn start(&mut self, labels: &str) {
+    /// Whether entries carry structured metadata, for whoever hears that Loki refuses it.
+    pub fn metadata_switch(&self) -> MetadataSwitch {
+        self.switch.clone()
+    }
+
+    /// Starts a request for a stream with these labels, whose live file is `file`.
+    pub fn start(&mut self, labels: &str, file: &str) {
         self.room = encode::room_for_head(labels);
         self.raw.clear();
         self.raw.resize(self.room, 0);
         self.entries = 0;
+        self.filename.clear();
+        self.metadata_len = 0;
+        if self.switch.is_on() {
+            self.filename = encode::metadata("filename", file);
+            self.metadata_len = self.filename.len() + self.levels.iter().map(Vec::len).max().unwrap_or_default();
+        }
     }
 
     /// Whether a line of `len` bytes still fits. The first one always does.
     pub fn has_room_for(&self, len: usize) -> bool {
-        self.entries == 0 || self.raw.len() + encode::entry_len(len) <= self.limit
+        self.entries == 0 || self.raw.len() + encode::entry_len(len) + self.metadata_len <= self.limit
     }
 
-    /// Appends an entry. Broken UTF-8 is replaced by U+FFFD; whether that was needed is returned.
+    /// Appends an entry with the level that its line tells. Broken UTF-8 is replaced by U+FFFD; whether that was needed is
+    /// returned.
     pub fn push(&mut self, time: i64, line: &[u8]) -> bool {
         self.entries += 1;
+        let level = if self.filename.is_empty() { None } else { Level::of(line) };
+        let level = level.and_then(|level| self.levels.get(level as usize)).map_or(&[][..], Vec::as_slice);
+        let metadata = [self.filename.as_slice(), level];
         if std::str::from_utf8(line).is_ok() {
-            encode::entry(&mut self.raw, time, line);
+            encode::entry(&mut self.raw, time, line, metadata);
             return false;
         }
-        encode::entry(&mut self.raw, time, String::from_utf8_lossy(line).as_bytes());
+        encode::entry(&mut self.raw, time, String::from_utf8_lossy(line).as_bytes(), metadata);
         true
     }
 
@@ -93,8 +149,11 @@ mod tests {
     use crate::decode::{PushedStream, decode};
 
     fn decoded(entries: &[(i64, &[u8])], labels: &str) -> PushedStream {
-        let mut buffer = BatchBuffer::new(1 << 20);
-        buffer.start(labels);
+        decoded_from(&mut BatchBuffer::new(1 << 20), entries, labels)
+    }
+
+    fn decoded_from(buffer: &mut BatchBuffer, entries: &[(i64, &[u8])], labels: &str) -> PushedStream {
+        buffer.start(labels, "dmcproxy.log");
         for (time, line) in entries {
             buffer.push(*time, line);
         }
@@ -123,9 +182,36 @@ mod tests {
     }
 
     #[test]
+    fn carries_file_and_level_until_that_is_refused() {
+        let mut buffer = BatchBuffer::new(1 << 20);
+        let entries: [(i64, &[u8]); 2] = [(1, b"2026-02-20 22:31:07,000 ERROR x"), (2, b"no level")];
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let file = pair("filename", "dmcproxy.log");
+        let read = decoded_from(&mut buffer, &entries, "{}");
+        assert_eq!(read.metadata, [vec![file.clone(), pair("level", "error")], vec![file]]);
+
+        assert!(buffer.metadata_switch().turn_off());
+        let read = decoded_from(&mut buffer, &entries, "{}");
+        assert_eq!(read.metadata, [vec![], vec![]]);
+        assert_eq!(read.entries.len(), 2);
+    }
+
+    #[test]
+    fn stays_under_its_limit_with_metadata() {
+        let mut buffer = BatchBuffer::new(1000);
+        buffer.start("{a=\"b\"}", "dmcproxy.log");
+        let line = b"2026-02-20 22:31:07,000 CRITICAL x";
+        while buffer.has_room_for(line.len()) {
+            buffer.push(1, line);
+        }
+        let (_, bytes) = buffer.seal("{a=\"b\"}");
+        assert!((900..=1000).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
     fn has_no_body_where_there_is_no_entry() {
         let mut buffer = BatchBuffer::new(100);
-        buffer.start("{}");
+        buffer.start("{}", "a.log");
         assert!(buffer.seal("{}").0.is_empty());
     }
 }

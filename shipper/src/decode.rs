@@ -1,4 +1,5 @@
-//! A push request read back, the way Loki reads it. For receivers in tests and in the demo; shipping never needs it.
+//! A push request read back, the way Loki reads it: for receivers in tests and in the demo, and for pushes that have to
+//! be made anew because Loki did not take them as they were.
 
 use prost::Message as _;
 
@@ -22,48 +23,85 @@ pub struct PushedStream {
     pub labels: String,
     /// Nanoseconds since 1970 UTC, and the line.
     pub entries: Vec<(i64, String)>,
+    /// The structured metadata of each entry, names and values.
+    pub metadata: Vec<Vec<(String, String)>>,
 }
 
 /// Reads the body of a push.
 pub fn decode(body: &[u8]) -> Result<Vec<PushedStream>, DecodeError> {
-    let raw = snap::raw::Decoder::new().decompress_vec(body)?;
-    let streams = PushRequest::decode(raw.as_slice())?.streams;
-    Ok(streams.into_iter().map(PushedStream::from).collect())
+    Ok(PushRequest::read(body)?.streams.into_iter().map(PushedStream::from).collect())
 }
 
 impl From<Stream> for PushedStream {
     fn from(stream: Stream) -> Self {
-        let entry = |entry: Entry| {
-            let at = entry.timestamp.unwrap_or_default();
-            (at.seconds.wrapping_mul(NANOS).wrapping_add(i64::from(at.nanos)), entry.line)
-        };
-        Self { labels: stream.labels, entries: stream.entries.into_iter().map(entry).collect() }
+        let metadata =
+            |entry: &Entry| entry.metadata.iter().map(|pair| (pair.name.clone(), pair.value.clone())).collect();
+        Self {
+            labels: stream.labels,
+            metadata: stream.entries.iter().map(metadata).collect(),
+            entries: stream.entries.into_iter().map(|entry| (entry.nanos(), entry.line)).collect(),
+        }
     }
 }
 
-#[derive(prost::Message)]
-struct PushRequest {
+/// Loki's push request.
+#[derive(Clone, prost::Message)]
+pub(crate) struct PushRequest {
     #[prost(message, repeated, tag = "1")]
-    streams: Vec<Stream>,
+    pub(crate) streams: Vec<Stream>,
 }
 
-#[derive(prost::Message)]
-struct Stream {
+impl PushRequest {
+    /// Reads the body of a push.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, DecodeError> {
+        let raw = snap::raw::Decoder::new().decompress_vec(body)?;
+        Ok(Self::decode(raw.as_slice())?)
+    }
+
+    /// The body of a push.
+    pub(crate) fn body(&self) -> Result<bytes::Bytes, snap::Error> {
+        Ok(snap::raw::Encoder::new().compress_vec(&self.encode_to_vec())?.into())
+    }
+}
+
+/// A stream and its entries.
+#[derive(Clone, prost::Message)]
+pub(crate) struct Stream {
     #[prost(string, tag = "1")]
-    labels: String,
+    pub(crate) labels: String,
     #[prost(message, repeated, tag = "2")]
-    entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
 }
 
-#[derive(prost::Message)]
-struct Entry {
+/// One entry.
+#[derive(Clone, prost::Message)]
+pub(crate) struct Entry {
     #[prost(message, optional, tag = "1")]
     timestamp: Option<Timestamp>,
     #[prost(string, tag = "2")]
-    line: String,
+    pub(crate) line: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) metadata: Vec<Pair>,
 }
 
-#[derive(prost::Message)]
+impl Entry {
+    /// Its time, in nanoseconds since 1970 UTC.
+    pub(crate) fn nanos(&self) -> i64 {
+        let at = self.timestamp.unwrap_or_default();
+        at.seconds.wrapping_mul(NANOS).wrapping_add(i64::from(at.nanos))
+    }
+}
+
+/// One pair of structured metadata.
+#[derive(Clone, prost::Message)]
+pub(crate) struct Pair {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, Copy, prost::Message)]
 struct Timestamp {
     #[prost(int64, tag = "1")]
     seconds: i64,

@@ -3,10 +3,12 @@
 //! ```text
 //! PushRequest  { streams = 1 }         one stream a request: Loki reports only the last stream's result
 //! Stream       { labels = 1, entries = 2 }
-//! Entry        { timestamp = 1 { seconds = 1, nanos = 2 }, line = 2 }
+//! Entry        { timestamp = 1 { seconds = 1, nanos = 2 }, line = 2, metadata = 3 }
+//! Metadata     { name = 1, value = 2 }
 //! ```
 //!
-//! The lengths of the two outer messages are known last, so room is left for them in front.
+//! The lengths of the two outer messages are known last, so room is left for them in front. Metadata takes few values,
+//! so each is encoded once and copied.
 
 const NANOS: i64 = 1_000_000_000;
 /// A length prefix is at most this long: batches are far below 2^35 bytes.
@@ -17,6 +19,9 @@ const LABELS: u8 = 0x0a;
 const ENTRY: u8 = 0x12;
 const TIMESTAMP: u8 = 0x0a;
 const LINE: u8 = 0x12;
+const METADATA: u8 = 0x1a;
+const NAME: u8 = 0x0a;
+const VALUE: u8 = 0x12;
 const SECONDS: u8 = 0x08;
 const NANOSECONDS: u8 = 0x10;
 
@@ -25,12 +30,13 @@ pub(crate) fn room_for_head(labels: &str) -> usize {
     1 + MAX_LEN + 1 + MAX_LEN + labels.len()
 }
 
-/// Appends one entry.
-pub(crate) fn entry(buffer: &mut Vec<u8>, time: i64, line: &[u8]) {
+/// Appends one entry with metadata that [`metadata`] encoded.
+pub(crate) fn entry(buffer: &mut Vec<u8>, time: i64, line: &[u8], metadata: [&[u8]; 2]) {
     let (seconds, nanos) = split(time);
     let stamp_len = 1 + varint_len(seconds) + if nanos == 0 { 0 } else { 1 + varint_len(nanos) };
     let line_len = line.len() as u64;
-    let len = 1 + 1 + stamp_len + 1 + varint_len(line_len) + line.len();
+    let metadata_len: usize = metadata.iter().map(|field| field.len()).sum();
+    let len = 1 + 1 + stamp_len + 1 + varint_len(line_len) + line.len() + metadata_len;
     buffer.push(ENTRY);
     varint(buffer, len as u64);
     buffer.push(TIMESTAMP);
@@ -44,9 +50,26 @@ pub(crate) fn entry(buffer: &mut Vec<u8>, time: i64, line: &[u8]) {
     buffer.push(LINE);
     varint(buffer, line_len);
     buffer.extend_from_slice(line);
+    for field in metadata {
+        buffer.extend_from_slice(field);
+    }
 }
 
-/// At most how much [`entry`] appends for a line of this length.
+/// One pair of an entry's structured metadata.
+pub(crate) fn metadata(name: &str, value: &str) -> Vec<u8> {
+    let mut pair = Vec::new();
+    for (tag, text) in [(NAME, name), (VALUE, value)] {
+        pair.push(tag);
+        varint(&mut pair, text.len() as u64);
+        pair.extend_from_slice(text.as_bytes());
+    }
+    let mut field = vec![METADATA];
+    varint(&mut field, pair.len() as u64);
+    field.append(&mut pair);
+    field
+}
+
+/// At most how much [`entry`] appends for a line of this length without metadata.
 pub(crate) fn entry_len(line: usize) -> usize {
     line + 1 + MAX_LEN + 1 + 1 + 1 + 10 + 1 + MAX_LEN + 1 + MAX_LEN
 }

@@ -15,6 +15,7 @@ pub mod admin;
 pub mod answer;
 pub mod args;
 pub mod batch;
+mod commands;
 pub mod decode;
 pub mod discover;
 mod encode;
@@ -26,7 +27,9 @@ pub mod metrics;
 pub mod pipeline;
 pub mod position;
 pub mod push;
+pub mod rejections;
 pub mod settings;
+pub mod state_lock;
 pub mod tail;
 pub mod token;
 

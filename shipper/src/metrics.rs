@@ -1,12 +1,15 @@
 //! What the shipper counts.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::answer::Trouble;
+use crate::rejections::Rejections;
 
 /// How bytes got lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +72,14 @@ pub struct Metrics {
     lost_bytes: Family<Reason, Counter>,
     pushed_entries: Counter,
     pushed_bytes: Counter,
-    rejected: Counter,
+    rejected: Family<Reason, Counter>,
     failures: Family<Reason, Counter>,
     held: Gauge,
     unread_bytes: Gauge,
+    oldest_unacknowledged: Gauge<f64, AtomicU64>,
     position_errors: Counter,
+    admin_port_errors: Counter,
+    unusable_settings: Gauge,
 }
 
 impl Metrics {
@@ -103,11 +109,31 @@ impl Metrics {
         r.register("bytes_lost", "Bytes known to be lost", metrics.lost_bytes.clone());
         r.register("entries_pushed", "Entries acknowledged by Loki", metrics.pushed_entries.clone());
         r.register("bytes_pushed", "Uncompressed bytes acknowledged by Loki", metrics.pushed_bytes.clone());
-        r.register("pushes_rejected", "Pushes of which Loki rejected entries for good", metrics.rejected.clone());
+        r.register("entries_rejected", "Entries that Loki rejected for good", metrics.rejected.clone());
         r.register("push_failures", "Attempts to push that were not acknowledged", metrics.failures.clone());
         r.register("held", "1 while pushing waits for a permission, a token or a configuration", metrics.held.clone());
         r.register("unread_bytes", "Bytes in the log files that are not handed out yet", metrics.unread_bytes.clone());
-        r.register("position_errors", "Positions that could not be saved", metrics.position_errors.clone());
+        r.register_with_unit(
+            "oldest_unacknowledged",
+            "How long the oldest byte waits that Loki has not acknowledged",
+            Unit::Seconds,
+            metrics.oldest_unacknowledged.clone(),
+        );
+        r.register(
+            "position_errors",
+            "Times that positions could not be read or saved",
+            metrics.position_errors.clone(),
+        );
+        r.register(
+            "admin_port_errors",
+            "Times that the admin port could not be opened",
+            metrics.admin_port_errors.clone(),
+        );
+        r.register(
+            "unusable_settings",
+            "Settings that cannot be used; nothing is shipped while there are any",
+            metrics.unusable_settings.clone(),
+        );
         metrics
     }
 
@@ -138,8 +164,10 @@ impl Metrics {
         self.pushed_bytes.inc_by(bytes as u64);
     }
 
-    pub(crate) fn rejected(&self) {
-        self.rejected.inc();
+    pub(crate) fn rejected(&self, rejected: &Rejections) {
+        for (reason, entries) in rejected.iter() {
+            self.rejected.get_or_create(&Reason { reason: reason.word() }).inc_by(entries);
+        }
     }
 
     pub(crate) fn failed(&self, trouble: &Trouble) {
@@ -147,8 +175,17 @@ impl Metrics {
         self.held.set(i64::from(trouble.needs_somebody()));
     }
 
-    pub(crate) fn unread(&self, bytes: u64) {
+    pub(crate) fn unread(&self, bytes: u64, oldest: Option<std::time::Duration>) {
         self.unread_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.oldest_unacknowledged.set(oldest.map_or(0.0, |oldest| oldest.as_secs_f64()));
+    }
+
+    pub(crate) fn admin_port_error(&self) {
+        self.admin_port_errors.inc();
+    }
+
+    pub(crate) fn unusable_settings(&self, faults: usize) {
+        self.unusable_settings.set(i64::try_from(faults).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn position_error(&self) {

@@ -84,7 +84,7 @@ pub struct Clocked {
 }
 
 /// One file: how to know it again, and how far it is acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerationRecord {
     /// Its device.
     pub device: u64,

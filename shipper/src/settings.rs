@@ -1,16 +1,19 @@
 //! What was typed becomes what is meant, once, and every fault is reported together.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::ValueEnum;
 use globset::{Glob, GlobBuilder};
 use hyper::Uri;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use runtime::logging::{LogFormat, LogLevel};
 
-use crate::args::{Multiline, RunArgs};
+use crate::args::RunArgs;
 use crate::discover::Discovery;
 use crate::labels::Labels;
 use crate::push::PushSettings;
@@ -40,76 +43,155 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
+/// What becomes of lines that tell no time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Multiline {
+    /// They continue the line before them, in files in which some line told a time.
+    #[default]
+    Auto,
+    /// They are entries of their own.
+    Off,
+}
+
 /// Settings that cannot be used: all that is wrong with them.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid settings: {}", .0.join("; "))]
 pub struct InvalidSettings(pub Vec<String>);
 
+impl RunArgs {
+    /// How to log: what was asked for, or the default where that makes no sense, which [`Settings::new`] then says.
+    pub(crate) fn logging(&self) -> (LogFormat, LogLevel) {
+        let faults = &mut Vec::new();
+        (choice("--log-format", &self.log_format, faults), choice("--log-level", &self.log_level, faults))
+    }
+
+    /// Whether somebody waits for the end.
+    pub(crate) fn asks_for_once(&self) -> bool {
+        switch("--once", &self.once, &mut Vec::new())
+    }
+
+    /// Where the admin port is to be; an error where that is no address.
+    pub(crate) fn listen(&self) -> Result<Option<SocketAddr>, String> {
+        let Some(given) = self.listen.as_deref().filter(|given| !given.is_empty()) else { return Ok(None) };
+        given.parse().map(Some).map_err(|_no_address| {
+            format!("--listen {given:?}: expected an IP address and a port, such as 0.0.0.0:9464")
+        })
+    }
+}
+
 impl Settings {
     /// Makes settings of the command line, or says everything that is wrong with it.
     pub fn new(args: &RunArgs) -> Result<Self, InvalidSettings> {
-        let mut faults = Vec::new();
-        let include = match args.include.as_slice() {
-            [] => vec![DEFAULT_INCLUDE.to_owned()],
-            given => given.to_vec(),
+        let faults = &mut Vec::new();
+        let tail = TailSettings {
+            batch_bytes: size("--batch-bytes", &args.batch_bytes, 1 << 10, 64 << 20, faults),
+            batch_wait: duration("--batch-wait", &args.batch_wait, faults),
+            max_line: size("--max-line", &args.max_line, 64, 16 << 20, faults),
+            max_age: duration("--max-age", &args.max_age, faults),
+            zone: zone(&args.timezone, faults),
+            multiline: choice::<Multiline>("--multiline", &args.multiline, faults) == Multiline::Auto,
+            labels: labels(&args.label, faults),
         };
-        let include = globs("--include", &include, &mut faults);
-        let exclude = globs("--exclude", &args.exclude, &mut faults);
-        let batch_bytes = size("--batch-bytes", &args.batch_bytes, 1 << 10, 64 << 20, &mut faults);
-        let max_line = size("--max-line", &args.max_line, 64, 16 << 20, &mut faults);
-        let batch_wait = duration("--batch-wait", &args.batch_wait, &mut faults);
-        let max_age = duration("--max-age", &args.max_age, &mut faults);
-        let drain_timeout = duration("--drain-timeout", &args.drain_timeout, &mut faults);
-        let zone = TimeZone::get(&args.timezone).unwrap_or_else(|error| {
-            faults
-                .push(format!("--timezone {:?}: {error}; expected an IANA name such as Europe/Berlin", args.timezone));
-            TimeZone::UTC
+        let drain_timeout = duration("--drain-timeout", &args.drain_timeout, faults);
+        let once = switch("--once", &args.once, faults);
+        let listen = args.listen().unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
         });
-        let labels = Labels::parse(&args.label).unwrap_or_else(|errors| {
-            faults.extend(errors.iter().map(|error| format!("--label: {error}")));
-            Labels::default()
-        });
-        let url = url(&args.loki_url, &mut faults);
+        let _: LogFormat = choice("--log-format", &args.log_format, faults);
+        let _: LogLevel = choice("--log-level", &args.log_level, faults);
         let mut warnings = Vec::new();
-        let token_file = args.token_file.clone().filter(|_| {
-            let plaintext = url.scheme_str() == Some("http") && !args.allow_plaintext_token;
-            if plaintext {
-                warnings.push(
-                    "--loki-url is plain http, so the token is not sent; --allow-plaintext-token would send it"
-                        .to_owned(),
-                );
-            }
-            !plaintext
-        });
-        if args.state_dir.is_none() {
+        let push = push(args, faults, &mut warnings);
+        let state_dir = path(args.state_dir.as_ref());
+        if state_dir.is_none() {
             warnings.push("without --state-dir positions are not kept: a restart ships everything again".to_owned());
         }
-        let discovery = Discovery::new(args.log_dir.clone(), &include, &exclude);
+        let discovery = discovery(args, faults);
         match discovery {
-            Ok(discovery) if faults.is_empty() => Ok(Self {
-                discovery,
-                tail: TailSettings {
-                    batch_bytes,
-                    batch_wait,
-                    max_line,
-                    max_age,
-                    zone,
-                    multiline: args.multiline == Multiline::Auto,
-                    labels,
-                },
-                push: PushSettings { url, token_file, ca_files: args.ca_file.clone() },
-                state_dir: args.state_dir.clone(),
-                listen: args.listen,
-                drain_timeout,
-                once: args.once,
-                warnings,
-            }),
-            discovery => {
-                faults.extend(discovery.err().map(|error| format!("--include or --exclude: {error}")));
-                Err(InvalidSettings(faults))
+            Some(discovery) if faults.is_empty() => {
+                Ok(Self { discovery, tail, push, state_dir, listen, drain_timeout, once, warnings })
             }
+            _ => Err(InvalidSettings(std::mem::take(faults))),
         }
     }
+}
+
+fn discovery(args: &RunArgs, faults: &mut Vec<String>) -> Option<Discovery> {
+    let dir = path(Some(&args.log_dir));
+    if dir.is_none() {
+        faults.push("--log-dir: expected a directory, such as /var/opt/redislabs/log".to_owned());
+    }
+    let given = |patterns: &[String]| patterns.iter().filter(|glob| !glob.is_empty()).cloned().collect::<Vec<_>>();
+    let mut include = given(&args.include);
+    if include.is_empty() {
+        include.push(DEFAULT_INCLUDE.to_owned());
+    }
+    let include = globs("--include", &include, faults);
+    let exclude = globs("--exclude", &given(&args.exclude), faults);
+    Discovery::new(dir.unwrap_or_default(), &include, &exclude)
+        .map_err(|error| faults.push(format!("--include or --exclude: {error}")))
+        .ok()
+}
+
+fn push(args: &RunArgs, faults: &mut Vec<String>, warnings: &mut Vec<String>) -> PushSettings {
+    let url = url(args.loki_url.as_deref(), faults);
+    let plaintext_allowed = switch("--allow-plaintext-token", &args.allow_plaintext_token, faults);
+    let token_file = path(args.token_file.as_ref()).filter(|_| {
+        let plaintext = url.scheme_str() == Some("http") && !plaintext_allowed;
+        if plaintext {
+            warnings.push(
+                "--loki-url is plain http, so the token is not sent; --allow-plaintext-token would send it".to_owned(),
+            );
+        }
+        !plaintext
+    });
+    let rate_limit = args.rate_limit.as_deref().filter(|given| !given.is_empty());
+    PushSettings {
+        url,
+        token_file,
+        ca_files: args.ca_file.iter().filter_map(|file| path(Some(file))).collect(),
+        rate_limit: rate_limit.map(|given| size("--rate-limit", given, 1 << 10, 1 << 40, faults) as u64),
+    }
+}
+
+/// An empty path is none: that is what an unset variable looks like in a manifest.
+fn path(given: Option<&OsString>) -> Option<PathBuf> {
+    given.filter(|given| !given.is_empty()).map(PathBuf::from)
+}
+
+fn switch(flag: &str, given: &str, faults: &mut Vec<String>) -> bool {
+    match given.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => true,
+        "false" | "no" | "off" | "0" | "" => false,
+        _ => {
+            faults.push(format!("{flag} {given:?}: expected true or false"));
+            false
+        }
+    }
+}
+
+fn choice<T: ValueEnum + Default>(flag: &str, given: &str, faults: &mut Vec<String>) -> T {
+    T::from_str(given, true).unwrap_or_else(|_unknown| {
+        let known: Vec<_> = T::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect();
+        let known: Vec<_> = known.iter().map(clap::builder::PossibleValue::get_name).collect();
+        faults.push(format!("{flag} {given:?}: expected one of {}", known.join(", ")));
+        T::default()
+    })
+}
+
+fn zone(given: &str, faults: &mut Vec<String>) -> TimeZone {
+    TimeZone::get(given).unwrap_or_else(|error| {
+        faults.push(format!("--timezone {given:?}: {error}; expected an IANA name such as Europe/Berlin"));
+        TimeZone::UTC
+    })
+}
+
+fn labels(given: &[String], faults: &mut Vec<String>) -> Labels {
+    let given: Vec<_> = given.iter().filter(|label| !label.is_empty()).cloned().collect();
+    Labels::parse(&given).unwrap_or_else(|errors| {
+        faults.extend(errors.iter().map(|error| format!("--label: {error}")));
+        Labels::default()
+    })
 }
 
 fn globs(flag: &str, patterns: &[String], faults: &mut Vec<String>) -> Vec<Glob> {
@@ -142,12 +224,18 @@ fn duration(flag: &str, given: &str, faults: &mut Vec<String>) -> Duration {
     })
 }
 
-fn url(given: &str, faults: &mut Vec<String>) -> Uri {
-    match given.parse::<Uri>() {
+fn url(given: Option<&str>, faults: &mut Vec<String>) -> Uri {
+    const EXPECTED: &str = "expected the full push URL, such as https://loki:3100/loki/api/v1/push";
+    match given.unwrap_or_default().parse::<Uri>() {
+        Ok(url) if url.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
+            // The password in it is not repeated.
+            faults.push(format!("--loki-url holds a user name or a password, which are not sent: {EXPECTED}"));
+        }
         Ok(url) if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() => return url,
-        _ => faults.push(format!(
-            "--loki-url {given:?}: expected the full push URL, such as https://loki:3100/loki/api/v1/push"
-        )),
+        _ => faults.push(match given {
+            Some(given) => format!("--loki-url {given:?}: {EXPECTED}"),
+            None => format!("--loki-url is missing: {EXPECTED}"),
+        }),
     }
     Uri::default()
 }
@@ -161,8 +249,10 @@ mod tests {
 
     fn settings(args: &[&str]) -> Result<Settings, InvalidSettings> {
         let line = ["redis-log-shipper", "run"].iter().chain(args);
-        let Command::Run(args) = Args::try_parse_from(line).unwrap().command;
-        Settings::new(&args)
+        match Args::try_parse_from(line).unwrap().command {
+            Command::Run(args) => Settings::new(&args),
+            other @ Command::Positions(_) => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -184,13 +274,45 @@ mod tests {
     fn reports_every_fault_together() {
         let InvalidSettings(faults) = settings(&[
             "--loki-url=loki:3100",
+            "--log-dir=",
             "--batch-bytes=many",
             "--batch-wait=soon",
+            "--max-line=1",
+            "--max-age=old",
+            "--drain-timeout=-1s",
             "--label=a-b=c",
             "--include=[",
+            "--exclude=[",
             "--timezone=Mars/Olympus",
+            "--listen=x",
+            "--rate-limit=fast",
+            "--log-format=xml",
+            "--log-level=loud",
+            "--once=perhaps",
+            "--allow-plaintext-token=perhaps",
         ])
         .unwrap_err();
-        assert_eq!(faults.len(), 6, "{faults:#?}");
+        assert_eq!(faults.len(), 17, "{faults:#?}");
+        assert!(faults.iter().all(|fault| fault.starts_with("--")), "{faults:#?}");
+        assert!(faults.contains(&r#"--log-format "xml": expected one of json, text"#.to_owned()), "{faults:#?}");
+    }
+
+    #[test]
+    fn names_the_url_that_is_missing_and_repeats_no_password() {
+        let InvalidSettings(faults) = settings(&[]).unwrap_err();
+        assert!(faults[0].contains("--loki-url is missing"), "{faults:?}");
+        let InvalidSettings(faults) = settings(&["--loki-url=https://me:secret@loki/push"]).unwrap_err();
+        assert!(faults.len() == 1 && !faults[0].contains("secret"), "{faults:?}");
+    }
+
+    #[test]
+    fn takes_an_empty_value_for_none_where_there_may_be_none() {
+        let url = "--loki-url=http://loki/push";
+        let empty =
+            ["--token-file=", "--state-dir=", "--listen=", "--rate-limit=", "--ca-file=", "--include=", "--label="];
+        let settings = settings(&[&[url], &empty[..]].concat()).unwrap();
+        assert!(settings.state_dir.is_none() && settings.listen.is_none() && settings.push.ca_files.is_empty());
+        assert!(settings.push.token_file.is_none() && settings.push.rate_limit.is_none());
+        assert!(settings.discovery.is_stream("dmcproxy.log"));
     }
 }

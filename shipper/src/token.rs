@@ -48,8 +48,11 @@ impl Token {
         }
         let token = std::fs::read_to_string(&self.path)
             .map_err(|source| TokenError::Read { path: self.path.clone(), source })?;
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-            .map_err(|_not_ascii| TokenError::Invalid(self.path.clone()))?;
+        let token = token.trim();
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .ok()
+            .filter(|_| !token.is_empty())
+            .ok_or_else(|| TokenError::Invalid(self.path.clone()))?;
         value.set_sensitive(true);
         self.read = Some((now, value.clone()));
         Ok(value)
@@ -99,6 +102,16 @@ mod tests {
         let path = dir.path().join("token");
         std::fs::write(&path, jwt("system:serviceaccount:redis:rec")).unwrap();
         assert_eq!(Token::new(path).subject().as_deref(), Some("system:serviceaccount:redis:rec"));
+    }
+
+    #[test]
+    fn sends_no_token_that_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        for bad in ["", " \n", "one\ntwo"] {
+            std::fs::write(&path, bad).unwrap();
+            assert!(matches!(Token::new(path.clone()).header(Instant::now()), Err(TokenError::Invalid(_))), "{bad:?}");
+        }
     }
 
     #[test]

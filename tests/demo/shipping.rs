@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use harness::kubelet::Container;
 use harness::writer::LogFile;
@@ -31,7 +31,7 @@ pub(crate) async fn ship(pod: &Value, entries: usize, terminal: &Terminal) -> an
     }
     std::fs::create_dir_all(container.path(LOG_DIR))?;
     let mut files = LogFile::open_all(&container.path(LOG_DIR))?;
-    let shipper = Shipper::start(settings(&container)?).await?;
+    let shipper = Shipper::start(settings(&container)?).await;
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(Box::pin(shipper.run(shutdown.clone())));
 
@@ -58,13 +58,13 @@ pub(crate) async fn ship(pod: &Value, entries: usize, terminal: &Terminal) -> an
     let lines: usize = files.iter().map(|file| file.written.len()).sum();
     terminal.line(&format!("   {lines} lines, {truncated} rotations by copytruncate, {renamed} by rename"));
     shutdown.cancel();
-    running.await?;
+    running.await??;
     Ok(files)
 }
 
 fn settings(container: &Container<'_>) -> anyhow::Result<Settings> {
     let line = std::iter::once("redis-log-shipper".to_owned()).chain(container.args()?);
-    let Command::Run(mut args) = Args::try_parse_from(line)?.command;
+    let Command::Run(mut args) = Args::try_parse_from(line)?.command else { bail!("the container does not run") };
     // Port 9464 belongs to a pod's own network; here it may be somebody else's.
     args.listen = None;
     Settings::new(&args).context("the injected container's args")

@@ -1,4 +1,4 @@
-//! A real Loki as one process, on its filesystem store with schema v13, and LogQL to ask it.
+//! A real Loki as one process, on its filesystem store, and LogQL to ask it.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -17,34 +17,76 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// More entries than any test writes.
 const ENTRIES: u32 = 2_000_000;
 
-/// A running Loki.
+/// What a Loki is told that tests want otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// The version of its schema.
+    pub schema: &'static str,
+    /// Its limits on what may be pushed, one a line.
+    pub limits: &'static str,
+    /// How large a push may be.
+    pub max_push_bytes: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let limits = "ingestion_rate_mb: 100
+  ingestion_burst_size_mb: 200
+  per_stream_rate_limit: 100MB
+  per_stream_rate_limit_burst: 200MB";
+        Self { schema: "v13", limits, max_push_bytes: 100 << 20 }
+    }
+}
+
+/// A Loki that runs, or is down between a [`Loki::kill`] and a [`Loki::restart`].
 #[derive(Debug)]
 pub struct Loki {
     /// Where it is, such as `http://127.0.0.1:3100`.
     pub url: String,
     query: Query,
-    _process: Process,
-    _dir: TempDir,
+    command: Command,
+    process: Option<Process>,
+    dir: TempDir,
 }
 
 impl Loki {
     /// Starts Loki and waits until it is ready.
     pub async fn start(servers: &Servers) -> anyhow::Result<Self> {
+        Self::start_with(servers, Setup::default()).await
+    }
+
+    /// As [`Self::start`], with another set-up.
+    pub async fn start_with(servers: &Servers, setup: Setup) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let (port, grpc) = (free_port()?, free_port()?);
         let config = dir.path().join("loki.yaml");
-        std::fs::write(&config, configuration(port, grpc, &dir.path().display().to_string()))?;
+        std::fs::write(&config, configuration(port, grpc, &dir.path().display().to_string(), setup))?;
         let mut command = Command::new(&servers.loki);
         command.arg(format!("-config.file={}", config.display()));
-        let mut process = Process::start("loki", &command, dir.path())?;
-        let (url, client) = (format!("http://127.0.0.1:{port}"), http::client(None)?);
-        let ready = format!("{url}/ready");
+        let url = format!("http://127.0.0.1:{port}");
+        let mut loki = Self { query: Query::new(&url)?, url, command, process: None, dir };
+        loki.restart().await?;
+        loki.query = Query::new(&loki.url)?;
+        Ok(loki)
+    }
+
+    /// Ends it as a node that dies does.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again with what it has on its disk, and waits until it is ready.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let mut process = Process::start("loki", &self.command, self.dir.path())?;
+        let client = http::client(None)?;
+        let ready = format!("{}/ready", self.url);
         process
             .wait_until(PATIENCE, || async {
                 http::get(&client, &ready).await.is_ok_and(|(status, _)| status == hyper::StatusCode::OK)
             })
             .await?;
-        Ok(Self { query: Query::new(&url)?, url, _process: process, _dir: dir })
+        self.process = Some(process);
+        Ok(())
     }
 
     /// Its query API.
@@ -99,7 +141,8 @@ impl Query {
     }
 }
 
-fn configuration(port: u16, grpc: u16, dir: &str) -> String {
+fn configuration(port: u16, grpc: u16, dir: &str, setup: Setup) -> String {
+    let Setup { schema, limits, max_push_bytes } = setup;
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write!(
@@ -123,7 +166,8 @@ common:
   storage: {{filesystem: {{chunks_directory: {dir}/chunks, rules_directory: {dir}/rules}}}}
 schema_config:
   configs:
-  - {{from: 2024-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: index_, period: 24h}}}}
+  - {{from: 2024-01-01, store: tsdb, object_store: filesystem, schema: {schema}, index: {{prefix: index_, period: 24h}}}}
+distributor: {{max_recv_msg_size: {max_push_bytes}}}
 ingester: {{lifecycler: {{min_ready_duration: 0s}}}}
 ingester_client: {{grpc_client_config: {{max_recv_msg_size: 268435456, max_send_msg_size: 268435456}}}}
 querier: {{engine: {{max_look_back_period: 30s}}}}
@@ -131,10 +175,7 @@ frontend_worker: {{grpc_client_config: {{max_recv_msg_size: 268435456, max_send_
 query_range: {{parallelise_shardable_queries: false}}
 limits_config:
   max_entries_limit_per_query: {ENTRIES}
-  ingestion_rate_mb: 100
-  ingestion_burst_size_mb: 200
-  per_stream_rate_limit: 100MB
-  per_stream_rate_limit_burst: 200MB
+  {limits}
   split_queries_by_interval: 0
 "
     );

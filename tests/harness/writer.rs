@@ -2,6 +2,7 @@
 //!
 //! Every line is composed; only the formats follow the programs' own. Each carries a number, so that no two are alike.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,22 @@ impl LogFile {
     fn rotated(&self, number: u32) -> PathBuf {
         self.path.with_added_extension(number.to_string())
     }
+}
+
+/// What is missing, doubled or out of order, in words.
+pub fn difference(written: &[String], shown: &[String]) -> String {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for line in written {
+        *counts.entry(line).or_default() += 1;
+    }
+    for line in shown {
+        *counts.entry(line).or_default() -= 1;
+    }
+    let missing: Vec<_> = counts.iter().filter(|(_, count)| **count > 0).map(|(line, _)| line).take(5).collect();
+    let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count < 0).map(|(line, _)| line).take(5).collect();
+    let moved = written.iter().zip(shown).find(|(written, shown)| written != shown);
+    let (written, shown) = (written.len(), shown.len());
+    format!("{written} written, {shown} shown; missing {missing:#?}, doubled {doubled:#?}, first that moved {moved:#?}")
 }
 
 fn append(path: &Path) -> std::io::Result<File> {

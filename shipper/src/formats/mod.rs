@@ -3,6 +3,7 @@
 //! A line that fits no row carries no time of its own; `entries` says what becomes of it. A row looks at the beginning
 //! of a line only, and what it says of a beginning it says of every line that begins like that.
 
+pub mod level;
 mod parse;
 
 use jiff::civil::DateTime;

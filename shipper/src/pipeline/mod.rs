@@ -3,91 +3,66 @@
 //! The ending goes downstream: the reader stops and drops its end of the channel, the pusher delivers what is left, and
 //! the positions are saved last. One deadline covers it all.
 
+mod admin_port;
+mod opening;
+mod pool;
 mod positions;
 mod pusher;
 mod reader;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
 use prometheus_client::registry::Registry;
-use runtime::admin::{self as admin_port, Readiness};
+use runtime::admin::Readiness;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, SharedStatus};
+use crate::admin::SharedStatus;
 use crate::metrics::Metrics;
 use crate::push::Loki;
 use crate::settings::Settings;
-use crate::tail::{Now, Tail};
-use positions::Positions;
+pub(crate) use admin_port::AdminPort;
+pub use opening::OpenError;
+use opening::{Opened, Opening};
 use pusher::Pusher;
 use reader::{Reader, watch};
 
 /// Batches that wait for the one that is being pushed: one, so that reading and pushing overlap.
-const WAITING_BATCHES: usize = 1;
+pub(crate) const WAITING_BATCHES: usize = 1;
 
-/// A shipper that knows its files and is ready to run.
+/// A shipper that is ready to run.
 #[derive(Debug)]
 pub struct Shipper {
-    tail: Tail,
-    loki: Loki,
-    positions: Positions,
+    settings: Settings,
+    opening: Opening,
+    opened: Result<Opened, OpenError>,
+    admin: AdminPort,
     metrics: Metrics,
     status: SharedStatus,
-    admin: Option<(tokio::net::TcpListener, axum::Router)>,
     readiness: Readiness,
-    drain_timeout: Duration,
-    once: bool,
-    dir: std::path::PathBuf,
 }
 
 impl Shipper {
-    /// Opens the files where they were left, and the admin port. Nothing is pushed yet.
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+    /// Opens the files where they were left, if they are there. Nothing is pushed yet.
+    pub async fn start(settings: Settings) -> Self {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let (status, readiness) = (SharedStatus::default(), Readiness::default());
-        let admin = match settings.listen {
-            // A port that is taken costs the metrics, not the logs.
-            Some(address) => tokio::net::TcpListener::bind(address)
-                .await
-                .inspect_err(|error| tracing::error!(%address, %error, "no admin port"))
-                .ok()
-                .map(|listener| {
-                    let routes = admin_port::routes(readiness.clone(), Arc::new(registry));
-                    (listener, routes.merge(admin::routes(status.clone())))
-                }),
-            None => None,
+        let admin =
+            AdminPort::new(settings.listen, readiness.clone(), Arc::new(registry), status.clone(), metrics.clone());
+        let opening = Opening {
+            discovery: settings.discovery.clone(),
+            tail: settings.tail.clone(),
+            state_dir: settings.state_dir.clone(),
+            metrics: metrics.clone(),
+            status: status.clone(),
         };
-        let mut positions = Positions::load(settings.state_dir, metrics.clone());
-        let dir = settings.discovery.dir().to_owned();
-        let tail = Tail::resume(settings.discovery, settings.tail, positions.record(), metrics.clone(), Now::read())
-            .with_context(|| format!("failed to read the log directory {}", dir.display()))?;
-        positions.extend(tail.record());
-        positions.save().await;
-        tracing::info!(
-            dir = %dir.display(),
-            url = %settings.push.url,
-            listen = ?admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok()),
-            "shipping"
-        );
-        Ok(Self {
-            tail,
-            loki: Loki::new(settings.push),
-            positions,
-            metrics,
-            status,
-            admin,
-            readiness,
-            drain_timeout: settings.drain_timeout,
-            once: settings.once,
-            dir,
-        })
+        let opened = opening.attempt().await;
+        Self { settings, opening, opened, admin, metrics, status, readiness }
     }
 
     /// How the files stand; stays up to date while the shipper runs.
@@ -96,44 +71,70 @@ impl Shipper {
     }
 
     /// Ships until `shutdown`, then what is left, within the drain timeout.
-    pub async fn run(self, shutdown: CancellationToken) {
+    ///
+    /// What cannot be opened is waited for; to ship once, it must be there.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), OpenError> {
+        let mut aside = JoinSet::new();
+        aside.spawn(self.admin.serve());
+        let opened = match self.opened {
+            Ok(opened) => Some(opened),
+            Err(error) if self.settings.once => return Err(error),
+            Err(error) => shutdown.run_until_cancelled(self.opening.wait(error)).await,
+        };
+        if let Some(opened) = opened {
+            let shipping = Shipping {
+                settings: self.settings,
+                metrics: self.metrics,
+                status: self.status,
+                readiness: self.readiness.clone(),
+            };
+            Box::pin(shipping.run(opened, shutdown)).await;
+            self.readiness.set(false);
+        }
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+/// A shipper whose files are open.
+struct Shipping {
+    settings: Settings,
+    metrics: Metrics,
+    status: SharedStatus,
+    readiness: Readiness,
+}
+
+impl Shipping {
+    async fn run(self, opened: Opened, shutdown: CancellationToken) {
+        let Opened { tail, positions, _lock } = opened;
+        let Settings { discovery, push, drain_timeout, once, .. } = self.settings;
+        tracing::info!(
+            dir = %discovery.dir().display(),
+            url = %push.url,
+            buffers = %bytesize::ByteSize(pool::bytes(&self.settings.tail) as u64),
+            "shipping"
+        );
         let (batches, incoming) = mpsc::channel(WAITING_BATCHES);
         let wake = Arc::new(Notify::new());
         // Kept for as long as the tasks run; dropping it ends the notifications.
-        let _watcher = watch(&self.dir, wake.clone());
+        let _watcher = watch(discovery.dir(), wake.clone());
         self.readiness.set(true);
-        let admin = match self.admin {
-            Some((listener, routes)) => tokio::spawn(admin_port::serve(listener, routes, shutdown.clone())),
-            None => tokio::spawn(async {}),
-        };
-        let draining = if self.once { CancellationToken::new() } else { shutdown.clone() };
-        if self.once {
+        let draining = if once { CancellationToken::new() } else { shutdown.clone() };
+        if once {
             draining.cancel();
         }
         let deadline = async {
             shutdown.cancelled().await;
-            tokio::time::sleep(self.drain_timeout).await;
+            tokio::time::sleep(drain_timeout).await;
         };
-        let reader = Reader {
-            tail: self.tail,
-            batches,
-            wake,
-            draining,
-            once: self.once,
-            metrics: self.metrics.clone(),
-            status: self.status.clone(),
-        };
-        let mut pusher =
-            Pusher { loki: self.loki, positions: self.positions, metrics: self.metrics, status: self.status };
+        let loki = Loki::new(push, tail.metadata_switch());
+        let (metrics, status) = (self.metrics.clone(), self.status.clone());
+        let reader = Reader { tail, batches, wake, draining, once, metrics, status };
+        let mut pusher = Pusher { loki, positions, metrics: self.metrics, status: self.status };
         tokio::select! {
             ((), ()) = async { tokio::join!(reader.run(), pusher.run(incoming)) } => {}
             () = deadline => tracing::warn!("the drain timeout is over; what is left is shipped after the next start"),
         }
         pusher.positions.save().await;
-        self.readiness.set(false);
-        if !shutdown.is_cancelled() {
-            admin.abort();
-        }
-        tracing::info!("ended");
     }
 }

@@ -21,11 +21,6 @@ pub(super) struct Positions {
 impl Positions {
     /// Those of the last run, as far as they could be read.
     pub(super) fn load(dir: Option<std::path::PathBuf>, metrics: Metrics) -> Self {
-        if let Some(dir) = &dir
-            && let Err(error) = std::fs::create_dir_all(dir)
-        {
-            tracing::error!(dir = %dir.display(), %error, "positions cannot be kept");
-        }
         let store = Store::new(dir);
         let (record, errors) = store.load();
         for error in errors {

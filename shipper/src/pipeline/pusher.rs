@@ -6,7 +6,7 @@ use super::positions::Positions;
 use crate::admin::SharedStatus;
 use crate::batch::Batch;
 use crate::metrics::Metrics;
-use crate::push::{Delivery, Loki};
+use crate::push::Loki;
 
 /// Pushes batches and keeps the positions.
 pub(super) struct Pusher {
@@ -34,6 +34,7 @@ impl Pusher {
             if !batch.body.is_empty() {
                 self.deliver(&batch).await;
             }
+            self.status.acknowledged(&batch.name, batch.after.queue.first().map(|front| front.position));
             self.positions.set(&batch.name, batch.after);
             if self.positions.are_overdue() {
                 self.positions.save().await;
@@ -43,21 +44,20 @@ impl Pusher {
 
     async fn deliver(&mut self, batch: &Batch) {
         let (metrics, status) = (self.metrics.clone(), self.status.clone());
-        let mut push = std::pin::pin!(self.loki.push(&batch.body, |trouble| {
-            metrics.failed(trouble);
-            status.trouble(trouble.reason());
+        let mut push = std::pin::pin!(self.loki.push(&batch.body, batch.entries, |failure| {
+            metrics.failed(failure.trouble);
+            status.trouble(failure);
         }));
         // While Loki does not answer, what it acknowledged before still gets to disk.
-        let delivery = loop {
+        let rejected = loop {
             tokio::select! {
-                delivery = &mut push => break delivery,
+                rejected = &mut push => break rejected,
                 () = self.positions.due() => self.positions.save().await,
             }
         };
-        if delivery == Delivery::StoredExcept {
-            self.metrics.rejected();
-        }
-        self.metrics.pushed(batch.entries, batch.bytes);
-        self.status.pushed(batch.entries);
+        self.metrics.rejected(&rejected);
+        let stored = batch.entries.saturating_sub(usize::try_from(rejected.total()).unwrap_or(usize::MAX));
+        self.metrics.pushed(stored, batch.bytes);
+        self.status.pushed(stored);
     }
 }

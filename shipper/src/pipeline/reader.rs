@@ -56,6 +56,7 @@ impl Reader {
             }
             if let Some(batch) = self.tail.next_batch(Now::read(), draining) {
                 busy = Instant::now();
+                self.status.handed_out(&batch.name, batch.since);
                 if !self.hand_over(batch).await {
                     return;
                 }
@@ -109,8 +110,9 @@ impl Reader {
             tracing::warn!(%error, "failed to look at the log directory, trying again");
         }
         let files = self.tail.files();
-        self.metrics.unread(files.iter().map(|file| file.unread).sum());
-        self.status.files(&files);
+        let unread = files.iter().map(|file| file.unread).sum();
+        self.status.files(files);
+        self.metrics.unread(unread, self.status.oldest_unacknowledged(Instant::now()));
     }
 }
 

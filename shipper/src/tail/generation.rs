@@ -138,10 +138,7 @@ impl Generation {
             head_len: head.len,
             head_hash: head.hash,
             marker_hash: Marker::default().hash(),
-            clocked: None,
-            late: false,
-            closed: None,
-            ends: None,
+            ..GenerationRecord::default()
         })
     }
 
@@ -250,6 +247,14 @@ impl Generation {
     /// Takes back that it ends where it was declared to.
     pub(super) fn go_on(&mut self) {
         self.ends = None;
+    }
+
+    /// Says that it is no copy but the file itself, and may have a writer.
+    pub(super) fn take_for_rotated(&mut self) {
+        if !self.source.is_sealed() {
+            self.kind = Kind::Rotated;
+            self.go_on();
+        }
     }
 
     /// Has it end where it ends now, if nobody writes to it.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-use crate::batch::{Batch, BatchBuffer};
+use crate::batch::{Batch, BatchBuffer, MetadataSwitch};
 use crate::discover::{Discovery, Found};
 use crate::formats::TimeReader;
 use crate::labels::Labels;
@@ -59,6 +59,13 @@ pub struct TailSettings {
     pub multiline: bool,
     /// The labels all streams share.
     pub labels: Labels,
+}
+
+impl TailSettings {
+    /// How much of a file is looked at in one go: it must hold the longest line, its end, and the marker before it.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        CHUNK.max(self.max_line + 4096)
+    }
 }
 
 /// The present, on both clocks.
@@ -132,8 +139,7 @@ impl Tail {
     ) -> std::io::Result<Self> {
         let listing = discovery.list_settled(&[])?;
         let mut tail = Self {
-            // A chunk must hold the longest line, its end, and the marker before it.
-            chunk: vec![0; CHUNK.max(settings.max_line + 4096)],
+            chunk: vec![0; settings.chunk_bytes()],
             batch: BatchBuffer::new(settings.batch_bytes),
             discovery,
             settings,
@@ -156,6 +162,11 @@ impl Tail {
         tail.scan(now)?;
         tail.streams.iter_mut().for_each(Stream::recorded);
         Ok(tail)
+    }
+
+    /// Whether entries carry structured metadata, for whoever hears that Loki refuses it.
+    pub fn metadata_switch(&self) -> MetadataSwitch {
+        self.batch.metadata_switch()
     }
 
     /// Looks at the directory and every open file: new files are opened, rotations followed.

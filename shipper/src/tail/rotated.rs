@@ -158,6 +158,11 @@ impl<'a> Siblings<'a> {
         self.rotated.last().is_none_or(|found| self.is_it(found, record))
     }
 
+    /// Whether the file of `record` is there, under whatever name.
+    pub(super) fn have(&self, record: &GenerationRecord) -> bool {
+        self.live.into_iter().chain(self.rotated.iter().copied()).any(|found| self.is_it(found, record))
+    }
+
     /// Whether this is the file of `record`. An inode is used again: the content has to agree.
     pub(super) fn is_it(&self, found: &Found, record: &GenerationRecord) -> bool {
         is_inode(record, found.inode)
@@ -180,9 +185,7 @@ impl<'a> Siblings<'a> {
     /// The same, where the file that was written anew is rotated by now, and its writer may not know. Where the one
     /// `record` is about is still there it is nothing but a copy.
     pub(super) fn find_rewritten_and_rotated(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
-        if record.head_len == 0
-            || self.live.into_iter().chain(self.rotated.iter().copied()).any(|found| self.is_it(found, record))
-        {
+        if record.head_len == 0 || self.have(record) {
             return None;
         }
         let mut plain = self.rotated.iter().rev().filter(|found| !is_compressed(&found.name));

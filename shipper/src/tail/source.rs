@@ -3,10 +3,10 @@
 //! A compressed copy is read as if it were the file it was made of. Nothing is written anywhere: it is decompressed again
 //! where the reader goes back further than what is remembered.
 
-use std::cell::{OnceCell, RefCell};
 use std::fs::{File, Metadata};
 use std::io::{BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -32,7 +32,7 @@ impl Source {
 
     /// What a file holds that `gzip` wrote.
     pub(super) fn gzip(file: File) -> Self {
-        Self::Gzip(Box::new(Gzip { file, len: OnceCell::new(), decoder: RefCell::new(None) }))
+        Self::Gzip(Box::new(Gzip { file, len: OnceLock::new(), decoder: Mutex::new(None) }))
     }
 
     /// What the file system says of the file itself.
@@ -86,8 +86,8 @@ fn read_up_to(file: &File, buffer: &mut [u8], mut position: u64) -> std::io::Res
 #[derive(Debug)]
 pub(super) struct Gzip {
     file: File,
-    len: OnceCell<u64>,
-    decoder: RefCell<Option<Decoder>>,
+    len: OnceLock<u64>,
+    decoder: Mutex<Option<Decoder>>,
 }
 
 impl Gzip {
@@ -101,7 +101,7 @@ impl Gzip {
     }
 
     fn read_up_to(&self, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
-        let mut place = self.decoder.borrow_mut();
+        let mut place = self.decoder.lock().unwrap_or_else(PoisonError::into_inner);
         // Where nothing is left to read the decoder and its memory are not needed any more.
         let decoder = match place.take() {
             Some(decoder) if decoder.start() <= position => decoder,
@@ -248,7 +248,7 @@ mod tests {
             source.read_up_to(&mut buffer, step * (64 << 10)).unwrap();
         }
         let Source::Gzip(gzip) = &source else { panic!("not compressed") };
-        let most = gzip.decoder.borrow().as_ref().map(|decoder| decoder.remembered.len());
+        let most = gzip.decoder.lock().unwrap().as_ref().map(|decoder| decoder.remembered.len());
         assert!(most.unwrap() <= 2 * REMEMBERED + buffer.len());
     }
 }

@@ -134,7 +134,10 @@ impl Stream {
             return found.or_else(|| siblings.find_copy(record, now)).filter(|found| !self.has_open(found.inode));
         }
         let found = siblings.find_by_inode(record, now);
-        let copy = self.find_hardly_known(record, self.queue.len(), siblings, now).ok().flatten();
+        let mut copy = self.find_hardly_known(record, self.queue.len(), siblings, now).ok().flatten();
+        if let (Some(copy), false) = (&mut copy, siblings.have(record)) {
+            copy.take_for_rotated();
+        }
         match (found, copy) {
             (Some(found), Some(copy)) if found.kind == Kind::Live && copy.is_beginning_of(&found).ok()? => Some(found),
             (found, copy) => copy.or(found),
@@ -256,7 +259,7 @@ impl Stream {
         let Some(front) = self.queue.front_mut().filter(|front| front.unread() > 0) else { return Ok(self.news()) };
         let (start, since) = (front.read, front.waits_since());
         let mut before = self.record();
-        workshop.batch.start(&self.labels);
+        workshop.batch.start(&self.labels, &self.name);
         let filled = self.fill(now, workshop)?;
         let Some(front) = self.queue.front_mut() else { return Ok(None) };
         if front.read == start {

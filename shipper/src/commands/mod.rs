@@ -1,0 +1,4 @@
+//! The commands: thin shells around what the other modules do.
+
+pub(crate) mod positions;
+pub(crate) mod run;

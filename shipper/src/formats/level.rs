@@ -1,0 +1,188 @@
+//! How severe a line is: one table of words, and where each family of programs puts them.
+//!
+//! A level depends on nothing but the line, so a resend carries the same one.
+
+/// How severe a line is, in the words that Loki and Grafana know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the six levels need no words")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
+}
+
+impl Level {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Critical];
+
+    /// As Loki writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The level that `line` tells.
+    pub fn of(line: &[u8]) -> Option<Self> {
+        match line.first()? {
+            b'[' => bracketed(line),
+            b't' => logfmt(line),
+            b'0'..=b'9' => stamped(line).or_else(|| redis(line)),
+            _ => None,
+        }
+    }
+}
+
+/// Every word for a level; the most frequent ones stand first.
+const WORDS: [(&str, Level); 24] = [
+    ("INFO", Level::Info),
+    ("INF", Level::Info),
+    ("WARNING", Level::Warn),
+    ("WARN", Level::Warn),
+    ("WRN", Level::Warn),
+    ("ERROR", Level::Error),
+    ("ERR", Level::Error),
+    ("ERRO", Level::Error),
+    ("DEBUG", Level::Debug),
+    ("DBG", Level::Debug),
+    ("DEBG", Level::Debug),
+    ("NOTICE", Level::Info),
+    ("NTC", Level::Info),
+    ("CRITICAL", Level::Critical),
+    ("CRIT", Level::Critical),
+    ("CRT", Level::Critical),
+    ("FATAL", Level::Critical),
+    ("FTL", Level::Critical),
+    ("PANIC", Level::Critical),
+    ("EMERG", Level::Critical),
+    ("TRACE", Level::Trace),
+    ("TRC", Level::Trace),
+    ("TRAC", Level::Trace),
+    ("BLAT", Level::Trace),
+];
+
+/// `[N) ]DATE TIME [[THREAD] ][- ]LEVEL`, where a `T` may stand between date and time: dmcproxy, Python, supervisord, the
+/// event log, the syncer, Go and Rust programs.
+fn stamped(line: &[u8]) -> Option<Level> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let line = line.get(digits..)?.strip_prefix(b") ").unwrap_or(line);
+    let (date, rest) = line.split_first_chunk::<10>()?;
+    if !date.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'/')) {
+        return None;
+    }
+    let time = rest.strip_prefix(b" ").or_else(|| rest.strip_prefix(b"T"))?;
+    let mut rest = after(time, b' ')?.trim_ascii_start();
+    if rest.starts_with(b"[") {
+        rest = after(rest, b' ')?;
+    }
+    word(rest.strip_prefix(b"- ").unwrap_or(rest))
+}
+
+/// `PID:ROLE DD Mon YYYY HH:MM:SS.mmm LEVEL `, with a sign for the level.
+fn redis(line: &[u8]) -> Option<Level> {
+    let (role, rest) = after(line, b':')?.split_first_chunk::<2>()?;
+    let (_time, rest) = rest.split_first_chunk::<24>()?;
+    let fits = matches!(role, [b'X' | b'C' | b'S' | b'M', b' ']);
+    match rest.split_first_chunk::<3>()?.0 {
+        b" . " if fits => Some(Level::Debug),
+        b" - " | b" * " if fits => Some(Level::Info),
+        b" # " if fits => Some(Level::Warn),
+        _ => None,
+    }
+}
+
+/// `[TIME][THREAD][LEVEL]`: Envoy's own log. Its access log has no level.
+fn bracketed(line: &[u8]) -> Option<Level> {
+    let rest = after(line, b']')?.strip_prefix(b"[")?;
+    word(after(rest, b']')?.strip_prefix(b"[")?)
+}
+
+/// `ts=... level=LEVEL`, or `time=`.
+fn logfmt(line: &[u8]) -> Option<Level> {
+    const KEY: &[u8] = b" level=";
+    if !line.starts_with(b"ts=") && !line.starts_with(b"time=") {
+        return None;
+    }
+    // It is one of the first fields; a long message is not searched.
+    let head = line.get(..256).unwrap_or(line);
+    let at = memchr::memmem::find(head, KEY)?;
+    word(line.get(at + KEY.len()..)?)
+}
+
+/// What follows the first `end`.
+fn after(text: &[u8], end: u8) -> Option<&[u8]> {
+    text.get(memchr::memchr(end, text)? + 1..)
+}
+
+/// The level that `text` starts with, as a word of its own.
+fn word(text: &[u8]) -> Option<Level> {
+    let letters = text.iter().take(9).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let text = text.get(..letters)?;
+    WORDS.iter().find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text)).map(|(_, level)| *level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_level_where_each_program_puts_it() {
+        for (line, level) in [
+            ("5) 2026-02-20 22:38:55.420 [1644] WRN dmc.conn (handshake@tls_conn.cpp:187) - bdb:1", Level::Warn),
+            ("2026-02-20 22:31:07.001 [1623] INF ifr.stats (listen@prometheus.cpp:346) - x", Level::Info),
+            ("2026-02-20 22:33:10,512 WARN exited: pdns_server", Level::Warn),
+            ("2026-02-20 22:33:10,512 BLAT x", Level::Trace),
+            ("2026-02-20 22:32:39,601 INFO: === [bdb:1] STATEMACHINE [SMCreateBDB] STARTED ===", Level::Info),
+            ("2026-02-20 22:34:03,188 ERROR cnm_http: Unhandled exception", Level::Error),
+            ("2026-02-20 22:39:02 CRITICAL EventLog: {\"type\": \"failed\"}", Level::Critical),
+            ("2026-02-20 22:40:05 - INFO - connected to source", Level::Info),
+            ("2026/02/20 22:31:02.118 INFO sentinel_service listening on :8001", Level::Info),
+            ("2026-02-20T22:31:03.500512Z  INFO heartbeatd::gossip: sent", Level::Info),
+            ("[2026-02-20 22:30:49.118][1544][info][main] [source/server/server.cc:1037] x", Level::Info),
+            ("ts=2026-02-20T22:30:50.412Z caller=main.go:297 level=info msg=\"x\"", Level::Info),
+            ("time=\"2026-02-20T22:30:50Z\" level=warning msg=\"x\"", Level::Warn),
+            ("3725842:M 20 Feb 2026 22:42:50.191 # Warning: Could not create server", Level::Warn),
+            ("3725842:C 20 Feb 2026 22:31:12.044 * oO0OoO0OoO0Oo", Level::Info),
+            ("612:S 20 Feb 2026 22:31:12.044 - DB 0: 1 keys", Level::Info),
+            ("612:X 20 Feb 2026 22:31:12.044 . debug", Level::Debug),
+        ] {
+            assert_eq!(Level::of(line.as_bytes()), Some(level), "{line}");
+        }
+    }
+
+    #[test]
+    fn says_nothing_about_a_line_that_tells_no_level() {
+        for line in [
+            "",
+            "Traceback (most recent call last):",
+            "============================================================================",
+            "terminate called after throwing an instance of 'std::system_error'",
+            "3725842:signal-handler (1771627477) Received SIGTERM scheduling shutdown...",
+            "[2026-02-20T22:32:39.415Z] \"POST /v1/bdbs HTTP/1.1\" 200 - 812 1734",
+            "Feb 20 22:31:04 UDP server bound to 0.0.0.0:5353",
+            "2026-02-20 22:31:04,902 INFORMATION is no level",
+            "2026-02-20 22:31:04,902 ",
+            "2026-02-20",
+            "12) ",
+            "[",
+            "time=",
+        ] {
+            assert_eq!(Level::of(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn takes_any_bytes(line in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+            let _ = Level::of(&line);
+        }
+    }
+}

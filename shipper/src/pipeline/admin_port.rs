@@ -1,0 +1,59 @@
+//! The admin port of a shipper: opened again and again where it is taken, which costs the metrics, not the logs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use prometheus_client::registry::Registry;
+use runtime::admin::{self as admin_port, Readiness};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, SharedStatus};
+use crate::metrics::Metrics;
+
+/// How soon a port that is taken is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Where a shipper tells how it is.
+#[derive(Debug)]
+pub(crate) struct AdminPort {
+    listen: Option<SocketAddr>,
+    routes: Router,
+    metrics: Metrics,
+}
+
+impl AdminPort {
+    /// `/live`, `/ready`, `/metrics` and `/status`; nowhere where no address is given.
+    pub(crate) fn new(
+        listen: Option<SocketAddr>,
+        readiness: Readiness,
+        registry: Arc<Registry>,
+        status: SharedStatus,
+        metrics: Metrics,
+    ) -> Self {
+        let routes = admin_port::routes(readiness, registry).merge(admin::routes(status));
+        Self { listen, routes, metrics }
+    }
+
+    /// Serves until it is dropped.
+    pub(crate) async fn serve(self) {
+        let Some(address) = self.listen else { return std::future::pending().await };
+        let mut told = false;
+        let listener = loop {
+            match tokio::net::TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(error) => {
+                    self.metrics.admin_port_error();
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(%address, %error, "no admin port, trying again; shipping goes on without it");
+                    }
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        };
+        let address = listener.local_addr().unwrap_or(address);
+        tracing::info!(%address, "the admin port is open");
+        admin_port::serve(listener, self.routes, CancellationToken::new()).await;
+    }
+}

@@ -1,0 +1,185 @@
+//! One request and its answer: the token, the CAs, the time it may take. No redirect is ever followed.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, StatusCode};
+use hyper_util::client::legacy;
+use runtime::tls::{Connect, HttpsConnector, http_client_over};
+use tokio::time::{Instant, timeout};
+
+use super::trust::{self, Trusted};
+use super::{PushSettings, said};
+use crate::answer::Trouble;
+use crate::token::Token;
+
+/// How long the answer to one push may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the rest of an answer may take once its status is known.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much of an answer is read: Loki may spend a line on each rejected entry.
+const BODY_LIMIT: usize = 1 << 20;
+/// How often the CA files are compared with what is trusted.
+const CA_INTERVAL: Duration = Duration::from_secs(30);
+/// A longer `Retry-After` is not believed.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// What came back.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// An answer.
+    Answer {
+        /// Its status.
+        status: StatusCode,
+        /// Its text, as far as it came.
+        body: String,
+        /// The least time to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Nothing, and why.
+    Nothing(Trouble, String),
+}
+
+/// The connection to Loki, made by `D`.
+#[derive(Debug)]
+pub(super) struct Client<D> {
+    settings: PushSettings,
+    dial: D,
+    token: Option<Token>,
+    http: legacy::Client<HttpsConnector<D>, Full<Bytes>>,
+    trusted: Trusted,
+    ca_checked: Instant,
+}
+
+impl<D: Clone> Client<D>
+where
+    HttpsConnector<D>: Connect + Clone + Send + Sync + 'static,
+{
+    /// Prepares the client; nothing is sent yet.
+    pub(super) fn new(settings: PushSettings, dial: D) -> Self {
+        Self {
+            token: settings.token_file.clone().map(Token::new),
+            trusted: Trusted::read(&settings.ca_files),
+            http: http_client_over(trust::roots(&settings), dial.clone()),
+            ca_checked: Instant::now(),
+            settings,
+            dial,
+        }
+    }
+
+    /// Where it pushes, and with what.
+    pub(super) fn settings(&self) -> &PushSettings {
+        &self.settings
+    }
+
+    /// Whom the token is for, as it says itself.
+    pub(super) fn subject(&self) -> Option<String> {
+        self.token.as_ref().and_then(Token::subject)
+    }
+
+    /// Reads the token anew next time: the one that was sent was not accepted.
+    pub(super) fn forget_token(&mut self) {
+        if let Some(token) = &mut self.token {
+            token.forget();
+        }
+    }
+
+    /// Posts `body` and waits for the answer.
+    pub(super) async fn post(&mut self, body: &Bytes) -> Reply {
+        if self.ca_checked.elapsed() >= CA_INTERVAL {
+            self.renew_trust();
+        }
+        let mut request = Request::post(&self.settings.url)
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .header(USER_AGENT, concat!("redis-log-shipper/", env!("CARGO_PKG_VERSION")));
+        if let Some(token) = &mut self.token {
+            match token.header(Instant::now().into_std()) {
+                Ok(header) => request = request.header(AUTHORIZATION, header),
+                Err(error) => return Reply::Nothing(Trouble::Login, said(&error)),
+            }
+        }
+        let request = match request.body(Full::new(body.clone())) {
+            Ok(request) => request,
+            Err(error) => return Reply::Nothing(Trouble::WrongUrl, said(&error)),
+        };
+        match timeout(TIMEOUT, self.http.request(request)).await {
+            Ok(Ok(answer)) => {
+                let (head, body) = answer.into_parts();
+                let retry_after = retry_after(&head.headers, SystemTime::now());
+                Reply::Answer { status: head.status, body: text(body).await, retry_after }
+            }
+            Ok(Err(error)) => Reply::Nothing(Trouble::NoAnswer, said(&error)),
+            Err(_elapsed) => Reply::Nothing(Trouble::NoAnswer, format!("no answer within {TIMEOUT:?}")),
+        }
+    }
+
+    /// Trusts what the CA files hold now, where that is something else than before.
+    pub(super) fn renew_trust(&mut self) {
+        self.ca_checked = Instant::now();
+        let now = Trusted::read(&self.settings.ca_files);
+        if now != self.trusted {
+            self.http = http_client_over(trust::roots(&self.settings), self.dial.clone());
+            self.trusted = now;
+            tracing::info!("trusting the CA files' new content");
+        }
+    }
+}
+
+/// The text of an answer, up to the limit. One that breaks off takes nothing away from the status.
+async fn text(mut body: Incoming) -> String {
+    let mut bytes = Vec::new();
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let room = BODY_LIMIT - bytes.len();
+            if let Some(data) = frame.data_ref() {
+                bytes.extend_from_slice(data.get(..room).unwrap_or(data));
+            }
+            if bytes.len() >= BODY_LIMIT {
+                break;
+            }
+        }
+    };
+    // What came in time is all there is.
+    let _ = timeout(BODY_TIMEOUT, read).await;
+    String::from_utf8_lossy(&bytes).trim().to_owned()
+}
+
+/// How long the answer asks to wait: seconds, or a date. A date is compared with the answer's own, so that a wrong clock on
+/// either side does no harm.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
+    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| SystemTime::from(date.timestamp()));
+    let given = text(RETRY_AFTER)?.trim();
+    let wait = match given.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_no_number) => date(given)?.duration_since(text(DATE).and_then(date).unwrap_or(now)).unwrap_or_default(),
+    };
+    Some(wait.min(LONGEST_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(given: &[(HeaderName, &str)]) -> HeaderMap {
+        given.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn reads_retry_after_as_seconds_or_as_a_date() {
+        let now = SystemTime::from("2026-02-20T22:31:00Z".parse::<jiff::Timestamp>().unwrap());
+        let wait = |given: &[(HeaderName, &str)]| retry_after(&headers(given), now);
+        assert_eq!(wait(&[(RETRY_AFTER, "120")]), Some(Duration::from_mins(2)));
+        assert_eq!(wait(&[(RETRY_AFTER, "Fri, 20 Feb 2026 22:31:30 GMT")]), Some(Duration::from_secs(30)));
+        assert_eq!(wait(&[(RETRY_AFTER, "Fri, 20 Feb 2026 22:30:00 GMT")]), Some(Duration::ZERO));
+        let other_clock = [(RETRY_AFTER, "Sat, 21 Feb 2026 00:00:07 GMT"), (DATE, "Sat, 21 Feb 2026 00:00:00 GMT")];
+        assert_eq!(wait(&other_clock), Some(Duration::from_secs(7)));
+        assert_eq!(wait(&[(RETRY_AFTER, "86400000")]), Some(LONGEST_RETRY_AFTER));
+        for odd in ["soon", "-1", ""] {
+            assert_eq!(wait(&[(RETRY_AFTER, odd)]), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! How long to wait after a failure, and how often to speak of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Failure;
+use crate::answer::Trouble;
+use crate::rejections::{Reason, Rejections};
+
+/// The first wait after a failure; each further one may be twice as long, up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait, but for trouble with the token or the permission, where it is the shortest in the long run: a gateway
+/// remembers a refusal for a minute anyway, and every question costs the API server a review.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// What lasts is told again this often.
+const REMINDER: Duration = Duration::from_mins(1);
+
+/// Exponential, with full jitter, capped; never less than what the answer asked for.
+pub(super) fn wait(failures: u32, trouble: &Trouble) -> Duration {
+    let most = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
+    let part = most.mul_f64(rand::random::<f64>());
+    let wait = if trouble.concerns_token() && most == LONGEST_WAIT { most + part } else { part.max(FIRST_WAIT / 5) };
+    wait.max(trouble.retry_after().unwrap_or_default())
+}
+
+/// What was said already.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    trouble: Option<Telling>,
+    rejected: BTreeMap<Reason, Instant>,
+}
+
+#[derive(Debug)]
+struct Telling {
+    reason: &'static str,
+    since: Instant,
+    told: Instant,
+}
+
+impl Told {
+    /// Says that a push failed, unless that was said within the last minute.
+    pub(super) fn failure(&mut self, url: &str, failure: &Failure<'_>) {
+        let (now, reason) = (Instant::now(), failure.trouble.reason());
+        let since = match &mut self.trouble {
+            Some(known) if known.reason == reason && now - known.told < REMINDER => return,
+            Some(known) => known.since,
+            None => now,
+        };
+        self.trouble = Some(Telling { reason, since, told: now });
+        let (answer, fix) = (failure.said, failure.fix);
+        if failure.trouble.needs_somebody() {
+            tracing::error!(
+                url,
+                reason,
+                answer,
+                fix,
+                "holding: nothing is lost, pushing goes on by itself once this is fixed"
+            );
+        } else {
+            tracing::warn!(url, reason, answer, fix, "push failed, trying again");
+        }
+    }
+
+    /// Says that pushing works again, where it did not.
+    pub(super) fn success(&mut self) {
+        if let Some(over) = self.trouble.take() {
+            tracing::info!(reason = over.reason, for_seconds = over.since.elapsed().as_secs(), "pushing again");
+        }
+    }
+
+    /// Says which entries were rejected, once a minute for each reason; the metrics count them all.
+    pub(super) fn rejected(&mut self, rejected: &Rejections, said: &str) {
+        for (reason, entries) in rejected.iter() {
+            let told = self.rejected.get(&reason).is_some_and(|told| told.elapsed() < REMINDER);
+            if !told {
+                self.rejected.insert(reason, Instant::now());
+                let reason = reason.word();
+                tracing::warn!(reason, entries, answer = said, "entries were rejected for good and are not in Loki");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_longer_with_every_failure_but_never_too_long() {
+        assert!((0..100).all(|failures| wait(failures, &Trouble::NoAnswer) <= LONGEST_WAIT));
+        let first = (0..100).map(|_| wait(0, &Trouble::Forbidden));
+        assert!(first.into_iter().all(|wait| wait <= FIRST_WAIT && wait >= FIRST_WAIT / 5));
+    }
+
+    #[test]
+    fn asks_for_a_permission_once_or_twice_a_minute_in_the_long_run() {
+        for _ in 0..100 {
+            let wait = wait(50, &Trouble::Forbidden);
+            assert!((LONGEST_WAIT..=2 * LONGEST_WAIT).contains(&wait), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn waits_as_long_as_it_is_asked_to() {
+        let asked = Duration::from_mins(5);
+        assert_eq!(wait(0, &Trouble::Throttled { after: Some(asked), over: false }), asked);
+        assert_eq!(wait(0, &Trouble::Unavailable(Some(asked))), asked);
+    }
+}

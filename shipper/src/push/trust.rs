@@ -1,0 +1,46 @@
+//! Whom the client trusts: what the CA files hold now, or the system's CAs where none is named.
+
+use std::path::PathBuf;
+
+use runtime::tls::read_ca_file;
+use rustls::RootCertStore;
+
+use super::{PushSettings, said};
+
+/// What the CA files held when they were read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Trusted(Vec<Option<Vec<u8>>>);
+
+impl Trusted {
+    /// What they hold now.
+    pub(super) fn read(files: &[PathBuf]) -> Self {
+        Self(files.iter().map(|path| std::fs::read(path).ok()).collect())
+    }
+}
+
+/// The CAs to trust. What cannot be used is said; the others count.
+pub(super) fn roots(settings: &PushSettings) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    if settings.url.scheme_str() != Some("https") {
+        return roots;
+    }
+    if settings.ca_files.is_empty() {
+        let system = rustls_native_certs::load_native_certs();
+        for error in &system.errors {
+            tracing::warn!(%error, "failed to read one of the system's CAs");
+        }
+        roots.add_parsable_certificates(system.certs);
+    }
+    for path in &settings.ca_files {
+        match read_ca_file(path) {
+            Ok(certificates) => {
+                roots.add_parsable_certificates(certificates.unwrap_or_default());
+            }
+            Err(error) => tracing::error!(error = said(&error), "a CA file cannot be used"),
+        }
+    }
+    if roots.is_empty() {
+        tracing::error!(files = ?settings.ca_files, "no CA to trust: no file of --ca-file exists and holds a certificate");
+    }
+    roots
+}

@@ -1,0 +1,217 @@
+//! The shipper is killed again and again while 17 files are written and rotated and Loki comes and goes; then LogQL shows
+//! every line once, in order.
+//!
+//! A few kills by default; `KILLS=1000` for the long run, `SEED=` for one that was seen before.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use harness::loki::Loki;
+use harness::process::{eventually, keep_log};
+use harness::programs::program;
+use harness::servers::Servers;
+use harness::writer::{LogFile, difference};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::process::{Child, Command};
+
+/// How often the shipper is killed where nothing else is said.
+const KILLS: usize = 20;
+/// After so many kills everything written must be in Loki: rotated copies are kept only so long.
+const CHECK_EVERY: usize = 20;
+/// How often a file is rotated at most between two checks, well below the ten copies that are kept.
+const ROTATIONS: u32 = 5;
+/// For how many kills Loki is away at a time.
+const OUTAGE: usize = 8;
+const PATIENCE: Duration = Duration::from_mins(2);
+const LABEL: &str = r#"job="kills""#;
+
+/// A shipper, started anew after every kill.
+struct Shipper {
+    binary: PathBuf,
+    args: Vec<String>,
+    log: PathBuf,
+    child: Child,
+    /// The most memory and descriptors that were seen, over all lives.
+    peak_kib: u64,
+    descriptors: usize,
+}
+
+impl Shipper {
+    fn start(dir: &Path, loki: &Loki) -> Self {
+        let path = |name: &str| dir.join(name).display().to_string();
+        let args = vec![
+            "run".to_owned(),
+            format!("--log-dir={}", path("logs")),
+            format!("--state-dir={}", path("state")),
+            format!("--loki-url={}/loki/api/v1/push", loki.url),
+            format!("--label={}", LABEL.replace('"', "")),
+            "--batch-wait=50ms".to_owned(),
+            "--batch-bytes=64KiB".to_owned(),
+        ];
+        // A copy: a build that runs meanwhile must not change what is tested.
+        let (binary, log) = (dir.join("redis-log-shipper"), dir.join("killed-shipper.log"));
+        std::fs::copy(program("redis-log-shipper").unwrap(), &binary).unwrap();
+        let child = spawn(&binary, &args, &log);
+        Self { binary, args, log, child, peak_kib: 0, descriptors: 0 }
+    }
+
+    /// Kills it in the middle of whatever it does, and starts the next one.
+    async fn kill(&mut self) {
+        self.look();
+        assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself; see {}", self.log.display());
+        self.child.kill().await.unwrap();
+        self.child = spawn(&self.binary, &self.args, &self.log);
+    }
+
+    fn look(&mut self) {
+        let proc = format!("/proc/{}", self.child.id().unwrap());
+        let status = std::fs::read_to_string(format!("{proc}/status")).unwrap_or_default();
+        let peak =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        self.peak_kib = self.peak_kib.max(peak.unwrap_or_default());
+        let open = std::fs::read_dir(format!("{proc}/fd")).map_or(0, Iterator::count);
+        self.descriptors = self.descriptors.max(open);
+    }
+}
+
+fn spawn(binary: &Path, args: &[String], log: &Path) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
+    Command::new(binary).args(args).stdin(Stdio::null()).stderr(log).kill_on_drop(true).spawn().unwrap()
+}
+
+/// The files, how often each was rotated since the last check, and how often any was.
+struct Writer {
+    files: Vec<LogFile>,
+    rotated: Vec<u32>,
+    rotations: usize,
+}
+
+impl Writer {
+    fn new(dir: &Path) -> Self {
+        std::fs::create_dir(dir).unwrap();
+        let files = LogFile::open_all(dir).unwrap();
+        Self { rotated: vec![0; files.len()], files, rotations: 0 }
+    }
+
+    /// Writes to all files and rotates some of them, for about this long.
+    async fn write(&mut self, time: Duration, random: &mut StdRng) {
+        let until = Instant::now() + time;
+        loop {
+            for (file, rotated) in self.files.iter_mut().zip(&mut self.rotated) {
+                file.write(random.random_range(0..4)).unwrap();
+                if *rotated < ROTATIONS && random.random_ratio(1, 40) {
+                    let by_rename = random.random_ratio(1, 2);
+                    let rotate = if by_rename { LogFile::rotate_by_rename } else { LogFile::rotate_by_copytruncate };
+                    rotate(file).unwrap();
+                    *rotated += 1;
+                    self.rotations += 1;
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            // The pace of the load, not a wait for something.
+            tokio::time::sleep(left.min(Duration::from_millis(20))).await;
+        }
+    }
+
+    /// Waits until Loki shows the last line of every file; what came before was acknowledged before.
+    async fn is_shipped(&mut self, loki: &Loki) {
+        for file in &self.files {
+            let Some(last) = file.written.last() else { continue };
+            let query = format!("{{{LABEL}, log_file=\"{}\"}} |= {last:?}", file.stem);
+            let what = format!("{:?}, the last line of {}, in Loki", last, file.stem);
+            let found = eventually(&what, PATIENCE, || async {
+                Ok(loki.query().lines(&query).await?.contains(last).then_some(()))
+            });
+            found.await.unwrap();
+        }
+        self.rotated.fill(0);
+    }
+}
+
+fn from_env<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shows_every_line_once_however_often_it_is_killed() {
+    let Some(servers) = Servers::find("survives_kills").unwrap() else { return };
+    let kills = from_env("KILLS").unwrap_or(KILLS);
+    let seed = from_env("SEED").unwrap_or_else(rand::random::<u64>);
+    harness::say(&format!("{kills} kills, SEED={seed}"));
+    let mut random = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let mut loki = Loki::start(&servers).await.unwrap();
+    let mut writer = Writer::new(&dir.path().join("logs"));
+    let mut shipper = Shipper::start(dir.path(), &loki);
+    let _log = KeptLog(shipper.log.clone());
+    let (mut outages, started) = (0, Instant::now());
+
+    // What is rotated before the files are seen for the first time is history, not a loss.
+    for file in &mut writer.files {
+        file.write(1).unwrap();
+    }
+    writer.is_shipped(&loki).await;
+    for kill in 1..=kills {
+        let time = Duration::from_millis(random.random_range(0..250));
+        writer.write(time, &mut random).await;
+        shipper.kill().await;
+        match kill % (2 * CHECK_EVERY) {
+            1 => {
+                loki.kill();
+                outages += 1;
+            }
+            OUTAGE => {
+                // It is written, rotated and killed on while Loki comes up and reads its log.
+                let mut back = std::pin::pin!(loki.restart());
+                loop {
+                    tokio::select! {
+                        restarted = &mut back => break restarted.unwrap(),
+                        () = writer.write(Duration::from_millis(250), &mut random) => shipper.kill().await,
+                    }
+                }
+            }
+            _ => {}
+        }
+        if kill % CHECK_EVERY == 0 {
+            writer.is_shipped(&loki).await;
+        }
+    }
+
+    writer.write(Duration::from_millis(100), &mut random).await;
+    writer.is_shipped(&loki).await;
+    shipper.look();
+    let (mut written, mut shown) = (0, 0);
+    for file in &writer.files {
+        let query = format!("{{{LABEL}, log_file=\"{}\"}}", file.stem);
+        let lines = loki.query().lines(&query).await.unwrap();
+        assert!(lines == file.written, "{}: {}", file.stem, difference(&file.written, &lines));
+        written += file.written.len();
+        shown += lines.len();
+    }
+    let counted = loki.query().number(&format!("sum(count_over_time({{{LABEL}}}[24h]))")).await.unwrap();
+    harness::say(&format!(
+        "{kills} kills, {outages} outages of Loki, {} rotations, {} s: {written} lines written, {shown} shown, {counted} stored; \
+         peak memory {} KiB, at most {} descriptors",
+        writer.rotations,
+        started.elapsed().as_secs(),
+        shipper.peak_kib,
+        shipper.descriptors
+    ));
+}
+
+/// Keeps the shipper's log where the test fails.
+struct KeptLog(PathBuf);
+
+impl Drop for KeptLog {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            keep_log(&self.0);
+        }
+    }
+}
