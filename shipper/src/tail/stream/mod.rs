@@ -140,6 +140,8 @@ impl Stream {
         }
         match (found, copy) {
             (Some(found), Some(copy)) if found.kind == Kind::Live && copy.is_beginning_of(&found).ok()? => Some(found),
+            // Whatever fits is better than to lose the rest.
+            (None, None) => siblings.find_copy(record, now).filter(|found| !self.has_open(found.inode)),
             (found, copy) => copy.or(found),
         }
     }
