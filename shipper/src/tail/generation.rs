@@ -290,6 +290,12 @@ impl Generation {
         self.ends.unwrap_or(self.size).saturating_sub(self.read)
     }
 
+    /// Has the bytes come from another descriptor.
+    #[cfg(test)]
+    pub(super) fn read_from(&mut self, file: std::fs::File) {
+        self.source = Source::plain(file);
+    }
+
     fn is_stalled(&self) -> bool {
         self.stalled.is_some_and(|stall| stall.size == self.size)
     }

@@ -227,3 +227,98 @@ proptest! {
         run(&steps).assert_every_line_once();
     }
 }
+
+/// What went wrong once. A sequence that the model finds goes here.
+const FOUND: &[&[Step]] = &[
+    &[Step::Copytruncate, Step::Ship(1), Step::Append(1), Step::Rename],
+    &[Step::Delete, Step::Append(1), Step::Copytruncate],
+    &[Step::Delete, Step::Append(1), Step::Truncate, Step::Append(1), Step::Copytruncate],
+    &[Step::Copytruncate, Step::Crash(Fate::Stored), Step::Append(1), Step::Rewrite],
+    &[Step::Copytruncate, Step::Rename, Step::Append(1), Step::Ship(1), Step::AppendLate],
+    &[Step::Half, Step::Rewrite, Step::Copytruncate],
+    &[Step::Copytruncate, Step::Append(1), Step::Delete, Step::Gzip],
+    &[Step::Copytruncate, Step::Ship(1), Step::Append(1), Step::Rename, Step::Gzip],
+    &[Step::Rename, Step::Link, Step::Ship(1), Step::Append(1), Step::Rename],
+    &[Step::Copytruncate, Step::Delete, Step::ShipBlindly, Step::Gzip, Step::Append(1), Step::Rename],
+    &[Step::Truncate, Step::Half, Step::Ship(1), Step::Copytruncate, Step::Half, Step::Append(1)],
+    &[Step::Copytruncate, Step::Append(1), Step::Delete, Step::Append(1), Step::Truncate, Step::Crash(Fate::Stored)],
+    &[Step::Rename, Step::Rename, Step::Append(1), Step::Crash(Fate::Stored), Step::AppendLate],
+    &[Step::Rename, Step::SetClock(39), Step::Crash(Fate::Stored), Step::AppendLate],
+    &[Step::Append(1), Step::Append(1), Step::Append(1), Step::Crash(Fate::Stored), Step::SetClock(-601)],
+    &[
+        Step::Copytruncate,
+        Step::Copytruncate,
+        Step::Append(1),
+        Step::Crash(Fate::Stored),
+        Step::Stop,
+        Step::Gzip,
+        Step::Copytruncate,
+    ],
+    &[Step::Copytruncate, Step::Rename, Step::Ship(1), Step::AppendLate, Step::Gzip, Step::Append(1)],
+    &[Step::Copytruncate, Step::Rename, Step::Link, Step::Append(1)],
+    &[Step::Rewrite, Step::Rename, Step::Truncate, Step::AppendLate],
+    &[Step::Delete, Step::Append(1), Step::Truncate, Step::Rename, Step::AppendLate],
+    &[Step::Copytruncate, Step::Append(1), Step::Delete, Step::Append(1), Step::Delete, Step::Crash(Fate::Stored)],
+    &[Step::Rename, Step::Truncate, Step::Stop, Step::AppendLate, Step::Gzip],
+    &[
+        Step::Truncate,
+        Step::Append(1),
+        Step::Copytruncate,
+        Step::Half,
+        Step::Crash(Fate::Stored),
+        Step::Rewrite,
+        Step::Crash(Fate::Stored),
+    ],
+    &[
+        Step::Rename,
+        Step::Append(1),
+        Step::Crash(Fate::Stored),
+        Step::AppendLate,
+        Step::Copytruncate,
+        Step::Append(1),
+        Step::Truncate,
+    ],
+    &[Step::Append(1), Step::Rewrite, Step::Rename, Step::Crash(Fate::Stored), Step::Rewrite, Step::AppendLate],
+    &[
+        Step::Copytruncate,
+        Step::Copytruncate,
+        Step::Append(2),
+        Step::Ship(1),
+        Step::Stop,
+        Step::Rewrite,
+        Step::Gzip,
+        Step::Copytruncate,
+    ],
+    &[Step::Copytruncate, Step::Delete, Step::Append(1), Step::Stop, Step::Gzip],
+    &[Step::Half, Step::Rewrite, Step::Rename, Step::Append(1), Step::Truncate, Step::AppendLate],
+    &[Step::Rename, Step::Ship(1), Step::AppendLate, Step::Gzip, Step::Ship(1), Step::Crash(Fate::Stored)],
+    &[
+        Step::Copytruncate,
+        Step::Copytruncate,
+        Step::Append(1),
+        Step::Delete,
+        Step::Append(1),
+        Step::Stop,
+        Step::Gzip,
+        Step::Copytruncate,
+    ],
+    &[Step::Rewrite, Step::Rename, Step::Crash(Fate::Stored), Step::Rewrite, Step::Append(1), Step::AppendLate],
+    &[
+        Step::Delete,
+        Step::Append(1),
+        Step::Crash(Fate::Stored),
+        Step::Append(1),
+        Step::Rename,
+        Step::Crash(Fate::Stored),
+        Step::Gzip,
+        Step::Crash(Fate::Stored),
+    ],
+];
+
+#[test]
+fn shows_every_line_once_where_that_went_wrong_once() {
+    for steps in FOUND {
+        eprintln!("{steps:?}");
+        run(steps).assert_every_line_once();
+    }
+}

@@ -335,3 +335,35 @@ impl Stream {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use globset::Glob;
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::discover::Discovery;
+    use crate::formats::TimeReader;
+
+    #[test]
+    fn opens_a_file_again_that_cannot_be_read_any_more() {
+        let (dir, now, metrics) = (tempfile::tempdir().unwrap(), Now::read(), Metrics::default());
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, "one\n").unwrap();
+        let discovery = Discovery::new(dir.path().to_owned(), &[Glob::new("*").unwrap()], &[]).unwrap();
+        let listing = discovery.list().unwrap();
+        let siblings = Siblings::of("a.log", &listing, &listing, &discovery);
+        let mut stream = Stream::new("a.log", String::new(), TimeReader::new(TimeZone::UTC));
+        while stream.look(&siblings, &metrics, now) {}
+        assert_eq!(stream.state().unread, 4);
+        // A descriptor that was opened for writing fails as one does whose volume is gone.
+        stream.queue[0].read_from(File::options().write(true).open(&path).unwrap());
+        stream.look(&siblings, &metrics, now);
+        assert!(stream.state().error.is_some());
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        stream.look(&siblings, &metrics, now);
+        assert_eq!(stream.state().unread, 8);
+    }
+}
