@@ -178,9 +178,12 @@ async fn ships_what_was_written_once_it_may() {
 
     let written: usize = files.iter().map(|file| file.written.len()).sum();
     let shown = world.loki.query().lines(&format!("{{{JOB}}}")).await.unwrap().len();
+    let entries = world.loki.query().entries(&format!("{{{JOB}}}")).await.unwrap().len();
     let counted = world.loki.query().number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap();
-    let resent = counted - written as u64;
-    harness::say(&format!("{written} lines written, {shown} shown, {counted} counted: {resent} were resent"));
+    let resent = counted - entries as u64;
+    harness::say(&format!(
+        "{written} lines written, {shown} shown in {entries} entries, {counted} counted: {resent} were resent"
+    ));
     assert_eq!(shown, written);
 
     // Told to end, it ships what is there and ends.

@@ -186,17 +186,18 @@ async fn shows_every_line_once_however_often_it_is_killed() {
     writer.write(Duration::from_millis(100), &mut random).await;
     writer.is_shipped(&loki).await;
     shipper.look();
-    let (mut written, mut shown) = (0, 0);
+    let (mut written, mut shown, mut entries) = (0, 0, 0);
     for file in &writer.files {
         let query = format!("{{{LABEL}, log_file=\"{}\"}}", file.stem);
         let lines = loki.query().lines(&query).await.unwrap();
         assert!(lines == file.written, "{}: {}", file.stem, difference(&file.written, &lines));
         written += file.written.len();
         shown += lines.len();
+        entries += loki.query().entries(&query).await.unwrap().len();
     }
     let counted = loki.query().number(&format!("sum(count_over_time({{{LABEL}}}[24h]))")).await.unwrap();
     harness::say(&format!(
-        "{kills} kills, {outages} outages of Loki, {} rotations, {} s: {written} lines written, {shown} shown, {counted} stored; \
+        "{kills} kills, {outages} outages of Loki, {} rotations, {} s: {written} lines written, {shown} shown in {entries} entries, {counted} stored; \
          peak memory {} KiB, at most {} descriptors",
         writer.rotations,
         started.elapsed().as_secs(),

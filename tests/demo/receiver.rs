@@ -46,7 +46,7 @@ impl Receiver {
         Ok(Self { push_url: push_url.to_owned(), store: Store::Loki(Box::new(Query::new(base)?)) })
     }
 
-    /// The lines of the streams that have all these labels, oldest first.
+    /// The lines of the streams that have all these labels, oldest first, those of one entry in a row.
     pub(crate) async fn lines(&self, labels: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
         match &self.store {
             Store::Embedded(streams) => Ok(selected(&streams.lock().unwrap_or_else(PoisonError::into_inner), labels)),
@@ -66,7 +66,7 @@ fn selected(streams: &Streams, labels: &[(&str, &str)]) -> Vec<String> {
     let mut entries: Vec<_> =
         streams.iter().filter(|(stream, _)| has(stream)).flat_map(|(_, entries)| entries).collect();
     entries.sort_by_key(|(time, _)| *time);
-    entries.into_iter().map(|(_, line)| line.clone()).collect()
+    entries.into_iter().flat_map(|(_, entry)| entry.split('\n')).map(ToOwned::to_owned).collect()
 }
 
 async fn push(State(streams): State<Arc<Mutex<Streams>>>, body: Bytes) -> Result<StatusCode, (StatusCode, String)> {

@@ -110,8 +110,14 @@ impl Query {
         Ok(Self { url: url.to_owned(), client: http::client(None)?, start: jiff::Timestamp::now() })
     }
 
-    /// The lines that `logql` selects, oldest first.
+    /// The lines that `logql` selects, oldest first, those of one entry in a row.
     pub async fn lines(&self, logql: &str) -> anyhow::Result<Vec<String>> {
+        let entries = self.entries(logql).await?;
+        Ok(entries.iter().flat_map(|entry| entry.split('\n')).map(ToOwned::to_owned).collect())
+    }
+
+    /// The entries that `logql` selects, oldest first.
+    pub async fn entries(&self, logql: &str) -> anyhow::Result<Vec<String>> {
         let start = self.start.as_nanosecond();
         let path = format!("query_range?direction=forward&start={start}&limit={ENTRIES}");
         let answer = self.ask(&path, logql).await?;
