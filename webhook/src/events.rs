@@ -40,7 +40,11 @@ impl Events {
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (queue, events) = mpsc::channel(WAITING);
-        (Self { queue: Some(queue), metrics: metrics.clone() }, send(client, events, metrics, shutdown))
+        let sending = send(client, events, metrics.clone());
+        // An API server that does not answer must not hold the shutdown up.
+        (Self { queue: Some(queue), metrics }, async move {
+            shutdown.run_until_cancelled(sending).await;
+        })
     }
 
     /// Tells the pod's owner what became of it, if that is worth telling. Never waits.
@@ -54,13 +58,8 @@ impl Events {
     }
 }
 
-async fn send(client: kube::Client, mut events: mpsc::Receiver<Event>, metrics: Metrics, shutdown: CancellationToken) {
-    loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
-            () = shutdown.cancelled() => return,
-        };
-        let Some(event) = event else { return };
+async fn send(client: kube::Client, mut events: mpsc::Receiver<Event>, metrics: Metrics) {
+    while let Some(event) = events.recv().await {
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         if let Err(error) = api.create(&PostParams::default(), &event).await {

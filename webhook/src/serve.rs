@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::api;
 use crate::config::Config;
 use crate::config::reload::Reloader;
+use crate::connections::Limits;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::server::{self, Webhook};
@@ -90,8 +91,8 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     tasks.spawn(admin::serve(admin_listener, admin::routes(readiness.clone(), Arc::new(registry)), ended.clone()));
     readiness.set(true);
     let closing = CancellationToken::new();
-    let webhook = Webhook { config, metrics, events };
-    let serving = tokio::spawn(server::serve(listener, tls, webhook, closing.clone()));
+    let webhook = Webhook { config, metrics, events, leaving: signalled.clone() };
+    let serving = tokio::spawn(server::serve(listener, tls, Limits::default(), webhook, closing.clone()));
     // The ports are told because `--listen 127.0.0.1:0` leaves their choice to the system.
     tracing::info!(listen = %address, admin_listen = %admin_address, "serving");
 

@@ -140,6 +140,11 @@ mod tests {
     #[test]
     fn a_panic_is_a_verdict_and_not_the_end() {
         let judged = contained(|| panic!("a bug of {}", "ours"));
-        assert!(matches!(judged.verdict, Verdict::Panicked(said) if said == "a bug of ours"));
+        assert!(matches!(&judged.verdict, Verdict::Panicked(said) if said == "a bug of ours"));
+        let body = br#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u-1"}}"#;
+        let response = Answer::new(AdmissionReview::parse(body).unwrap(), judged).response;
+        assert!(response.allowed && response.patch.is_none() && response.patch_type.is_none());
+        assert_eq!((response.uid.as_str(), response.audit_annotations["outcome"].as_str()), ("u-1", "panicked"));
+        assert!(response.warnings[0].contains("internal error"), "{:?}", response.warnings);
     }
 }
