@@ -1,6 +1,5 @@
 //! What the owners of pods are told, and at which pace.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 use std::time::Duration;
 
