@@ -588,6 +588,8 @@ mod overrides {
         assert_eq!(sidecar(&with("memory", "1Gi"))["resources"]["requests"]["memory"], "1Gi");
         assert_eq!(sidecar(&with("sidecar-mode", "native"))["restartPolicy"], "Always");
         assert_eq!(sidecar(&with("state", "ephemeral"))["volumeMounts"][2]["name"], "log-shipper-state");
+        let multiline = json!({"name": "REDIS_LOG_SHIPPER_MULTILINE", "value": "off"});
+        assert_eq!(sidecar(&with("multiline", "off"))["env"].as_array().unwrap().last(), Some(&multiline));
     }
 
     #[test]
@@ -606,7 +608,12 @@ mod overrides {
             ("sidecar-mode", "both"),
             ("state", "forever"),
             ("loki-url", "loki:3100"),
-            ("multiline", "off"),
+            ("image", "a b"),
+            ("include", "[a"),
+            ("exclude", "{a,b}.log"),
+            ("timezone", "Europe/Berln"),
+            ("multiline", "sometimes"),
+            ("redact", "on"),
         ] {
             let judged = with(key, value);
             assert_warned(&judged, &format!("annotation redis-log-shipper.io/{key}: "));
@@ -667,9 +674,9 @@ mod overrides {
         };
         let judged = judge(&fixture("a-vanilla"), None, &config);
         let args = sidecar(&judged)["args"].to_string();
-        assert!(args.contains("--label=team=core") && args.contains("--label=owner=$(LABEL_OWNER)"), "{args}");
+        assert!(args.contains("--label=team=core") && args.contains("--label=owner=$(LABEL_owner)"), "{args}");
         let env = sidecar(&judged)["env"].as_array().unwrap();
-        let owner = env.iter().find(|variable| variable["name"] == "LABEL_OWNER").unwrap();
+        let owner = env.iter().find(|variable| variable["name"] == "LABEL_owner").unwrap();
         assert_eq!(owner["valueFrom"]["fieldRef"]["fieldPath"], "metadata.labels['owner']");
     }
 }

@@ -129,7 +129,7 @@ fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
 
 /// The variable that carries the value of a label that comes from a field of the pod.
 fn label_variable(label: &str) -> String {
-    format!("LABEL_{}", label.to_uppercase())
+    format!("LABEL_{label}")
 }
 
 /// The pod's own names by downward API, and what a copied `subPathExpr` refers to.
@@ -142,6 +142,10 @@ fn env(case: &Case<'_>, target: &Target<'_>) -> Vec<Value> {
         field("REDIS_CLUSTER", &format!("metadata.labels['{}']", case.config.matching.cluster_label)),
     ];
     env.extend(case.config.labels_from.iter().map(|(name, path)| field(&label_variable(name), path)));
+    // Not a flag: an image that does not know it yet would not start.
+    env.extend(
+        case.config.multiline.map(|mode| json!({"name": "REDIS_LOG_SHIPPER_MULTILINE", "value": mode.as_str()})),
+    );
     let expression = target.mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
     let theirs = target.container.get("env").and_then(Value::as_array).into_iter().flatten();
     for variable in theirs {
