@@ -7,9 +7,9 @@ mod installation;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
-use harness::pod_fixture;
 use harness::process::eventually;
 use harness::servers::Servers;
+use harness::{pod_fixture, read_object, repository};
 use installation::Installation;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -157,6 +157,33 @@ async fn every_shape_of_pod_is_accepted_by_the_api_server() {
         let stored = stored.unwrap_or_else(|error| panic!("{error:#}\n{pod:#}"));
         assert_eq!(stored["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected", "{pod:#}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_golden_pod_that_the_api_server_accepts_is_refused_once_it_is_injected() {
+    let Some(servers) = Servers::find("no_golden_pod_is_refused").unwrap() else { return };
+    let cluster = Cluster::start(&servers).await.unwrap();
+    let _installation =
+        Installation::start(&cluster, "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push").await.unwrap();
+    let accounts = [&ACCOUNTS[..], &["default"]].concat();
+    cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &accounts).await.unwrap();
+    cluster.create_namespace("unlabelled", &json!({}), &accounts).await.unwrap();
+    let (mut injected, mut left_alone) = (0, 0);
+    for entry in std::fs::read_dir(repository().join("webhook/tests/golden/shapes")).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.to_str().unwrap().ends_with(".pod.yaml") {
+            continue;
+        }
+        let pod = read_object(&path).unwrap();
+        if cluster.create_pod("unlabelled", &pod, true).await.is_err() {
+            continue;
+        }
+        let stored = cluster.create_pod("labelled", &pod, true).await;
+        let stored = stored.unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+        let status = &stored["metadata"]["annotations"]["redis-log-shipper.io/status"];
+        *if *status == "injected" { &mut injected } else { &mut left_alone } += 1;
+    }
+    assert!(injected > 30 && left_alone > 10, "{injected} injected, {left_alone} left alone");
 }
 
 /// One Event for each pod that was injected, one for each warning, and none for a dry run or for a pod of somebody else.

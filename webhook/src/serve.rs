@@ -130,7 +130,7 @@ async fn follow_cluster(
     tasks: &mut JoinSet<()>,
 ) -> Events {
     let Some((client, native_sidecars)) = api::connect().await else { return Events::nowhere(metrics.clone()) };
-    config.rcu(|config| Config { native_sidecars, ..(**config).clone() });
+    config.rcu(|config| Config { native_sidecars: Some(native_sidecars), ..(**config).clone() });
     let (events, sending) = Events::to(client, metrics.clone(), ended.clone());
     tasks.spawn(sending);
     events

@@ -376,15 +376,20 @@ mod workload {
     #[test]
     fn restarts_always_only_as_a_native_sidecar() {
         for (mode, known, native) in [
-            (SidecarMode::Container, true, false),
-            (SidecarMode::Native, false, true),
-            (SidecarMode::Auto, false, false),
-            (SidecarMode::Auto, true, true),
+            (SidecarMode::Container, Some(true), false),
+            (SidecarMode::Native, None, true),
+            (SidecarMode::Native, Some(true), true),
+            // On an older server it would be an init container that never ends.
+            (SidecarMode::Native, Some(false), false),
+            (SidecarMode::Auto, None, false),
+            (SidecarMode::Auto, Some(false), false),
+            (SidecarMode::Auto, Some(true), true),
         ] {
             let config = Config { sidecar_mode: mode, native_sidecars: known, ..Config::default() };
             let judged = judge(&fixture("a-vanilla"), None, &config);
             assert_eq!(sidecar(&judged).get("restartPolicy").is_some(), native, "{mode:?}");
             assert_eq!(injected(&judged)["spec"].get("initContainers").is_some(), native, "{mode:?}");
+            assert_eq!(judged.warnings.len(), usize::from(mode == SidecarMode::Native && !native), "{mode:?}");
         }
     }
 
@@ -479,7 +484,20 @@ mod workload {
         let names: Vec<_> = container["env"].as_array().unwrap().iter().map(|variable| &variable["name"]).collect();
         assert!(names.contains(&&json!("MY_POD_NAME")) && !names.contains(&&json!("JOIN_HOSTNAME")), "{names:?}");
         // Pods that share one claim do not share their positions.
-        assert_eq!(container["volumeMounts"][2]["subPathExpr"], "log-shipper-state/$(POD_NAME)");
+        assert_eq!(container["volumeMounts"][2]["subPathExpr"], "log-shipper-state/$(LOG_SHIPPER_POD_NAME)");
+    }
+
+    #[test]
+    fn leaves_a_pod_alone_whose_sub_path_names_what_cannot_be_copied() {
+        let judged = judged(&pod(|pod| {
+            let container = &mut pod["spec"]["containers"][0];
+            container["envFrom"] = json!([{"configMapRef": {"name": "theirs"}}]);
+            let mount = container["volumeMounts"][1].as_object_mut().unwrap();
+            mount.remove("subPath");
+            mount.insert("subPathExpr".to_owned(), json!("$(MY_POD_NAME)/$(FROM_SOMEWHERE)"));
+        }));
+        assert_eq!(judged.verdict.outcome(), "log_mount_unclear");
+        assert_warned(&judged, "not in the env of container redis-enterprise-node");
     }
 
     #[test]
@@ -549,6 +567,20 @@ mod workload {
         assert_eq!(sidecar(&own)["securityContext"]["runAsGroup"], 1002);
         for field in ["fsGroup", "seLinuxOptions", "supplementalGroups"] {
             assert!(sidecar(&own)["securityContext"].get(field).is_none());
+        }
+    }
+
+    #[test]
+    fn may_be_root_only_where_the_pod_is() {
+        let root = json!({"runAsUser": 0});
+        let of_pod = judged(&pod(|pod| pod["spec"]["securityContext"] = root.clone()));
+        let of_container = judged(&pod(|pod| pod["spec"]["containers"][0]["securityContext"] = root.clone()));
+        let of_pod_only = judged(&pod(|pod| {
+            pod["spec"]["securityContext"] = root.clone();
+            pod["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 1001});
+        }));
+        for (judged, must_not) in [(of_pod, Value::Null), (of_container, Value::Null), (of_pod_only, json!(true))] {
+            assert_eq!(sidecar(&judged)["securityContext"]["runAsNonRoot"], must_not);
         }
     }
 
@@ -674,9 +706,12 @@ mod overrides {
         };
         let judged = judge(&fixture("a-vanilla"), None, &config);
         let args = sidecar(&judged)["args"].to_string();
-        assert!(args.contains("--label=team=core") && args.contains("--label=owner=$(LABEL_owner)"), "{args}");
+        assert!(
+            args.contains("--label=team=core") && args.contains("--label=owner=$(LOG_SHIPPER_LABEL_owner)"),
+            "{args}"
+        );
         let env = sidecar(&judged)["env"].as_array().unwrap();
-        let owner = env.iter().find(|variable| variable["name"] == "LABEL_owner").unwrap();
+        let owner = env.iter().find(|variable| variable["name"] == "LOG_SHIPPER_LABEL_owner").unwrap();
         assert_eq!(owner["valueFrom"]["fieldRef"]["fieldPath"], "metadata.labels['owner']");
     }
 }

@@ -379,11 +379,11 @@ mod uninject_command {
             |pod| pod["metadata"]["annotations"]["redis-log-shipper.io/hash"] = json!("new"),
         ];
         for change in changes {
-            let mut changed = pod.clone();
-            change(&mut changed);
-            let before = changed.clone();
-            assert!(json_patch::patch(&mut changed, &patch).is_err());
-            assert_eq!(changed, before);
+            let mut now = pod.clone();
+            change(&mut now);
+            let before = now.clone();
+            assert!(json_patch::patch(&mut now, &patch).is_err());
+            assert_eq!(now, before);
         }
     }
 

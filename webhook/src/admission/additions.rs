@@ -8,7 +8,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::annotations;
 use super::decision::{Case, SIDECAR, Target, containers};
-use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, State};
+use super::variables;
+use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, SidecarMode, State};
 
 /// Where the sidecar finds its token, its CAs and its namespace.
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
@@ -46,6 +47,9 @@ pub struct Additions {
 /// Makes the additions for a pod whose logs are where `target` says.
 pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String>) -> Additions {
     let Case { pod, config, .. } = *case;
+    if config.sidecar_mode == SidecarMode::Native && !config.is_native() {
+        warnings.push("this API server knows no native sidecars, so the log shipper is a plain container".to_owned());
+    }
     let mut volumes = Volumes::of(pod);
     let token = volumes.need(TOKEN_VOLUME, credentials(config, warnings));
     let persistent = match config.state {
@@ -63,7 +67,7 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
         "args": args(case, warnings),
         "env": env(case, target),
         "resources": resources(case, warnings),
-        "securityContext": security_context(target.container, config),
+        "securityContext": security_context(pod, target.container, config),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
@@ -114,12 +118,12 @@ fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
     args.extend(config.log_level.iter().map(|level| format!("--log-level={}", level.as_str())));
     let labels = [
         ("job", "redis-enterprise-internal"),
-        ("redis_cluster", "$(REDIS_CLUSTER)"),
+        ("redis_cluster", "$(LOG_SHIPPER_REDIS_CLUSTER)"),
         ("log_type", &config.tenant),
-        ("kubernetes_namespace_name", "$(POD_NAMESPACE)"),
-        ("kubernetes_pod_name", "$(POD_NAME)"),
+        ("kubernetes_namespace_name", "$(LOG_SHIPPER_POD_NAMESPACE)"),
+        ("kubernetes_pod_name", "$(LOG_SHIPPER_POD_NAME)"),
         ("kubernetes_container_name", &config.matching.container),
-        ("kubernetes_host", "$(NODE_NAME)"),
+        ("kubernetes_host", "$(LOG_SHIPPER_NODE_NAME)"),
     ];
     let own = config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     args.extend(labels.into_iter().chain(own).map(|(name, value)| format!("--label={name}={value}")));
@@ -129,17 +133,17 @@ fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
 
 /// The variable that carries the value of a label that comes from a field of the pod.
 fn label_variable(label: &str) -> String {
-    format!("LABEL_{label}")
+    format!("LOG_SHIPPER_LABEL_{label}")
 }
 
-/// The pod's own names by downward API, and what a copied `subPathExpr` refers to.
+/// The pod's own names by downward API, under names that nobody else takes, and what a copied `subPathExpr` refers to.
 fn env(case: &Case<'_>, target: &Target<'_>) -> Vec<Value> {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
     let mut env = vec![
-        field("POD_NAME", "metadata.name"),
-        field("POD_NAMESPACE", "metadata.namespace"),
-        field("NODE_NAME", "spec.nodeName"),
-        field("REDIS_CLUSTER", &format!("metadata.labels['{}']", case.config.matching.cluster_label)),
+        field("LOG_SHIPPER_POD_NAME", "metadata.name"),
+        field("LOG_SHIPPER_POD_NAMESPACE", "metadata.namespace"),
+        field("LOG_SHIPPER_NODE_NAME", "spec.nodeName"),
+        field("LOG_SHIPPER_REDIS_CLUSTER", &format!("metadata.labels['{}']", case.config.matching.cluster_label)),
     ];
     env.extend(case.config.labels_from.iter().map(|(name, path)| field(&label_variable(name), path)));
     // Not a flag: an image that does not know it yet would not start.
@@ -147,16 +151,8 @@ fn env(case: &Case<'_>, target: &Target<'_>) -> Vec<Value> {
         case.config.multiline.map(|mode| json!({"name": "REDIS_LOG_SHIPPER_MULTILINE", "value": mode.as_str()})),
     );
     let expression = target.mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
-    let theirs = target.container.get("env").and_then(Value::as_array).into_iter().flatten();
-    for variable in theirs {
-        let Some(name) = variable.get("name").and_then(Value::as_str) else {
-            continue;
-        };
-        let is_ours = env.iter().any(|ours| ours.get("name").and_then(Value::as_str) == Some(name));
-        if expression.contains(&format!("$({name})")) && !is_ours {
-            env.push(variable.clone());
-        }
-    }
+    let theirs = variables::needed(expression, target.container).unwrap_or_default();
+    env.extend(theirs.into_iter().cloned());
     env
 }
 
@@ -183,7 +179,7 @@ fn state_mount(pod: &Value, log_mount: &Value) -> Option<Value> {
     }
     // Pods that share one claim and tell their logs apart by an expression must not share one folder either.
     let (key, folder) = if log_mount.get("subPathExpr").is_some() {
-        ("subPathExpr", format!("{STATE_SUB_PATH}/$(POD_NAME)"))
+        ("subPathExpr", format!("{STATE_SUB_PATH}/$(LOG_SHIPPER_POD_NAME)"))
     } else {
         ("subPath", STATE_SUB_PATH.to_owned())
     };
@@ -242,17 +238,23 @@ fn fits(pod: &Value, resource: &str, amount: &Quantity) -> bool {
 }
 
 /// The restricted profile, with the identity of the container whose files are read where that one sets it itself.
-fn security_context(container: &Value, config: &Config) -> Value {
+///
+/// In a pod that is told to run as root, a container that must not would never be started.
+fn security_context(pod: &Value, container: &Value, config: &Config) -> Value {
+    let theirs = |key: &str| container.get("securityContext").and_then(|theirs| theirs.get(key));
+    let user = theirs("runAsUser").or_else(|| pod.pointer("/spec/securityContext/runAsUser"));
     let mut context = Map::new();
     context.insert("allowPrivilegeEscalation".to_owned(), Value::Bool(false));
     context.insert("capabilities".to_owned(), json!({"drop": ["ALL"]}));
     context.insert("readOnlyRootFilesystem".to_owned(), Value::Bool(true));
-    context.insert("runAsNonRoot".to_owned(), Value::Bool(true));
+    if user.and_then(Value::as_i64) != Some(0) {
+        context.insert("runAsNonRoot".to_owned(), Value::Bool(true));
+    }
     if config.seccomp {
         context.insert("seccompProfile".to_owned(), json!({"type": "RuntimeDefault"}));
     }
     for key in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = container.get("securityContext").and_then(|theirs| theirs.get(key)) {
+        if let Some(id) = theirs(key) {
             context.insert(key.to_owned(), id.clone());
         }
     }

@@ -19,6 +19,7 @@ pub mod patch;
 mod request;
 mod response;
 pub mod review;
+mod variables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

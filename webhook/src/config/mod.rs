@@ -93,8 +93,8 @@ pub struct Config {
     pub matching: Matching,
     /// The namespace this installation runs in, where nothing is ever injected.
     pub namespace: String,
-    /// Whether the API server knows native sidecars: found out at the start, never configured.
-    pub native_sidecars: bool,
+    /// Whether the API server knows native sidecars, where that is known: found out at the start, never configured.
+    pub native_sidecars: Option<bool>,
 }
 
 /// CPU and memory.
@@ -174,7 +174,7 @@ impl Default for Config {
                 log_dir: "/var/opt/redislabs/log".to_owned(),
             },
             namespace: "redis-log-shipper".to_owned(),
-            native_sidecars: false,
+            native_sidecars: None,
         }
     }
 }
@@ -189,8 +189,9 @@ impl Config {
     pub fn is_native(&self) -> bool {
         match self.sidecar_mode {
             SidecarMode::Container => false,
-            SidecarMode::Native => true,
-            SidecarMode::Auto => self.native_sidecars,
+            // Where nothing is known of an API server, the user knows better.
+            SidecarMode::Native => self.native_sidecars != Some(false),
+            SidecarMode::Auto => self.native_sidecars == Some(true),
         }
     }
 

@@ -81,18 +81,24 @@ fn read_loki(section: &mut Section<'_>, config: &mut Config) {
 fn read_streams(section: &mut Section<'_>, config: &mut Config) {
     set(&mut config.include, section.parsed_texts("include", glob));
     set(&mut config.exclude, section.parsed_texts("exclude", glob));
-    let check: [(_, _, fn(&str) -> Result<String, String>); 2] =
-        [("labels", &mut config.labels, label_value), ("labelsFrom", &mut config.labels_from, field)];
-    for (key, labels, check) in check {
-        let line = section.line_of(key);
-        for (name, value) in section.text_map(key).unwrap_or_default() {
-            match check(&value) {
-                _ if !is_label_name(&name) => {
-                    section.fault(line, key, format!("{name:?} is no label name, which is [a-zA-Z_][a-zA-Z0-9_]*"));
-                }
-                Ok(value) => labels.push((name, value)),
-                Err(fault) => section.fault(line, key, fault),
+    read_labels(section, "labels", &mut config.labels, label_value);
+    read_labels(section, "labelsFrom", &mut config.labels_from, field);
+}
+
+fn read_labels(
+    section: &mut Section<'_>,
+    key: &'static str,
+    labels: &mut Vec<(String, String)>,
+    read: fn(&str) -> Result<String, String>,
+) {
+    let line = section.line_of(key);
+    for (name, value) in section.text_map(key).unwrap_or_default() {
+        match read(&value) {
+            _ if !is_label_name(&name) => {
+                section.fault(line, key, format!("{name:?} is no label name, which is [a-zA-Z_][a-zA-Z0-9_]*"));
             }
+            Ok(value) => labels.push((name, value)),
+            Err(fault) => section.fault(line, key, fault),
         }
     }
 }
