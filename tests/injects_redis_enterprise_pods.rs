@@ -39,7 +39,7 @@ const ACCOUNTS: [&str; 3] = ["rec", "demo-redis-cluster", "redis-enterprise-oper
 async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else() {
     let Some(servers) = Servers::find("injects_redis_enterprise_pods").unwrap() else { return };
     let cluster = Cluster::start(&servers).await.unwrap();
-    let _installation =
+    let installation =
         Installation::start(&cluster, "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push").await.unwrap();
     cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &ACCOUNTS).await.unwrap();
     cluster.create_namespace("unlabelled", &json!({}), &ACCOUNTS).await.unwrap();
@@ -68,6 +68,9 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
         assert_eq!(injection(&elsewhere), json!([[], [], null, null]), "{fixture} in a namespace that did not opt in");
     }
     assert_owners_were_told(&cluster).await;
+    assert!(installation.reviews("injected").await.unwrap() >= 12);
+    let again = installation.reviews("already_injected").await.unwrap();
+    assert_eq!(again, 0, "the API server found something to add after us, and asked again");
 }
 
 /// One of the many shapes that a valid Redis Enterprise pod can have.

@@ -73,7 +73,7 @@ async fn send(client: kube::Client, mut events: mpsc::Receiver<Event>, metrics: 
 /// The events that an answer is worth: none for a pod without an owner, or one that is none of ours.
 fn events(answer: &Answer) -> Vec<Event> {
     let (Some(owner), Some(namespace)) = (&answer.owner, &answer.namespace) else { return Vec::new() };
-    let injected = matches!(answer.verdict, Verdict::Injected { .. });
+    let injected = matches!(answer.verdict, Verdict::Injected(_));
     let reason = if injected { "LogShipperWarning" } else { "LogShipperNotInjected" };
     let mut notes: Vec<(&str, &str, String)> =
         answer.response.warnings.iter().map(|warning| ("Warning", reason, warning.clone())).collect();

@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 use base64::Engine as _;
-use redis_log_webhook::admission::{Judged, Verdict, judge, review};
+use redis_log_webhook::admission::{self, Verdict, review};
 use redis_log_webhook::config::{Config, SidecarMode, State};
 use serde_json::{Value, json};
 
@@ -23,6 +23,23 @@ fn annotated(annotations: &Value) -> Value {
     pod(|pod| pod["metadata"]["annotations"] = annotations.clone())
 }
 
+/// What became of a pod.
+struct Judged {
+    verdict: Verdict,
+    warnings: Vec<String>,
+    /// The pod with its patch, if there is one.
+    pod: Value,
+}
+
+fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
+    let admission::Judged { verdict, warnings } = admission::judge(pod, namespace, config);
+    let mut pod = pod.clone();
+    if let Verdict::Injected(patch) = &verdict {
+        json_patch::patch(&mut pod, patch).unwrap();
+    }
+    Judged { verdict, warnings, pod }
+}
+
 fn judged(pod: &Value) -> Judged {
     judge(pod, None, &Config::default())
 }
@@ -30,7 +47,7 @@ fn judged(pod: &Value) -> Judged {
 #[track_caller]
 fn injected(judged: &Judged) -> &Value {
     match &judged.verdict {
-        Verdict::Injected { pod, .. } => pod,
+        Verdict::Injected(_) => &judged.pod,
         other => panic!("not injected: {other:?}"),
     }
 }
@@ -545,13 +562,21 @@ mod workload {
         // The two containers take 2100m and 4224Mi.
         for (cpu, memory, expected) in [
             ("3", "5Gi", json!({"cpu": "100m", "memory": "64Mi"})),
+            ("2200m", "4288Mi", json!({"cpu": "100m", "memory": "64Mi"})),
             ("2100m", "5Gi", json!({"memory": "64Mi"})),
             ("3", "4225Mi", json!({"cpu": "100m"})),
         ] {
             let budget = json!({"cpu": cpu, "memory": memory});
-            let judged = judged(&pod(|pod| pod["spec"]["resources"] = json!({"limits": budget, "requests": budget})));
-            assert_eq!(sidecar(&judged)["resources"]["requests"], expected);
-            assert_eq!(judged.warnings.len(), 2 - expected.as_object().unwrap().len());
+            // What is not requested is requested as the limit says.
+            for (of_pod, of_container) in [("requests", "requests"), ("limits", "requests"), ("requests", "limits")] {
+                let judged = judged(&pod(|pod| {
+                    pod["spec"]["resources"] = json!({of_pod: budget});
+                    let resources = &mut pod["spec"]["containers"][0]["resources"];
+                    *resources = json!({of_container: resources["limits"]});
+                }));
+                assert_eq!(sidecar(&judged)["resources"]["requests"], expected, "{of_pod} {of_container}");
+                assert_eq!(judged.warnings.len(), 2 - expected.as_object().unwrap().len());
+            }
         }
     }
 

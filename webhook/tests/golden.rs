@@ -53,13 +53,17 @@ fn config(pod: &Path) -> Config {
 
 /// The files that come out of one pod, each with its text; none where nothing is to be there.
 fn outcome(pod: &Path) -> [(&'static str, Option<String>); 3] {
-    let Judged { verdict, warnings } = judge(&read(pod), NAMESPACE, &config(pod));
+    let mut object = read(pod);
+    let Judged { verdict, warnings } = judge(&object, NAMESPACE, &config(pod));
     let mut outcome = verdict.outcome().to_owned();
     for warning in warnings {
         outcome = format!("{outcome}\nwarning: {warning}");
     }
     let (patch, injected) = match &verdict {
-        Verdict::Injected { patch, pod } => (Some(lines(patch)), Some(to_yaml(pod).unwrap())),
+        Verdict::Injected(patch) => {
+            json_patch::patch(&mut object, patch).unwrap();
+            (Some(lines(patch)), Some(to_yaml(&object).unwrap()))
+        }
         Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => (None, None),
     };
     [("patch.json", patch), ("injected.yaml", injected), ("outcome.txt", Some(outcome + "\n"))]
@@ -106,8 +110,9 @@ fn every_golden_pod_comes_out_as_it_is_written_down() {
 #[test]
 fn injecting_twice_changes_nothing_the_second_time() {
     for path in pods() {
-        let config = config(&path);
-        let Verdict::Injected { pod, .. } = judge(&read(&path), NAMESPACE, &config).verdict else { continue };
+        let (mut pod, config) = (read(&path), config(&path));
+        let Verdict::Injected(patch) = judge(&pod, NAMESPACE, &config).verdict else { continue };
+        json_patch::patch(&mut pod, &patch).unwrap();
         assert_eq!(judge(&pod, NAMESPACE, &config).verdict.outcome(), "already_injected", "{}", path.display());
     }
 }

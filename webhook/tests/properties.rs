@@ -175,9 +175,11 @@ proptest! {
     #[test]
     fn the_patch_only_adds_and_everything_else_survives(pod in pod(), config in config()) {
         let judged = judge(&pod, Some("redis"), &config);
-        let Verdict::Injected { patch, pod: after } = &judged.verdict else {
+        let Verdict::Injected(patch) = &judged.verdict else {
             panic!("{:?}: {pod}", judged.verdict);
         };
+        let after = &mut pod.clone();
+        json_patch::patch(after, patch).unwrap();
         for operation in &patch.0 {
             prop_assert!(matches!(operation, json_patch::PatchOperation::Add(_)), "{operation:?}");
         }
@@ -198,7 +200,9 @@ proptest! {
 
     #[test]
     fn injecting_twice_patches_nothing(pod in pod(), config in config()) {
-        let Verdict::Injected { pod: once, .. } = judge(&pod, Some("redis"), &config).verdict else { panic!("{pod}") };
+        let Verdict::Injected(patch) = judge(&pod, Some("redis"), &config).verdict else { panic!("{pod}") };
+        let mut once = pod;
+        json_patch::patch(&mut once, &patch).unwrap();
         prop_assert_eq!(judge(&once, Some("redis"), &config).verdict.outcome(), "already_injected");
     }
 

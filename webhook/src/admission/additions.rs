@@ -13,6 +13,8 @@ use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, SidecarMode, State};
 
 /// Where the sidecar finds its token, its CAs and its namespace.
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
+/// Where the API server mounts a token of the pod's ServiceAccount into every container that has nothing there.
+const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Where the sidecar keeps its positions.
 pub const STATE_DIR: &str = "/var/lib/redis-log-shipper";
 /// The admin port in the pod, outside every port that Redis Enterprise uses.
@@ -70,11 +72,7 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
         "securityContext": security_context(pod, target.container, config),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            mirrored(target.mount),
-            {"name": token, "mountPath": CREDENTIALS_DIR, "readOnly": true},
-            state,
-        ],
+        "volumeMounts": mounts(pod, target, &token, state),
     });
     if config.is_native()
         && let Some(container) = container.as_object_mut()
@@ -92,7 +90,9 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
 }
 
 fn hash(container: &Value, volumes: &[Value]) -> String {
-    format!("{:016x}", xxh3_64(json!([container, volumes]).to_string().as_bytes()))
+    // A JSON value can always be written.
+    let text = serde_json::to_vec(&(container, volumes)).unwrap_or_default();
+    format!("{:016x}", xxh3_64(&text))
 }
 
 fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
@@ -154,6 +154,19 @@ fn env(case: &Case<'_>, target: &Target<'_>) -> Vec<Value> {
     let theirs = variables::needed(expression, target.container).unwrap_or_default();
     env.extend(theirs.into_iter().cloned());
     env
+}
+
+/// The logs, the token, the state; and the token once more where the API server would mount another one.
+///
+/// That other mount would give the sidecar a second token. It would also be a change after ours, for which the API server
+/// asks us again: twice the time for every pod.
+fn mounts(pod: &Value, target: &Target<'_>, token: &str, state: Value) -> Vec<Value> {
+    let token = |path: &str| json!({"name": token, "mountPath": path, "readOnly": true});
+    let mut mounts = vec![mirrored(target.mount), token(CREDENTIALS_DIR), state];
+    if pod.pointer("/spec/automountServiceAccountToken") != Some(&Value::Bool(false)) {
+        mounts.push(token(API_TOKEN_DIR));
+    }
+    mounts
 }
 
 /// The log mount as the sidecar has it: same volume, same path, same sub-path, read-only, no propagation.
@@ -224,17 +237,15 @@ fn resources(case: &Case<'_>, warnings: &mut Vec<String>) -> Value {
     json!({"limits": amounts, "requests": amounts})
 }
 
-/// Whether a container that asks for `amount` fits into the pod-level resources, if there are any.
+/// Whether a container that asks for `amount` fits into the pod-level resources, if there are any. What they request is never
+/// more than their limit.
 fn fits(pod: &Value, resource: &str, amount: &Quantity) -> bool {
     let read = |value: Option<&Value>| Quantity::parse(value?.as_str()?).ok();
-    let budget = |kind: &str| read(pod.pointer(&format!("/spec/resources/{kind}/{resource}")));
-    let (limit, request) = (budget("limits"), budget("requests"));
-    let others = containers(pod, "containers").filter_map(|container| {
-        let of = |kind: &str| read(container.pointer(&format!("/resources/{kind}/{resource}")));
-        of("requests").or_else(|| of("limits"))
-    });
-    let needed = others.fold(amount.clone(), |sum, other| sum + other);
-    limit.as_ref().is_none_or(|limit| amount <= limit) && request.or(limit).is_none_or(|budget| needed <= budget)
+    let of = |holder: &Value, kind: &str| read(holder.pointer(&format!("/resources/{kind}/{resource}")));
+    let either = |holder: &Value| of(holder, "requests").or_else(|| of(holder, "limits"));
+    let Some(budget) = pod.get("spec").and_then(either) else { return true };
+    let others = containers(pod, "containers").filter_map(either);
+    others.fold(amount.clone(), |sum, other| sum + other) <= budget
 }
 
 /// The restricted profile, with the identity of the container whose files are read where that one sets it itself.

@@ -2,6 +2,8 @@
 //!
 //! A bad value is told and ignored: the default is used, and the pod is not made to pay for a typing error.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::config::tree::nearest;
@@ -77,13 +79,13 @@ pub(super) fn wish(pod: &Value) -> Wish {
 }
 
 /// The configuration with the pod's overrides; what is wrong with those is told in `warnings`.
-pub fn overridden(pod: &Value, config: &Config, warnings: &mut Vec<String>) -> Config {
-    let mut config = config.clone();
+pub fn overridden<'a>(pod: &Value, config: &'a Config, warnings: &mut Vec<String>) -> Cow<'a, Config> {
+    let mut config = Cow::Borrowed(config);
     let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
     for (annotation, value) in annotations.into_iter().flatten() {
         let Some(key) = annotation.strip_prefix(PREFIX).filter(|key| !OTHERS.contains(key)) else { continue };
         let fault = match (OVERRIDES.iter().find(|(known, _)| *known == key), value.as_str()) {
-            (Some((_, apply)), Some(text)) => apply(&mut config, text.trim()).err(),
+            (Some((_, apply)), Some(text)) => apply(config.to_mut(), text.trim()).err(),
             (Some(_), None) => Some("the value is no text".to_owned()),
             (None, _) => {
                 let known = || OVERRIDES.iter().map(|(known, _)| *known).chain(OTHERS);

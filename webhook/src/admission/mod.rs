@@ -34,13 +34,8 @@ use review::{AdmissionReview, BadReview};
 /// What became of one object.
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// The pod is given the sidecar.
-    Injected {
-        /// The operations that were answered.
-        patch: json_patch::Patch,
-        /// The pod as it will be.
-        pod: Value,
-    },
+    /// The pod is given the sidecar, by these operations.
+    Injected(json_patch::Patch),
     /// The pod is left as it is, for this reason.
     Skipped(Skip),
     /// We could not do our work, and the pod is left as it is: it must not pay for that.
@@ -53,7 +48,7 @@ impl Verdict {
     /// One word for logs, metrics and the audit trail: `injected`, `failed`, `panicked`, or the reason to skip.
     pub fn outcome(&self) -> &'static str {
         match self {
-            Self::Injected { .. } => "injected",
+            Self::Injected(_) => "injected",
             Self::Skipped(skip) => skip.reason(),
             Self::Failed(_) => "failed",
             Self::Panicked(_) => "panicked",
@@ -107,10 +102,9 @@ pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
         format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice")
     }));
     let additions = additions::additions(&case, &target, &mut warnings);
-    let patch = patch::patch(pod, &additions);
-    let mut patched = pod.clone();
-    let verdict = match json_patch::patch(&mut patched, &patch) {
-        Ok(()) => Verdict::Injected { patch, pod: patched },
+    let patch = patch::patch(pod, additions);
+    let verdict = match patch::applies(pod, &patch) {
+        Ok(()) => Verdict::Injected(patch),
         Err(error) => Verdict::Failed(format!("the patch does not apply: {error}")),
     };
     Judged { verdict, warnings }

@@ -89,7 +89,7 @@ pub fn loses_comments(change: &Change<'_>) -> bool {
 pub fn patch(outcome: &Outcome) -> Value {
     let mut all = Vec::new();
     for pod in &outcome.pods {
-        let Verdict::Injected { patch, .. } = &pod.judged.verdict else { continue };
+        let Verdict::Injected(patch) = &pod.judged.verdict else { continue };
         for operation in &patch.0 {
             if let json_patch::PatchOperation::Add(add) = operation {
                 all.push(json!({"op": "add", "path": format!("{}{}", pod.pointer, add.path), "value": add.value}));
