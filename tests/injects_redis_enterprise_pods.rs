@@ -30,6 +30,7 @@ const FIXTURES: [(&str, bool); 11] = [
     ("e3-call-home-job", false),
     ("e4-helm-cluster-creator-job", false),
 ];
+const WEBHOOK: &str = "inject.redis-log-shipper.io";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many generated pods the API server is shown.
 const SHAPES: usize = 100;
@@ -39,7 +40,7 @@ const ACCOUNTS: [&str; 3] = ["rec", "demo-redis-cluster", "redis-enterprise-oper
 async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else() {
     let Some(servers) = Servers::find("injects_redis_enterprise_pods").unwrap() else { return };
     let cluster = Cluster::start(&servers).await.unwrap();
-    let installation =
+    let _installation =
         Installation::start(&cluster, "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push").await.unwrap();
     cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &ACCOUNTS).await.unwrap();
     cluster.create_namespace("unlabelled", &json!({}), &ACCOUNTS).await.unwrap();
@@ -68,9 +69,23 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
         assert_eq!(injection(&elsewhere), json!([[], [], null, null]), "{fixture} in a namespace that did not opt in");
     }
     assert_owners_were_told(&cluster).await;
-    assert!(installation.reviews("injected").await.unwrap() >= 12);
-    let again = installation.reviews("already_injected").await.unwrap();
-    assert_eq!(again, 0, "the API server found something to add after us, and asked again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_server_asks_once_for_a_pod() {
+    let Some(servers) = Servers::find("asks_once").unwrap() else { return };
+    let cluster = Cluster::start(&servers).await.unwrap();
+    let _installation =
+        Installation::start(&cluster, "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push").await.unwrap();
+    cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &ACCOUNTS).await.unwrap();
+    for (fixture, _) in FIXTURES.iter().filter(|(_, injected)| *injected) {
+        let pod = pod_fixture(fixture).unwrap();
+        let before = cluster.webhook_calls(WEBHOOK).await.unwrap();
+        let stored = cluster.create_pod("labelled", &pod, true).await.unwrap();
+        assert_eq!(stored["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected", "{fixture}");
+        let calls = cluster.webhook_calls(WEBHOOK).await.unwrap() - before;
+        assert_eq!(calls, 1, "{fixture}: the API server found something to add after us, and asked again: {stored:#}");
+    }
 }
 
 /// One of the many shapes that a valid Redis Enterprise pod can have.

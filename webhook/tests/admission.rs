@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 use base64::Engine as _;
-use redis_log_webhook::admission::{self, Verdict, review};
+use redis_log_webhook::admission::{self, Verdict, review, review_within};
 use redis_log_webhook::config::{Config, SidecarMode, State};
 use serde_json::{Value, json};
 
@@ -145,9 +145,10 @@ mod protocol {
     #[test]
     fn leaves_alone_what_is_not_the_creation_of_a_pod() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 8] = [
             (|request| request["kind"]["kind"] = json!("Deployment"), "not_a_pod"),
             (|request| request["kind"]["group"] = json!("other.io"), "not_a_pod"),
+            (|request| request["kind"]["version"] = json!("v2"), "not_a_pod"),
             (|request| request["subResource"] = json!("ephemeralcontainers"), "subresource"),
             (|request| request["operation"] = json!("UPDATE"), "not_a_creation"),
             (|request| request["operation"] = json!("DELETE"), "not_a_creation"),
@@ -175,9 +176,25 @@ mod protocol {
     }
 
     #[test]
+    fn an_empty_subresource_is_none() {
+        let answer = answered(&asked(|asked| asked["request"]["subResource"] = json!("")));
+        assert_eq!(answer["response"]["auditAnnotations"]["outcome"], "injected");
+    }
+
+    #[test]
+    fn leaves_a_pod_alone_for_which_there_is_no_time_left() {
+        let body = asked(|_| {}).to_string();
+        let answer = review_within(body.as_bytes(), &Config::default(), || false).unwrap();
+        let answer = serde_json::to_value(answer.review()).unwrap();
+        assert_eq!(answer["response"]["auditAnnotations"]["outcome"], "failed");
+        assert_eq!((&answer["response"]["allowed"], answer["response"].get("patch")), (&json!(true), None));
+        assert!(answer["response"]["warnings"][0].as_str().unwrap().contains("internal error"));
+    }
+
+    #[test]
     fn warnings_are_short_and_hold_no_control_characters() {
-        let long = format!("a\u{7}\n{}", "x".repeat(500));
-        let annotations = json!({"redis-log-shipper.io/cpu": long});
+        let long = format!("redis-log-shipper.io/a\u{7}\n{}", "x".repeat(500));
+        let annotations = json!({long: ""});
         let answer = answered(&asked(|asked| asked["request"]["object"]["metadata"]["annotations"] = annotations));
         let warning = answer["response"]["warnings"][0].as_str().unwrap();
         assert_eq!(warning.chars().count(), 256);
@@ -273,6 +290,10 @@ mod shape {
             let pod = pod(|pod| pod["metadata"]["namespace"] = json!(namespace));
             assert_eq!(outcome(&pod), "reserved_namespace", "{namespace}");
         }
+        for namespace in ["defaults", "kubernetes", "openshifts", "redis-log-shipper-2"] {
+            let pod = pod(|pod| pod["metadata"]["namespace"] = json!(namespace));
+            assert_eq!(outcome(&pod), "injected", "{namespace}");
+        }
     }
 }
 
@@ -303,6 +324,16 @@ mod collisions {
             let judged = judged(&pod);
             assert_eq!(judged.verdict.outcome(), "name_taken");
             assert_warned(&judged, "rename that container");
+        }
+    }
+
+    #[test]
+    fn takes_a_container_for_ours_only_where_both_annotations_say_so() {
+        let ours = injected(&judged(&fixture("a-vanilla"))).clone();
+        for annotation in ["redis-log-shipper.io/status", "redis-log-shipper.io/hash"] {
+            let mut pod = ours.clone();
+            pod["metadata"]["annotations"].as_object_mut().unwrap().remove(annotation);
+            assert_eq!(outcome(&pod), "name_taken", "without {annotation}");
         }
     }
 
@@ -341,6 +372,22 @@ mod collisions {
             let judged = judged(&pod);
             assert_eq!(judged.verdict.outcome(), "log_mount_too_wide", "{path}");
             assert_warned(&judged, "mount it at /var/opt/redislabs/log itself");
+        }
+        for (log_dir, path) in [
+            ("/var/lib/redislabs/log", "/var/lib"),
+            ("/run/x/log", "/run"),
+            ("/var/run/secrets/log", "/var/run/secrets"),
+            ("/var/run/secrets/kubernetes.io/serviceaccount", "/var/run/secrets/kubernetes.io/serviceaccount"),
+        ] {
+            let mut config = Config::default();
+            log_dir.clone_into(&mut config.matching.log_dir);
+            let pod = pod(|pod| {
+                let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+                mounts.retain(|mount| mount["name"] == "redis-enterprise-storage");
+                mounts.push(json!({"name": "redis-enterprise-storage", "mountPath": path}));
+            });
+            let expected = if path == "/run" { "injected" } else { "log_mount_too_wide" };
+            assert_eq!(judge(&pod, None, &config).verdict.outcome(), expected, "{path}");
         }
     }
 
@@ -437,8 +484,17 @@ mod workload {
 
     #[test]
     fn brings_its_own_token_whether_or_not_the_pod_mounts_one() {
-        let judged = judged(&pod(|pod| pod["spec"]["automountServiceAccountToken"] = json!(false)));
-        assert_eq!(arg(&judged, "--token-file"), Some("/var/run/secrets/redis-log-shipper/token"));
+        for (automount, mounts) in [(Value::Null, 4), (json!(true), 4), (json!(false), 3)] {
+            let judged = judged(&pod(|pod| pod["spec"]["automountServiceAccountToken"] = automount));
+            assert_eq!(arg(&judged, "--token-file"), Some("/var/run/secrets/redis-log-shipper/token"));
+            let all = sidecar(&judged)["volumeMounts"].as_array().unwrap();
+            assert_eq!(all.len(), mounts);
+            // The API server mounts another token where nothing is mounted.
+            let ours = json!({
+                "name": "log-shipper-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true,
+            });
+            assert!(all.get(3).is_none_or(|mount| *mount == ours));
+        }
     }
 
     #[test]
@@ -530,8 +586,21 @@ mod workload {
             let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
             mounts[0]["mountPath"] = json!("/var/opt");
             mounts[1]["mountPath"] = json!("/var/opt/redislabs/");
+            // Starts alike, and is another directory.
+            mounts[2]["mountPath"] = json!("/var/opt/redislabs/lo");
         });
         assert_eq!(sidecar(&judged(&pod))["volumeMounts"][0]["mountPath"], "/var/opt/redislabs/");
+    }
+
+    #[test]
+    fn takes_a_mount_for_what_it_is() {
+        // Slashes at the end make no path longer, and a mount without a volume is none.
+        let pod = pod(|pod| {
+            let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+            mounts[0]["mountPath"] = json!("/var/opt///////////////////////");
+            mounts.push(json!({"mountPath": "/var/opt/redislabs/log/."}));
+        });
+        assert_eq!(sidecar(&judged(&pod))["volumeMounts"][0]["mountPath"], "/var/opt/redislabs/log");
     }
 
     #[test]
@@ -624,6 +693,11 @@ mod workload {
     #[test]
     fn names_other_containers_that_read_the_logs() {
         assert_warned(&judged(&fixture("d-openshift-existing-alloy")), "container alloy also mounts the log directory");
+        let other_volume = judged(&pod(|pod| {
+            let mounts = json!([{"name": "other", "mountPath": "/var/opt/redislabs/log"}]);
+            pod["spec"]["containers"][1]["volumeMounts"] = mounts;
+        }));
+        assert!(other_volume.warnings.is_empty(), "{:?}", other_volume.warnings);
     }
 }
 
@@ -642,6 +716,7 @@ mod overrides {
         assert_eq!(arg(&with("timezone", "Europe/Berlin"), "--timezone"), Some("Europe/Berlin"));
         assert!(arg(&with("tenant", "audit"), "--loki-url").unwrap().contains("/v1/audit/loki/"));
         assert_eq!(sidecar(&with("cpu", "1e-1"))["resources"]["limits"]["cpu"], "1e-1");
+        assert_eq!(sidecar(&with("cpu", " 2\n"))["resources"]["limits"]["cpu"], "2");
         assert_eq!(sidecar(&with("memory", "1Gi"))["resources"]["requests"]["memory"], "1Gi");
         assert_eq!(sidecar(&with("sidecar-mode", "native"))["restartPolicy"], "Always");
         assert_eq!(sidecar(&with("state", "ephemeral"))["volumeMounts"][2]["name"], "log-shipper-state");

@@ -13,7 +13,6 @@ use redis_log_webhook::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// An API server that takes Events, as far as one is needed to see when which come: only a clock that stands still shows
 /// the pace. What a real one makes of them, the end-to-end tests see.
@@ -49,8 +48,8 @@ fn dropped(registry: &Registry) -> String {
 async fn at_most_five_a_second_reach_the_api_server() {
     let (client, mut seen) = client();
     let metrics = Metrics::register(&mut Registry::default());
-    let (events, sending) = Events::to(client, metrics, CancellationToken::new());
-    tokio::spawn(sending);
+    let (events, queue) = Events::new(metrics);
+    tokio::spawn(queue.send(client));
     for _ in 0..10 {
         events.tell(&answer("a-vanilla", |_| {}));
     }
@@ -67,13 +66,13 @@ async fn what_is_too_much_is_dropped_and_counted_and_nobody_waits() {
     let (client, mut seen) = client();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let (events, sending) = Events::to(client, metrics, CancellationToken::new());
+    let (events, queue) = Events::new(metrics);
     for _ in 0..200 {
         events.tell(&answer("a-vanilla", |_| {}));
     }
     assert_eq!(dropped(&registry), "redis_log_webhook_events_dropped_total 72");
     drop(events);
-    sending.await;
+    queue.send(client).await;
     let mut count = 0;
     while seen.try_recv().is_ok() {
         count += 1;
@@ -84,7 +83,7 @@ async fn what_is_too_much_is_dropped_and_counted_and_nobody_waits() {
 #[tokio::test(start_paused = true)]
 async fn says_what_became_of_the_pod_to_the_object_that_manages_it() {
     let (client, mut seen) = client();
-    let (events, sending) = Events::to(client, Metrics::register(&mut Registry::default()), CancellationToken::new());
+    let (events, queue) = Events::new(Metrics::register(&mut Registry::default()));
     let unowned = |pod: &mut Value| pod["metadata"]["ownerReferences"][0]["controller"] = json!(false);
     for answer in [
         answer("a-vanilla", |_| {}),
@@ -96,7 +95,7 @@ async fn says_what_became_of_the_pod_to_the_object_that_manages_it() {
         events.tell(&answer);
     }
     drop(events);
-    sending.await;
+    queue.send(client).await;
     let mut told = Vec::new();
     while let Ok((_, event)) = seen.try_recv() {
         assert_eq!(event["involvedObject"]["kind"], "StatefulSet");
@@ -112,21 +111,4 @@ async fn says_what_became_of_the_pod_to_the_object_that_manages_it() {
             "Normal LogShipperInjected"
         ]
     );
-}
-
-#[tokio::test]
-async fn an_api_server_that_does_not_answer_holds_nothing_up_at_the_end() {
-    let (asked, mut asks) = unbounded_channel();
-    let hangs = Router::new().fallback(async move || {
-        asked.send(()).unwrap();
-        std::future::pending::<()>().await;
-    });
-    let shutdown = CancellationToken::new();
-    let metrics = Metrics::register(&mut Registry::default());
-    let (events, sending) = Events::to(kube::Client::new(hangs, "redis"), metrics, shutdown.clone());
-    events.tell(&answer("a-vanilla", |_| {}));
-    let sending = tokio::spawn(sending);
-    asks.recv().await.unwrap();
-    shutdown.cancel();
-    tokio::time::timeout(Duration::from_secs(20), sending).await.unwrap().unwrap();
 }

@@ -9,10 +9,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use redis_log_webhook::admission::{Judged, Verdict, judge};
+use redis_log_webhook::admission::{Judged, Verdict, judge, review};
 use redis_log_webhook::config::Config;
 use redis_log_webhook::offline::documents::to_yaml;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An image that does not change at every release.
 const IMAGE: &str = "redis-log-shipper:golden";
@@ -67,6 +67,24 @@ fn outcome(pod: &Path) -> [(&'static str, Option<String>); 3] {
         Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => (None, None),
     };
     [("patch.json", patch), ("injected.yaml", injected), ("outcome.txt", Some(outcome + "\n"))]
+}
+
+#[test]
+fn a_review_is_answered_as_the_pod_in_it_is_judged() {
+    for path in pods() {
+        let (pod, config) = (read(&path), config(&path));
+        let request = json!({
+            "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "namespace": NAMESPACE, "operation": "CREATE", "object": pod,
+        });
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+        let answer = review(body.to_string().as_bytes(), &config).unwrap();
+        let judged = judge(&pod, NAMESPACE, &config);
+        assert_eq!(answer.verdict.outcome(), judged.verdict.outcome(), "{}", path.display());
+        if let (Verdict::Injected(answered), Verdict::Injected(judged)) = (&answer.verdict, &judged.verdict) {
+            assert_eq!(answered, judged, "{}", path.display());
+        }
+    }
 }
 
 /// A patch with one operation a line; their values are easier to read in the injected pod.

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use prometheus_client::registry::Registry;
 use redis_log_webhook::config::Config;
 use redis_log_webhook::connections::Limits;
-use redis_log_webhook::events::Events;
+use redis_log_webhook::events::{Events, Queue};
 use redis_log_webhook::metrics::Metrics;
 use redis_log_webhook::server::{Webhook, serve};
 use rustls::pki_types::CertificateDer;
@@ -43,6 +43,7 @@ struct Running {
     config: Arc<ArcSwap<Config>>,
     registry: Registry,
     leaving: CancellationToken,
+    told: Queue,
     shutdown: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
 }
@@ -65,10 +66,10 @@ impl Running {
             (Registry::default(), CancellationToken::new(), CancellationToken::new());
         let metrics = Metrics::register(&mut registry);
         let config = Arc::new(ArcSwap::from_pointee(Config::default()));
-        let events = Events::nowhere(metrics.clone());
+        let (events, told) = Events::new(metrics.clone());
         let webhook = Webhook { config: config.clone(), events, metrics, leaving: leaving.clone() };
         let server = tokio::spawn(serve(listener, tls, limits, webhook, shutdown.clone()));
-        Self { address, ca: ca.cert().to_owned(), config, registry, leaving, shutdown, server }
+        Self { address, ca: ca.cert().to_owned(), config, registry, leaving, told, shutdown, server }
     }
 
     fn tls(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
@@ -132,7 +133,7 @@ impl Running {
 async fn exchange(stream: &mut TlsStream<TcpStream>, bytes: &[u8]) -> String {
     stream.write_all(bytes).await.unwrap();
     let mut answer = vec![0; 64 << 10];
-    let read = stream.read(&mut answer).await.unwrap();
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.expect("no answer").unwrap();
     String::from_utf8_lossy(&answer[..read]).into_owned()
 }
 
@@ -146,10 +147,14 @@ async fn closed(mut stream: impl AsyncRead + Unpin) {
 
 /// The bytes of a review as HTTP/1.1.
 fn post() -> Vec<u8> {
+    post_to("/mutate")
+}
+
+fn post_to(path: &str) -> Vec<u8> {
     let body = review();
     let length = body.len();
     format!(
-        "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }
@@ -231,6 +236,14 @@ async fn does_not_wait_for_a_body_longer_than_the_api_server_waits_for_us() {
     let head = "POST /mutate?timeout=50ms HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
     let answer = running.raw(head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn leaves_a_pod_alone_when_there_is_no_time_left() {
+    let running = Running::start();
+    let answer = running.raw(&post_to("/mutate?timeout=0s")).await;
+    let late = answer.starts_with("HTTP/1.1 408");
+    assert!(late || answer.starts_with("HTTP/1.1 200") && answer.contains(r#""outcome":"failed""#), "{answer}");
 }
 
 #[tokio::test]
@@ -326,9 +339,29 @@ async fn asks_for_another_connection_when_it_is_about_to_go() {
 }
 
 #[tokio::test]
+async fn tells_the_owner_unless_it_is_a_dry_run() {
+    let running = Running::start();
+    let dry = review().replace(r#""operation":"CREATE""#, r#""operation":"CREATE","dryRun":true"#);
+    let dry = dry.replace(r#""name":"rec-0""#, r#""name":"dry""#);
+    for body in [dry, review()] {
+        assert_eq!(running.status(Method::POST, "/mutate", JSON, body).await, StatusCode::OK);
+    }
+    let (seen, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let create = async move |axum::Json(event): axum::Json<Value>| {
+        seen.send(event.clone()).unwrap();
+        axum::Json(event)
+    };
+    let api = axum::Router::new().route("/api/v1/namespaces/redis/events", axum::routing::post(create));
+    let sending = tokio::spawn(running.told.send(kube::Client::new(api, "redis")));
+    let first = tokio::time::timeout(PATIENCE, events.recv()).await.expect("nobody is told").unwrap();
+    sending.abort();
+    assert_eq!(first["message"], "pod rec-0: the log shipper was added");
+}
+
+#[tokio::test]
 async fn ends_when_it_is_told_to() {
     let running = Running::start();
     running.status(Method::POST, "/mutate", JSON, review()).await;
     running.shutdown.cancel();
-    running.server.await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, running.server).await.expect("still serving").unwrap().unwrap();
 }

@@ -17,6 +17,8 @@ pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
 const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Where the sidecar keeps its positions.
 pub const STATE_DIR: &str = "/var/lib/redis-log-shipper";
+/// All that the sidecar mounts besides the logs.
+pub const OWN_DIRS: [&str; 3] = [CREDENTIALS_DIR, STATE_DIR, API_TOKEN_DIR];
 /// The admin port in the pod, outside every port that Redis Enterprise uses.
 pub const ADMIN_PORT: u16 = 9464;
 

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::additions::{CREDENTIALS_DIR, STATE_DIR, additions};
+use super::additions::{OWN_DIRS, additions};
 use super::annotations::{self, Wish};
 use super::variables;
 use crate::config::Config;
@@ -140,8 +140,10 @@ impl Skip {
                 matching.container, matching.log_dir
             ),
             Self::LogMountTooWide => format!(
-                "the volume that covers {} is mounted over {CREDENTIALS_DIR} or {STATE_DIR} too; mount it at {} itself",
-                matching.log_dir, matching.log_dir
+                "the volume that covers {} is mounted over the log shipper's own {} too; mount it at {} itself",
+                matching.log_dir,
+                OWN_DIRS.join(" or "),
+                matching.log_dir
             ),
             Self::LogMountUnclear => format!(
                 "the subPathExpr of the mount that covers {} names a variable that is not in the env of container {} (one of \
@@ -245,7 +247,7 @@ fn does_not_opt_out(case: &Case<'_>) -> Result<(), Skip> {
 fn has_log_mount(case: &Case<'_>) -> Result<(), Skip> {
     let container = node_container(case).ok_or(Skip::NoLogMount)?;
     let mount = log_mount(case, container).ok_or(Skip::NoLogMount)?;
-    let too_wide = path(mount).is_some_and(|path| covers(path, CREDENTIALS_DIR) || covers(path, STATE_DIR));
+    let too_wide = path(mount).is_some_and(|path| OWN_DIRS.iter().any(|own| covers(path, own)));
     unless(too_wide, Skip::LogMountTooWide)?;
     let expression = mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
     unless(variables::needed(expression, container).is_err(), Skip::LogMountUnclear)

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! review      the wire types: what the API server sends and wants back
+//! outline     of the pod in it, what admission looks at
 //! request     what was asked, of which pod
 //! decision    inject, or a named reason to skip
 //! additions   the container, the volumes and the annotations a pod is given
@@ -15,6 +16,7 @@
 pub mod additions;
 pub mod annotations;
 pub mod decision;
+pub mod outline;
 pub mod patch;
 mod request;
 mod response;
