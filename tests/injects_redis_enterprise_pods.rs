@@ -7,9 +7,9 @@ mod installation;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
-use harness::pod_fixture;
 use harness::process::eventually;
 use harness::servers::Servers;
+use harness::{pod_fixture, read_object, repository};
 use installation::Installation;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -30,6 +30,7 @@ const FIXTURES: [(&str, bool); 11] = [
     ("e3-call-home-job", false),
     ("e4-helm-cluster-creator-job", false),
 ];
+const WEBHOOK: &str = "inject.redis-log-shipper.io";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many generated pods the API server is shown.
 const SHAPES: usize = 100;
@@ -68,6 +69,23 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
         assert_eq!(injection(&elsewhere), json!([[], [], null, null]), "{fixture} in a namespace that did not opt in");
     }
     assert_owners_were_told(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_server_asks_once_for_a_pod() {
+    let Some(servers) = Servers::find("asks_once").unwrap() else { return };
+    let cluster = Cluster::start(&servers).await.unwrap();
+    let _installation =
+        Installation::start(&cluster, "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push").await.unwrap();
+    cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &ACCOUNTS).await.unwrap();
+    for (fixture, _) in FIXTURES.iter().filter(|(_, injected)| *injected) {
+        let pod = pod_fixture(fixture).unwrap();
+        let before = cluster.webhook_calls(WEBHOOK).await.unwrap();
+        let stored = cluster.create_pod("labelled", &pod, true).await.unwrap();
+        assert_eq!(stored["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected", "{fixture}");
+        let calls = cluster.webhook_calls(WEBHOOK).await.unwrap() - before;
+        assert_eq!(calls, 1, "{fixture}: the API server found something to add after us, and asked again: {stored:#}");
+    }
 }
 
 /// One of the many shapes that a valid Redis Enterprise pod can have.
@@ -157,6 +175,33 @@ async fn every_shape_of_pod_is_accepted_by_the_api_server() {
         let stored = stored.unwrap_or_else(|error| panic!("{error:#}\n{pod:#}"));
         assert_eq!(stored["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected", "{pod:#}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_golden_pod_that_the_api_server_accepts_is_refused_once_it_is_injected() {
+    let Some(servers) = Servers::find("no_golden_pod_is_refused").unwrap() else { return };
+    let cluster = Cluster::start(&servers).await.unwrap();
+    let _installation =
+        Installation::start(&cluster, "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push").await.unwrap();
+    let accounts = [&ACCOUNTS[..], &["default"]].concat();
+    cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &accounts).await.unwrap();
+    cluster.create_namespace("unlabelled", &json!({}), &accounts).await.unwrap();
+    let (mut injected, mut left_alone) = (0, 0);
+    for entry in std::fs::read_dir(repository().join("webhook/tests/golden/shapes")).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.to_str().unwrap().ends_with(".pod.yaml") {
+            continue;
+        }
+        let pod = read_object(&path).unwrap();
+        if cluster.create_pod("unlabelled", &pod, true).await.is_err() {
+            continue;
+        }
+        let stored = cluster.create_pod("labelled", &pod, true).await;
+        let stored = stored.unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+        let status = &stored["metadata"]["annotations"]["redis-log-shipper.io/status"];
+        *if *status == "injected" { &mut injected } else { &mut left_alone } += 1;
+    }
+    assert!(injected > 30 && left_alone > 10, "{injected} injected, {left_alone} left alone");
 }
 
 /// One Event for each pod that was injected, one for each warning, and none for a dry run or for a pod of somebody else.

@@ -11,6 +11,7 @@ use harness::review::review_of;
 use harness::{http, pod_fixture};
 use prometheus_client::registry::Registry;
 use redis_log_webhook::config::Config;
+use redis_log_webhook::connections::Limits;
 use redis_log_webhook::events::Events;
 use redis_log_webhook::metrics::Metrics;
 use redis_log_webhook::offline::render::diff;
@@ -33,12 +34,16 @@ pub(crate) async fn inject(push_url: &str, terminal: &Terminal) -> anyhow::Resul
     let tls = ServingCert::read(dir.path())?.server_config()?;
     let metrics = Metrics::register(&mut Registry::default());
     let config = Config { loki_url: push_url.to_owned(), ..Config::default() };
-    let webhook =
-        Webhook { config: Arc::new(ArcSwap::from_pointee(config)), events: Events::nowhere(metrics.clone()), metrics };
+    let shutdown = CancellationToken::new();
+    let webhook = Webhook {
+        config: Arc::new(ArcSwap::from_pointee(config)),
+        events: Events::nowhere(metrics.clone()),
+        metrics,
+        leaving: shutdown.clone(),
+    };
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     let url = format!("https://localhost:{}/mutate?timeout=5s", listener.local_addr()?.port());
-    let shutdown = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, tls, webhook, shutdown.clone()));
+    let server = tokio::spawn(serve(listener, tls, Limits::default(), webhook, shutdown.clone()));
 
     let pod = pod_fixture("b-openshift")?;
     let answer = review(&url, ca.cert(), &pod).await?;

@@ -162,6 +162,15 @@ impl Cluster {
         Ok(api.get_opt(name).await?)
     }
 
+    /// How often the API server has called an admission webhook since it was started.
+    pub async fn webhook_calls(&self, webhook: &str) -> anyhow::Result<u64> {
+        let text = self.client.request_text(hyper::Request::get("/metrics").body(Vec::new())?).await?;
+        let name = format!("name=\"{webhook}\"");
+        let lines = text.lines().filter(|line| line.starts_with("apiserver_admission_webhook_request_total{"));
+        let counts = lines.filter(|line| line.contains(&name)).filter_map(|line| line.rsplit(' ').next());
+        counts.map(|count| Ok(count.parse::<u64>()?)).sum()
+    }
+
     fn dynamic(&self, group: &str, version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         match namespace {

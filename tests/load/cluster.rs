@@ -55,6 +55,8 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<()> {
     tell("without", &without);
     let added = with.quantile_millis(0.5) - without.quantile_millis(0.5);
     print(&format!("difference of the medians: {added:.3} ms"));
+    let calls = cluster.webhook_calls("inject.redis-log-shipper.io").await?;
+    print(&format!("calls of the webhook: {calls} for {} pods and a few before them", WARM_UP + load.pods));
     Ok(())
 }
 

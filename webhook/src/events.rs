@@ -1,15 +1,15 @@
 //! Kubernetes Events for the owners of pods: a warning in an answer reaches only the StatefulSet's controller.
 //!
-//! An event is built from the pod's ownerReferences, without looking anything up, and handed to a task of its own: the
-//! answer never waits. When too many come at once the surplus is counted and dropped.
+//! An event is built from the pod's ownerReferences, without looking anything up, by a task of its own: the answer never
+//! waits. When too many come at once the surplus is counted and dropped.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Answer, Verdict};
 use crate::metrics::Metrics;
@@ -20,92 +20,110 @@ const WAITING: usize = 128;
 const PACE: Duration = Duration::from_millis(200);
 const COMPONENT: &str = "redis-log-webhook";
 
-/// Where events are handed in. Clones share one queue.
+/// Where owners are told. Clones share one queue.
 #[derive(Clone, Debug)]
 pub struct Events {
-    queue: Option<mpsc::Sender<Event>>,
+    queue: Option<mpsc::Sender<Note>>,
     metrics: Metrics,
 }
 
+/// What waits to be told.
+#[derive(Debug)]
+pub struct Queue {
+    notes: mpsc::Receiver<Note>,
+    metrics: Metrics,
+}
+
+/// An Event that is still to be made.
+#[derive(Debug)]
+struct Note {
+    at: Timestamp,
+    /// The object that is told, as the pod refers to it.
+    owner: Value,
+    namespace: String,
+    kind: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
 impl Events {
-    /// Nobody to tell: no API server is known.
+    /// Nobody to tell, ever.
     pub fn nowhere(metrics: Metrics) -> Self {
         Self { queue: None, metrics }
     }
 
-    /// Events to the API server that `client` talks to, and the task that sends them until `shutdown`.
-    pub fn to(
-        client: kube::Client,
-        metrics: Metrics,
-        shutdown: CancellationToken,
-    ) -> (Self, impl Future<Output = ()> + Send) {
-        let (queue, events) = mpsc::channel(WAITING);
-        (Self { queue: Some(queue), metrics: metrics.clone() }, send(client, events, metrics, shutdown))
+    /// Where owners are told, and what waits until an API server is known.
+    pub fn new(metrics: Metrics) -> (Self, Queue) {
+        let (queue, notes) = mpsc::channel(WAITING);
+        (Self { queue: Some(queue), metrics: metrics.clone() }, Queue { notes, metrics })
     }
 
     /// Tells the pod's owner what became of it, if that is worth telling. Never waits.
     pub fn tell(&self, answer: &Answer) {
         let Some(queue) = &self.queue else { return };
-        for event in events(answer) {
-            if queue.try_send(event).is_err() {
+        for note in notes(answer) {
+            if queue.try_send(note).is_err() {
                 self.metrics.event_dropped();
             }
         }
     }
 }
 
-async fn send(client: kube::Client, mut events: mpsc::Receiver<Event>, metrics: Metrics, shutdown: CancellationToken) {
-    loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
-            () = shutdown.cancelled() => return,
-        };
-        let Some(event) = event else { return };
-        let namespace = event.metadata.namespace.clone().unwrap_or_default();
-        let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
-            metrics.event_dropped();
-            tracing::warn!(namespace, %error, "failed to create an event");
+impl Queue {
+    /// Creates Events on the API server that `client` talks to, until nobody can tell anything any more.
+    pub async fn send(mut self, client: kube::Client) {
+        while let Some(note) = self.notes.recv().await {
+            let api: Api<Event> = Api::namespaced(client.clone(), &note.namespace);
+            if let Err(error) = create(&api, &note).await {
+                self.metrics.event_dropped();
+                tracing::warn!(namespace = note.namespace, error = &*error, "failed to create an event");
+            }
+            tokio::time::sleep(PACE).await;
         }
-        tokio::time::sleep(PACE).await;
     }
 }
 
-/// The events that an answer is worth: none for a pod without an owner, or one that is none of ours.
-fn events(answer: &Answer) -> Vec<Event> {
+async fn create(api: &Api<Event>, note: &Note) -> Result<(), Box<dyn std::error::Error>> {
+    let event = serde_json::from_value(event(note))?;
+    api.create(&PostParams::default(), &event).await?;
+    Ok(())
+}
+
+/// What an answer is worth: nothing for a pod without an owner, or one that is none of ours.
+fn notes(answer: &Answer) -> Vec<Note> {
     let (Some(owner), Some(namespace)) = (&answer.owner, &answer.namespace) else { return Vec::new() };
-    let injected = matches!(answer.verdict, Verdict::Injected { .. });
+    let note = |kind, reason, text: &str| Note {
+        at: Timestamp::now(),
+        owner: owner.clone(),
+        namespace: namespace.clone(),
+        kind,
+        reason,
+        message: format!("pod {}: {text}", answer.name),
+    };
+    let injected = matches!(answer.verdict, Verdict::Injected(_));
     let reason = if injected { "LogShipperWarning" } else { "LogShipperNotInjected" };
-    let mut notes: Vec<(&str, &str, String)> =
-        answer.response.warnings.iter().map(|warning| ("Warning", reason, warning.clone())).collect();
+    let mut notes: Vec<_> = answer.response.warnings.iter().map(|warning| note("Warning", reason, warning)).collect();
     if injected {
-        notes.push(("Normal", "LogShipperInjected", "the log shipper was added".to_owned()));
+        notes.push(note("Normal", "LogShipperInjected", "the log shipper was added"));
     }
     notes
-        .into_iter()
-        .filter_map(|(kind, reason, note)| {
-            let message = format!("pod {}: {note}", answer.name);
-            serde_json::from_value(event(owner, namespace, kind, reason, &message)).ok()
-        })
-        .collect()
 }
 
-fn event(owner: &Value, namespace: &str, kind: &str, reason: &str, message: &str) -> Value {
-    let now = jiff::Timestamp::now();
-    let name = owner.get("name").and_then(Value::as_str).unwrap_or("unknown");
-    let second = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+fn event(note: &Note) -> Value {
+    let name = note.owner.get("name").and_then(Value::as_str).unwrap_or("unknown");
+    let second = note.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     json!({
-        "metadata": {"generateName": format!("{name}."), "namespace": namespace},
+        "metadata": {"generateName": format!("{name}."), "namespace": note.namespace},
         "involvedObject": {
-            "apiVersion": owner.get("apiVersion"),
-            "kind": owner.get("kind"),
+            "apiVersion": note.owner.get("apiVersion"),
+            "kind": note.owner.get("kind"),
             "name": name,
-            "uid": owner.get("uid"),
-            "namespace": namespace,
+            "uid": note.owner.get("uid"),
+            "namespace": note.namespace,
         },
-        "type": kind,
-        "reason": reason,
-        "message": message,
+        "type": note.kind,
+        "reason": note.reason,
+        "message": note.message,
         "source": {"component": COMPONENT},
         "firstTimestamp": second,
         "lastTimestamp": second,

@@ -14,7 +14,7 @@ pub mod admission;
 pub mod args;
 pub mod cluster;
 pub mod config;
-mod connections;
+pub mod connections;
 pub mod events;
 pub mod metrics;
 pub mod offline;

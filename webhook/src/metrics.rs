@@ -38,6 +38,7 @@ pub struct Metrics {
     certificate_good: Gauge,
     certificate_expires: Gauge,
     events_dropped: Counter,
+    connections_refused: Counter,
 }
 
 impl Metrics {
@@ -55,6 +56,7 @@ impl Metrics {
             certificate_good: Gauge::default(),
             certificate_expires: Gauge::default(),
             events_dropped: Counter::default(),
+            connections_refused: Counter::default(),
         };
         metrics.config_good.set(1);
         let r = registry.sub_registry_with_prefix("redis_log_webhook");
@@ -71,6 +73,8 @@ impl Metrics {
         let help = "When the served certificate expires, in seconds since 1970";
         r.register("certificate_expiry_timestamp", help, metrics.certificate_expires.clone());
         r.register("events_dropped", "Kubernetes Events that could not be created", metrics.events_dropped.clone());
+        let help = "Connections closed because too many were open";
+        r.register("connections_refused", help, metrics.connections_refused.clone());
         metrics
     }
 
@@ -105,5 +109,36 @@ impl Metrics {
 
     pub(crate) fn event_dropped(&self) {
         self.events_dropped.inc();
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission;
+    use crate::config::Config;
+
+    #[test]
+    fn a_panic_is_counted_as_an_outcome_and_on_its_own() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let body = br#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u-1"}}"#;
+        let mut answer = admission::review(body, &Config::default()).unwrap();
+        metrics.answered(&answer, Duration::ZERO);
+        answer.verdict = Verdict::Panicked("a bug of ours".to_owned());
+        metrics.answered(&answer, Duration::ZERO);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "redis_log_webhook_panics_total 1",
+            r#"redis_log_webhook_reviews_total{outcome="panicked",dry_run="false"} 1"#,
+            r#"redis_log_webhook_reviews_total{outcome="not_a_pod",dry_run="false"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in:\n{text}");
+        }
     }
 }

@@ -18,12 +18,16 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::api;
 use crate::config::Config;
 use crate::config::reload::Reloader;
+use crate::connections::Limits;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::server::{self, Webhook};
 
 /// How often the files of the certificate and the configuration are compared with what is in force.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long it takes until an API server that did not answer is asked again.
+const CONNECT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The flags of `serve`.
 #[derive(Debug, clap::Args)]
@@ -90,12 +94,18 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     tasks.spawn(admin::serve(admin_listener, admin::routes(readiness.clone(), Arc::new(registry)), ended.clone()));
     readiness.set(true);
     let closing = CancellationToken::new();
-    let webhook = Webhook { config, metrics, events };
-    let serving = tokio::spawn(server::serve(listener, tls, webhook, closing.clone()));
+    let webhook = Webhook { config, metrics, events, leaving: signalled.clone() };
+    let mut serving = tokio::spawn(server::serve(listener, tls, Limits::default(), webhook, closing.clone()));
     // The ports are told because `--listen 127.0.0.1:0` leaves their choice to the system.
     tracing::info!(listen = %address, admin_listen = %admin_address, "serving");
 
-    signalled.cancelled().await;
+    tokio::select! {
+        () = signalled.cancelled() => {}
+        ended = &mut serving => {
+            ended.context("the HTTPS server panicked")?.context("the HTTPS server ended")?;
+            anyhow::bail!("the HTTPS server ended");
+        }
+    }
     // A lame duck: not ready any more, and still answering whoever has not heard of it.
     readiness.set(false);
     tracing::info!(seconds = args.shutdown_delay, "not ready any more, still answering");
@@ -121,16 +131,32 @@ fn follow_config(
     Ok(config)
 }
 
-/// What the API server is for besides asking us: its version, and Events. Both can be done without.
+/// What the API server is for besides asking us: its version, and Events. Both can be done without, for as long as it does
+/// not answer.
 async fn follow_cluster(
-    config: &ArcSwap<Config>,
+    config: &Arc<ArcSwap<Config>>,
     metrics: &Metrics,
     ended: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> Events {
-    let Some((client, native_sidecars)) = api::connect().await else { return Events::nowhere(metrics.clone()) };
-    config.rcu(|config| Config { native_sidecars, ..(**config).clone() });
-    let (events, sending) = Events::to(client, metrics.clone(), ended.clone());
-    tasks.spawn(sending);
+    let (events, queue) = Events::new(metrics.clone());
+    let (config, ended) = (config.clone(), ended.clone());
+    // The first answer is waited for, because `sidecarMode: auto` hangs on it.
+    let mut connected = api::connect().await;
+    let following = async move {
+        let (client, native_sidecars) = loop {
+            match connected {
+                Some(connected) => break connected,
+                None => tokio::time::sleep(CONNECT_INTERVAL).await,
+            }
+            connected = api::connect().await;
+        };
+        config.rcu(|config| Config { native_sidecars: Some(native_sidecars), ..(**config).clone() });
+        queue.send(client).await;
+    };
+    tasks.spawn(async move {
+        // An API server that does not answer must not hold the shutdown up.
+        ended.run_until_cancelled(following).await;
+    });
     events
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum_server::Handle;
@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, Answer, Verdict};
 use crate::config::Config;
-use crate::connections::Connections;
+use crate::connections::{Connections, Limits};
 use crate::events::Events;
 use crate::metrics::Metrics;
 
 /// Two objects of 3 MB, the most the API server sends, with room for the envelope.
 const BODY_LIMIT: usize = 7 << 20;
-/// How long the head of a request may take.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a peer on HTTP/2 is asked whether it is still there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(5);
 /// The deadline where the API server names none; its own default.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest deadline the API server has.
@@ -42,23 +42,27 @@ pub struct Webhook {
     pub metrics: Metrics,
     /// What owners are told.
     pub events: Events,
+    /// Cancelled when this process is to end: who asks is then told to ask on another connection the next time.
+    pub leaving: CancellationToken,
 }
 
 /// Serves `POST /mutate` on `listener` until `shutdown`, then finishes what has begun.
 pub async fn serve(
     listener: TcpListener,
     tls: rustls::ServerConfig,
+    limits: Limits,
     webhook: Webhook,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    listener.set_nonblocking(true)?;
     let handle = Handle::new();
     let ending = handle.clone();
-    let connections = Connections::new(RustlsConfig::from_config(Arc::new(tls)));
+    let connections = Connections::new(RustlsConfig::from_config(Arc::new(tls)), &limits, webhook.metrics.clone());
     let mut server = axum_server::from_tcp(listener)?.acceptor(connections).handle(handle);
+    server = server.first_request_timeout(limits.first_request);
     let http = server.http_builder();
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    http.http2().timer(TokioTimer::new()).keep_alive_interval(HEADER_TIMEOUT).keep_alive_timeout(HEADER_TIMEOUT);
+    // hyper counts from the end of the answer before: this is how long a connection is kept, not only how long a head takes.
+    http.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle);
+    http.http2().timer(TokioTimer::new()).keep_alive_interval(PING).keep_alive_timeout(PING);
     let app = Router::new().route("/mutate", post(mutate)).with_state(webhook).into_make_service();
     let drained = async move {
         shutdown.cancelled().await;
@@ -74,12 +78,22 @@ pub async fn serve(
 async fn mutate(
     State(webhook): State<Webhook>,
     RawQuery(parameters): RawQuery,
+    version: Version,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    let mut response = answer(&webhook, parameters.as_deref().unwrap_or_default(), &headers, body).await;
+    // A Service that drops this process closes no connection. HTTP/2 has a way of its own to say so, at the shutdown.
+    if webhook.leaving.is_cancelled() && version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn answer(webhook: &Webhook, parameters: &str, headers: &HeaderMap, body: Body) -> Response {
     let started = Instant::now();
-    let budget = budget(parameters.as_deref().unwrap_or_default());
-    let body = match whole_body(&headers, body, budget).await {
+    let budget = budget(parameters);
+    let body = match whole_body(headers, body, budget).await {
         Ok(body) => body,
         Err((status, why)) => {
             webhook.metrics.refused();

@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 use base64::Engine as _;
-use redis_log_webhook::admission::{Judged, Verdict, judge, review};
+use redis_log_webhook::admission::{self, Verdict, review, review_within};
 use redis_log_webhook::config::{Config, SidecarMode, State};
 use serde_json::{Value, json};
 
@@ -23,6 +23,23 @@ fn annotated(annotations: &Value) -> Value {
     pod(|pod| pod["metadata"]["annotations"] = annotations.clone())
 }
 
+/// What became of a pod.
+struct Judged {
+    verdict: Verdict,
+    warnings: Vec<String>,
+    /// The pod with its patch, if there is one.
+    pod: Value,
+}
+
+fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
+    let admission::Judged { verdict, warnings } = admission::judge(pod, namespace, config);
+    let mut pod = pod.clone();
+    if let Verdict::Injected(patch) = &verdict {
+        json_patch::patch(&mut pod, patch).unwrap();
+    }
+    Judged { verdict, warnings, pod }
+}
+
 fn judged(pod: &Value) -> Judged {
     judge(pod, None, &Config::default())
 }
@@ -30,7 +47,7 @@ fn judged(pod: &Value) -> Judged {
 #[track_caller]
 fn injected(judged: &Judged) -> &Value {
     match &judged.verdict {
-        Verdict::Injected { pod, .. } => pod,
+        Verdict::Injected(_) => &judged.pod,
         other => panic!("not injected: {other:?}"),
     }
 }
@@ -128,9 +145,10 @@ mod protocol {
     #[test]
     fn leaves_alone_what_is_not_the_creation_of_a_pod() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 8] = [
             (|request| request["kind"]["kind"] = json!("Deployment"), "not_a_pod"),
             (|request| request["kind"]["group"] = json!("other.io"), "not_a_pod"),
+            (|request| request["kind"]["version"] = json!("v2"), "not_a_pod"),
             (|request| request["subResource"] = json!("ephemeralcontainers"), "subresource"),
             (|request| request["operation"] = json!("UPDATE"), "not_a_creation"),
             (|request| request["operation"] = json!("DELETE"), "not_a_creation"),
@@ -158,9 +176,25 @@ mod protocol {
     }
 
     #[test]
+    fn an_empty_subresource_is_none() {
+        let answer = answered(&asked(|asked| asked["request"]["subResource"] = json!("")));
+        assert_eq!(answer["response"]["auditAnnotations"]["outcome"], "injected");
+    }
+
+    #[test]
+    fn leaves_a_pod_alone_for_which_there_is_no_time_left() {
+        let body = asked(|_| {}).to_string();
+        let answer = review_within(body.as_bytes(), &Config::default(), || false).unwrap();
+        let answer = serde_json::to_value(answer.review()).unwrap();
+        assert_eq!(answer["response"]["auditAnnotations"]["outcome"], "failed");
+        assert_eq!((&answer["response"]["allowed"], answer["response"].get("patch")), (&json!(true), None));
+        assert!(answer["response"]["warnings"][0].as_str().unwrap().contains("internal error"));
+    }
+
+    #[test]
     fn warnings_are_short_and_hold_no_control_characters() {
-        let long = format!("a\u{7}\n{}", "x".repeat(500));
-        let annotations = json!({"redis-log-shipper.io/cpu": long});
+        let long = format!("redis-log-shipper.io/a\u{7}\n{}", "x".repeat(500));
+        let annotations = json!({long: ""});
         let answer = answered(&asked(|asked| asked["request"]["object"]["metadata"]["annotations"] = annotations));
         let warning = answer["response"]["warnings"][0].as_str().unwrap();
         assert_eq!(warning.chars().count(), 256);
@@ -256,6 +290,10 @@ mod shape {
             let pod = pod(|pod| pod["metadata"]["namespace"] = json!(namespace));
             assert_eq!(outcome(&pod), "reserved_namespace", "{namespace}");
         }
+        for namespace in ["defaults", "kubernetes", "openshifts", "redis-log-shipper-2"] {
+            let pod = pod(|pod| pod["metadata"]["namespace"] = json!(namespace));
+            assert_eq!(outcome(&pod), "injected", "{namespace}");
+        }
     }
 }
 
@@ -286,6 +324,16 @@ mod collisions {
             let judged = judged(&pod);
             assert_eq!(judged.verdict.outcome(), "name_taken");
             assert_warned(&judged, "rename that container");
+        }
+    }
+
+    #[test]
+    fn takes_a_container_for_ours_only_where_both_annotations_say_so() {
+        let ours = injected(&judged(&fixture("a-vanilla"))).clone();
+        for annotation in ["redis-log-shipper.io/status", "redis-log-shipper.io/hash"] {
+            let mut pod = ours.clone();
+            pod["metadata"]["annotations"].as_object_mut().unwrap().remove(annotation);
+            assert_eq!(outcome(&pod), "name_taken", "without {annotation}");
         }
     }
 
@@ -324,6 +372,22 @@ mod collisions {
             let judged = judged(&pod);
             assert_eq!(judged.verdict.outcome(), "log_mount_too_wide", "{path}");
             assert_warned(&judged, "mount it at /var/opt/redislabs/log itself");
+        }
+        for (log_dir, path) in [
+            ("/var/lib/redislabs/log", "/var/lib"),
+            ("/run/x/log", "/run"),
+            ("/var/run/secrets/log", "/var/run/secrets"),
+            ("/var/run/secrets/kubernetes.io/serviceaccount", "/var/run/secrets/kubernetes.io/serviceaccount"),
+        ] {
+            let mut config = Config::default();
+            log_dir.clone_into(&mut config.matching.log_dir);
+            let pod = pod(|pod| {
+                let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+                mounts.retain(|mount| mount["name"] == "redis-enterprise-storage");
+                mounts.push(json!({"name": "redis-enterprise-storage", "mountPath": path}));
+            });
+            let expected = if path == "/run" { "injected" } else { "log_mount_too_wide" };
+            assert_eq!(judge(&pod, None, &config).verdict.outcome(), expected, "{path}");
         }
     }
 
@@ -376,15 +440,20 @@ mod workload {
     #[test]
     fn restarts_always_only_as_a_native_sidecar() {
         for (mode, known, native) in [
-            (SidecarMode::Container, true, false),
-            (SidecarMode::Native, false, true),
-            (SidecarMode::Auto, false, false),
-            (SidecarMode::Auto, true, true),
+            (SidecarMode::Container, Some(true), false),
+            (SidecarMode::Native, None, true),
+            (SidecarMode::Native, Some(true), true),
+            // On an older server it would be an init container that never ends.
+            (SidecarMode::Native, Some(false), false),
+            (SidecarMode::Auto, None, false),
+            (SidecarMode::Auto, Some(false), false),
+            (SidecarMode::Auto, Some(true), true),
         ] {
             let config = Config { sidecar_mode: mode, native_sidecars: known, ..Config::default() };
             let judged = judge(&fixture("a-vanilla"), None, &config);
             assert_eq!(sidecar(&judged).get("restartPolicy").is_some(), native, "{mode:?}");
             assert_eq!(injected(&judged)["spec"].get("initContainers").is_some(), native, "{mode:?}");
+            assert_eq!(judged.warnings.len(), usize::from(mode == SidecarMode::Native && !native), "{mode:?}");
         }
     }
 
@@ -415,8 +484,17 @@ mod workload {
 
     #[test]
     fn brings_its_own_token_whether_or_not_the_pod_mounts_one() {
-        let judged = judged(&pod(|pod| pod["spec"]["automountServiceAccountToken"] = json!(false)));
-        assert_eq!(arg(&judged, "--token-file"), Some("/var/run/secrets/redis-log-shipper/token"));
+        for (automount, mounts) in [(Value::Null, 4), (json!(true), 4), (json!(false), 3)] {
+            let judged = judged(&pod(|pod| pod["spec"]["automountServiceAccountToken"] = automount));
+            assert_eq!(arg(&judged, "--token-file"), Some("/var/run/secrets/redis-log-shipper/token"));
+            let all = sidecar(&judged)["volumeMounts"].as_array().unwrap();
+            assert_eq!(all.len(), mounts);
+            // The API server mounts another token where nothing is mounted.
+            let ours = json!({
+                "name": "log-shipper-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true,
+            });
+            assert!(all.get(3).is_none_or(|mount| *mount == ours));
+        }
     }
 
     #[test]
@@ -479,7 +557,20 @@ mod workload {
         let names: Vec<_> = container["env"].as_array().unwrap().iter().map(|variable| &variable["name"]).collect();
         assert!(names.contains(&&json!("MY_POD_NAME")) && !names.contains(&&json!("JOIN_HOSTNAME")), "{names:?}");
         // Pods that share one claim do not share their positions.
-        assert_eq!(container["volumeMounts"][2]["subPathExpr"], "log-shipper-state/$(POD_NAME)");
+        assert_eq!(container["volumeMounts"][2]["subPathExpr"], "log-shipper-state/$(LOG_SHIPPER_POD_NAME)");
+    }
+
+    #[test]
+    fn leaves_a_pod_alone_whose_sub_path_names_what_cannot_be_copied() {
+        let judged = judged(&pod(|pod| {
+            let container = &mut pod["spec"]["containers"][0];
+            container["envFrom"] = json!([{"configMapRef": {"name": "theirs"}}]);
+            let mount = container["volumeMounts"][1].as_object_mut().unwrap();
+            mount.remove("subPath");
+            mount.insert("subPathExpr".to_owned(), json!("$(MY_POD_NAME)/$(FROM_SOMEWHERE)"));
+        }));
+        assert_eq!(judged.verdict.outcome(), "log_mount_unclear");
+        assert_warned(&judged, "not in the env of container redis-enterprise-node");
     }
 
     #[test]
@@ -495,8 +586,21 @@ mod workload {
             let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
             mounts[0]["mountPath"] = json!("/var/opt");
             mounts[1]["mountPath"] = json!("/var/opt/redislabs/");
+            // Starts alike, and is another directory.
+            mounts[2]["mountPath"] = json!("/var/opt/redislabs/lo");
         });
         assert_eq!(sidecar(&judged(&pod))["volumeMounts"][0]["mountPath"], "/var/opt/redislabs/");
+    }
+
+    #[test]
+    fn takes_a_mount_for_what_it_is() {
+        // Slashes at the end make no path longer, and a mount without a volume is none.
+        let pod = pod(|pod| {
+            let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+            mounts[0]["mountPath"] = json!("/var/opt///////////////////////");
+            mounts.push(json!({"mountPath": "/var/opt/redislabs/log/."}));
+        });
+        assert_eq!(sidecar(&judged(&pod))["volumeMounts"][0]["mountPath"], "/var/opt/redislabs/log");
     }
 
     #[test]
@@ -527,13 +631,21 @@ mod workload {
         // The two containers take 2100m and 4224Mi.
         for (cpu, memory, expected) in [
             ("3", "5Gi", json!({"cpu": "100m", "memory": "64Mi"})),
+            ("2200m", "4288Mi", json!({"cpu": "100m", "memory": "64Mi"})),
             ("2100m", "5Gi", json!({"memory": "64Mi"})),
             ("3", "4225Mi", json!({"cpu": "100m"})),
         ] {
             let budget = json!({"cpu": cpu, "memory": memory});
-            let judged = judged(&pod(|pod| pod["spec"]["resources"] = json!({"limits": budget, "requests": budget})));
-            assert_eq!(sidecar(&judged)["resources"]["requests"], expected);
-            assert_eq!(judged.warnings.len(), 2 - expected.as_object().unwrap().len());
+            // What is not requested is requested as the limit says.
+            for (of_pod, of_container) in [("requests", "requests"), ("limits", "requests"), ("requests", "limits")] {
+                let judged = judged(&pod(|pod| {
+                    pod["spec"]["resources"] = json!({of_pod: budget});
+                    let resources = &mut pod["spec"]["containers"][0]["resources"];
+                    *resources = json!({of_container: resources["limits"]});
+                }));
+                assert_eq!(sidecar(&judged)["resources"]["requests"], expected, "{of_pod} {of_container}");
+                assert_eq!(judged.warnings.len(), 2 - expected.as_object().unwrap().len());
+            }
         }
     }
 
@@ -553,6 +665,20 @@ mod workload {
     }
 
     #[test]
+    fn may_be_root_only_where_the_pod_is() {
+        let root = json!({"runAsUser": 0});
+        let of_pod = judged(&pod(|pod| pod["spec"]["securityContext"] = root.clone()));
+        let of_container = judged(&pod(|pod| pod["spec"]["containers"][0]["securityContext"] = root.clone()));
+        let of_pod_only = judged(&pod(|pod| {
+            pod["spec"]["securityContext"] = root.clone();
+            pod["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 1001});
+        }));
+        for (judged, must_not) in [(of_pod, Value::Null), (of_container, Value::Null), (of_pod_only, json!(true))] {
+            assert_eq!(sidecar(&judged)["securityContext"]["runAsNonRoot"], must_not);
+        }
+    }
+
+    #[test]
     fn asks_for_no_seccomp_profile_where_that_is_switched_off() {
         let config = Config { seccomp: false, ..Config::default() };
         assert!(
@@ -567,6 +693,11 @@ mod workload {
     #[test]
     fn names_other_containers_that_read_the_logs() {
         assert_warned(&judged(&fixture("d-openshift-existing-alloy")), "container alloy also mounts the log directory");
+        let other_volume = judged(&pod(|pod| {
+            let mounts = json!([{"name": "other", "mountPath": "/var/opt/redislabs/log"}]);
+            pod["spec"]["containers"][1]["volumeMounts"] = mounts;
+        }));
+        assert!(other_volume.warnings.is_empty(), "{:?}", other_volume.warnings);
     }
 }
 
@@ -585,9 +716,12 @@ mod overrides {
         assert_eq!(arg(&with("timezone", "Europe/Berlin"), "--timezone"), Some("Europe/Berlin"));
         assert!(arg(&with("tenant", "audit"), "--loki-url").unwrap().contains("/v1/audit/loki/"));
         assert_eq!(sidecar(&with("cpu", "1e-1"))["resources"]["limits"]["cpu"], "1e-1");
+        assert_eq!(sidecar(&with("cpu", " 2\n"))["resources"]["limits"]["cpu"], "2");
         assert_eq!(sidecar(&with("memory", "1Gi"))["resources"]["requests"]["memory"], "1Gi");
         assert_eq!(sidecar(&with("sidecar-mode", "native"))["restartPolicy"], "Always");
         assert_eq!(sidecar(&with("state", "ephemeral"))["volumeMounts"][2]["name"], "log-shipper-state");
+        let multiline = json!({"name": "REDIS_LOG_SHIPPER_MULTILINE", "value": "off"});
+        assert_eq!(sidecar(&with("multiline", "off"))["env"].as_array().unwrap().last(), Some(&multiline));
     }
 
     #[test]
@@ -606,7 +740,12 @@ mod overrides {
             ("sidecar-mode", "both"),
             ("state", "forever"),
             ("loki-url", "loki:3100"),
-            ("multiline", "off"),
+            ("image", "a b"),
+            ("include", "[a"),
+            ("exclude", "{a,b}.log"),
+            ("timezone", "Europe/Berln"),
+            ("multiline", "sometimes"),
+            ("redact", "on"),
         ] {
             let judged = with(key, value);
             assert_warned(&judged, &format!("annotation redis-log-shipper.io/{key}: "));
@@ -667,9 +806,12 @@ mod overrides {
         };
         let judged = judge(&fixture("a-vanilla"), None, &config);
         let args = sidecar(&judged)["args"].to_string();
-        assert!(args.contains("--label=team=core") && args.contains("--label=owner=$(LABEL_OWNER)"), "{args}");
+        assert!(
+            args.contains("--label=team=core") && args.contains("--label=owner=$(LOG_SHIPPER_LABEL_owner)"),
+            "{args}"
+        );
         let env = sidecar(&judged)["env"].as_array().unwrap();
-        let owner = env.iter().find(|variable| variable["name"] == "LABEL_OWNER").unwrap();
+        let owner = env.iter().find(|variable| variable["name"] == "LOG_SHIPPER_LABEL_owner").unwrap();
         assert_eq!(owner["valueFrom"]["fieldRef"]["fieldPath"], "metadata.labels['owner']");
     }
 }

@@ -1,43 +1,68 @@
 //! Golden pods: `x.pod.yaml` goes in; `x.patch.json`, `x.injected.yaml` and `x.outcome.txt` must come out.
 //!
+//! In `golden/` are the pods that operators make; in `golden/shapes/` is one small pod for each shape that changes the
+//! outcome. A `x.config.yaml` beside a pod is the webhook's configuration for it; without one all defaults hold.
+//!
 //! `UPDATE_GOLDEN=1 cargo test -p redis-log-webhook --test golden` writes them anew; the change is then read in git.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use redis_log_webhook::admission::{Judged, Verdict, judge};
+use redis_log_webhook::admission::{Judged, Verdict, judge, review};
 use redis_log_webhook::config::Config;
 use redis_log_webhook::offline::documents::to_yaml;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// With an image that does not change at every release.
-fn config() -> Config {
-    Config { image: "redis-log-shipper:golden".to_owned(), ..Config::default() }
+/// An image that does not change at every release.
+const IMAGE: &str = "redis-log-shipper:golden";
+/// The namespace of the request, for pods that name none.
+const NAMESPACE: Option<&str> = Some("redis");
+/// Pods that have come by before: what came out of `minimal` goes in again, under another configuration for the second.
+const AGAIN: [&str; 2] = ["injected-already", "injected-by-another-configuration"];
+
+fn dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-fn pods() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut pods: Vec<_> = paths.filter(|path| path.to_string_lossy().ends_with(".pod.yaml")).collect();
-    pods.sort();
-    assert!(pods.len() >= 11);
+/// What comes before `.pod.yaml` in the path of every pod.
+fn pods() -> BTreeSet<PathBuf> {
+    let dirs = [dir(), dir().join("shapes")];
+    let paths = dirs.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap()).map(|entry| entry.unwrap().path());
+    let pods: BTreeSet<_> = paths.filter_map(|path| Some(path.to_str()?.strip_suffix(".pod.yaml")?.into())).collect();
+    assert!(pods.len() > 60, "only {} pods", pods.len());
     pods
 }
 
-fn read(path: &Path) -> Value {
-    serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+fn file(pod: &Path, ending: &str) -> PathBuf {
+    PathBuf::from(format!("{}.{ending}", pod.display()))
+}
+
+fn read(pod: &Path) -> Value {
+    serde_saphyr::from_str(&std::fs::read_to_string(file(pod, "pod.yaml")).unwrap()).unwrap()
+}
+
+fn config(pod: &Path) -> Config {
+    let path = file(pod, "config.yaml");
+    let mut config = if path.exists() { Config::read(&path).unwrap() } else { Config::default() };
+    if config.image == Config::default().image {
+        IMAGE.clone_into(&mut config.image);
+    }
+    config
 }
 
 /// The files that come out of one pod, each with its text; none where nothing is to be there.
-fn outcome(pod: &Value) -> [(&'static str, Option<String>); 3] {
-    let Judged { verdict, warnings } = judge(pod, None, &config());
+fn outcome(pod: &Path) -> [(&'static str, Option<String>); 3] {
+    let mut object = read(pod);
+    let Judged { verdict, warnings } = judge(&object, NAMESPACE, &config(pod));
     let mut outcome = verdict.outcome().to_owned();
     for warning in warnings {
         outcome = format!("{outcome}\nwarning: {warning}");
     }
     let (patch, injected) = match &verdict {
-        Verdict::Injected { patch, pod } => {
-            (Some(serde_json::to_string_pretty(patch).unwrap() + "\n"), Some(to_yaml(pod).unwrap()))
+        Verdict::Injected(patch) => {
+            json_patch::patch(&mut object, patch).unwrap();
+            (Some(lines(patch)), Some(to_yaml(&object).unwrap()))
         }
         Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => (None, None),
     };
@@ -45,23 +70,56 @@ fn outcome(pod: &Value) -> [(&'static str, Option<String>); 3] {
 }
 
 #[test]
-fn every_golden_pod_comes_out_as_it_is_written_down() {
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let mut faults = Vec::new();
+fn a_review_is_answered_as_the_pod_in_it_is_judged() {
     for path in pods() {
-        let name = path.file_name().unwrap().to_string_lossy().replace(".pod.yaml", "");
-        for (ending, text) in outcome(&read(&path)) {
-            let golden = path.with_file_name(format!("{name}.{ending}"));
-            if update {
-                match text {
-                    Some(text) => std::fs::write(golden, text).unwrap(),
-                    None => {
-                        let _ = std::fs::remove_file(golden);
-                    }
-                }
-            } else if std::fs::read_to_string(&golden).ok() != text {
-                faults.push(golden.file_name().unwrap().to_string_lossy().into_owned());
-            }
+        let (pod, config) = (read(&path), config(&path));
+        let request = json!({
+            "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "namespace": NAMESPACE, "operation": "CREATE", "object": pod,
+        });
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+        let answer = review(body.to_string().as_bytes(), &config).unwrap();
+        let judged = judge(&pod, NAMESPACE, &config);
+        assert_eq!(answer.verdict.outcome(), judged.verdict.outcome(), "{}", path.display());
+        if let (Verdict::Injected(answered), Verdict::Injected(judged)) = (&answer.verdict, &judged.verdict) {
+            assert_eq!(answered, judged, "{}", path.display());
+        }
+    }
+}
+
+/// A patch with one operation a line; their values are easier to read in the injected pod.
+fn lines(patch: &json_patch::Patch) -> String {
+    let operations: Vec<_> = patch.0.iter().map(|operation| serde_json::to_string(operation).unwrap()).collect();
+    format!("[\n{}\n]\n", operations.join(",\n"))
+}
+
+/// Compares a file with what it should be, or writes it; adds its name to `faults` where it is not as it should be.
+fn settle(path: &Path, text: Option<String>, faults: &mut Vec<String>) {
+    if std::env::var_os("UPDATE_GOLDEN").is_none() {
+        if std::fs::read_to_string(path).ok() != text {
+            faults.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    } else if let Some(text) = text {
+        std::fs::write(path, text).unwrap();
+    } else {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+#[test]
+fn every_golden_pod_comes_out_as_it_is_written_down() {
+    let mut faults = Vec::new();
+    for pod in pods() {
+        for (ending, text) in outcome(&pod) {
+            settle(&file(&pod, ending), text, &mut faults);
+        }
+    }
+    let shape = |name: &str| dir().join("shapes").join(name);
+    let again = std::fs::read_to_string(file(&shape("minimal"), "injected.yaml")).unwrap();
+    for pod in AGAIN.map(shape) {
+        settle(&file(&pod, "pod.yaml"), Some(again.clone()), &mut faults);
+        for (ending, text) in outcome(&pod) {
+            settle(&file(&pod, ending), text, &mut faults);
         }
     }
     assert!(faults.is_empty(), "not as written down: {faults:?}; UPDATE_GOLDEN=1 writes them anew");
@@ -70,7 +128,9 @@ fn every_golden_pod_comes_out_as_it_is_written_down() {
 #[test]
 fn injecting_twice_changes_nothing_the_second_time() {
     for path in pods() {
-        let Verdict::Injected { pod, .. } = judge(&read(&path), None, &config()).verdict else { continue };
-        assert_eq!(judge(&pod, None, &config()).verdict.outcome(), "already_injected", "{}", path.display());
+        let (mut pod, config) = (read(&path), config(&path));
+        let Verdict::Injected(patch) = judge(&pod, NAMESPACE, &config).verdict else { continue };
+        json_patch::patch(&mut pod, &patch).unwrap();
+        assert_eq!(judge(&pod, NAMESPACE, &config).verdict.outcome(), "already_injected", "{}", path.display());
     }
 }

@@ -234,7 +234,8 @@ mod inject_command {
 
     #[test]
     fn a_wrong_flag_is_exit_code_2_and_prints_no_result() {
-        for args in [&["inject", "-o", "xml"][..], &["uninject", "-o", "patch"], &["explain", "--what"], &["explode"]] {
+        for args in [&["inject", "-o", "xml"][..], &["uninject", "-o", "review"], &["explain", "--what"], &["explode"]]
+        {
             let ran = run(args, "");
             assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?}");
         }
@@ -350,6 +351,40 @@ mod uninject_command {
             }
         }
         assert!(changed > 100);
+    }
+
+    #[test]
+    fn patches_an_object_to_what_it_was_before() {
+        for (object, _) in holders(&fixture("a2-vanilla-annotated")).into_iter().chain([(cluster(&json!({})), "")]) {
+            let ran = run(&["uninject", "-o", "patch"], &injected(&object).0.to_string());
+            assert_eq!(ran.code, 0, "{}", ran.err);
+            let patch: json_patch::Patch = serde_json::from_str(&ran.out).unwrap();
+            let mut patched = injected(&object).0;
+            json_patch::patch(&mut patched, &patch).unwrap();
+            assert_eq!(patched, object);
+        }
+        let ran = run(&["uninject", "-o", "patch"], &fixture("a-vanilla").to_string());
+        assert_eq!((ran.code, ran.out.as_str()), (1, "[]\n"));
+    }
+
+    #[test]
+    fn patches_nothing_away_from_an_object_that_has_changed_since() {
+        let pod = injected(&fixture("a-vanilla")).0;
+        let ran = run(&["uninject", "-o", "patch"], &pod.to_string());
+        let patch: json_patch::Patch = serde_json::from_str(&ran.out).unwrap();
+        let changes: [fn(&mut Value); 4] = [
+            |pod| pod["spec"]["containers"].as_array_mut().unwrap().insert(0, json!({"name": "new"})),
+            |pod| pod["spec"]["volumes"].as_array_mut().unwrap().insert(0, json!({"name": "new"})),
+            |pod| pod["metadata"]["annotations"]["new"] = json!("1"),
+            |pod| pod["metadata"]["annotations"]["redis-log-shipper.io/hash"] = json!("new"),
+        ];
+        for change in changes {
+            let mut now = pod.clone();
+            change(&mut now);
+            let before = now.clone();
+            assert!(json_patch::patch(&mut now, &patch).is_err());
+            assert_eq!(now, before);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use redis_log_webhook::admission::{Verdict, judge};
+use redis_log_webhook::admission::{Verdict, judge, outline};
 use redis_log_webhook::config::{Config, SidecarMode, State};
 use serde_json::{Map, Value, json};
 
@@ -175,9 +175,11 @@ proptest! {
     #[test]
     fn the_patch_only_adds_and_everything_else_survives(pod in pod(), config in config()) {
         let judged = judge(&pod, Some("redis"), &config);
-        let Verdict::Injected { patch, pod: after } = &judged.verdict else {
+        let Verdict::Injected(patch) = &judged.verdict else {
             panic!("{:?}: {pod}", judged.verdict);
         };
+        let after = &mut pod.clone();
+        json_patch::patch(after, patch).unwrap();
         for operation in &patch.0 {
             prop_assert!(matches!(operation, json_patch::PatchOperation::Add(_)), "{operation:?}");
         }
@@ -198,13 +200,29 @@ proptest! {
 
     #[test]
     fn injecting_twice_patches_nothing(pod in pod(), config in config()) {
-        let Verdict::Injected { pod: once, .. } = judge(&pod, Some("redis"), &config).verdict else { panic!("{pod}") };
+        let Verdict::Injected(patch) = judge(&pod, Some("redis"), &config).verdict else { panic!("{pod}") };
+        let mut once = pod;
+        json_patch::patch(&mut once, &patch).unwrap();
         prop_assert_eq!(judge(&once, Some("redis"), &config).verdict.outcome(), "already_injected");
+    }
+
+    /// What is read of a review is not the whole pod, and must make no difference.
+    #[test]
+    fn the_outline_of_a_pod_is_judged_as_the_pod(pod in pod(), config in config()) {
+        let judged = judge(&pod, Some("redis"), &config);
+        let outline = outline::read(&pod).unwrap();
+        let outlined = judge(if outline::is_enough(&outline) { &outline } else { &pod }, Some("redis"), &config);
+        prop_assert_eq!(judged.warnings, outlined.warnings);
+        match (judged.verdict, outlined.verdict) {
+            (Verdict::Injected(of_pod), Verdict::Injected(of_outline)) => prop_assert_eq!(of_pod, of_outline),
+            (of_pod, of_outline) => prop_assert_eq!(of_pod.outcome(), of_outline.outcome()),
+        }
     }
 
     #[test]
     fn nothing_that_comes_in_makes_it_panic(pod in anything(), metadata in anything(), spec in anything()) {
         judge(&pod, None, &Config::default());
+        outline::is_enough(&outline::read(&pod).unwrap());
         judge(&json!({"metadata": metadata, "spec": spec}), Some("redis"), &Config::default());
         let labels = json!({"app": "redis-enterprise", "redis.io/role": "node", "redis.io/cluster": "rec"});
         judge(&json!({"metadata": {"labels": labels, "annotations": metadata}, "spec": spec}), None, &Config::default());

@@ -86,6 +86,17 @@ fn is_a_lame_duck_before_it_ends() {
 }
 
 #[test]
+fn a_connection_that_opens_and_closes_is_no_more_than_debug() {
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path());
+    let mut child = Running(serve(dir.path(), "").arg("--log-level=debug").spawn().unwrap());
+    let mut log = BufReader::new(child.0.stderr.take().unwrap());
+    let serving = wait_for(&mut log, "serving");
+    drop(TcpStream::connect(serving["listen"].as_str().unwrap()).unwrap());
+    assert_eq!(wait_for(&mut log, "a TLS handshake failed")["level"], "DEBUG");
+}
+
+#[test]
 fn names_every_fault_of_its_configuration_and_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     certificate(dir.path());

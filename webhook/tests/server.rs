@@ -16,18 +16,25 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use prometheus_client::registry::Registry;
 use redis_log_webhook::config::Config;
-use redis_log_webhook::events::Events;
+use redis_log_webhook::connections::Limits;
+use redis_log_webhook::events::{Events, Queue};
 use redis_log_webhook::metrics::Metrics;
 use redis_log_webhook::server::{Webhook, serve};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 const HOUR: Duration = Duration::from_hours(1);
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A limit that is met soon.
+const SOON: Duration = Duration::from_millis(20);
 
 /// A webhook that serves on loopback.
 struct Running {
@@ -35,12 +42,18 @@ struct Running {
     ca: String,
     config: Arc<ArcSwap<Config>>,
     registry: Registry,
+    leaving: CancellationToken,
+    told: Queue,
     shutdown: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
 }
 
 impl Running {
     fn start() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
         let ca = Authority::new("test", HOUR).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let pair = ca.serving(&["localhost"], HOUR).unwrap();
@@ -49,12 +62,14 @@ impl Running {
         let tls = ServingCert::read(dir.path()).unwrap().server_config().unwrap();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let (mut registry, shutdown) = (Registry::default(), CancellationToken::new());
+        let (mut registry, leaving, shutdown) =
+            (Registry::default(), CancellationToken::new(), CancellationToken::new());
         let metrics = Metrics::register(&mut registry);
         let config = Arc::new(ArcSwap::from_pointee(Config::default()));
-        let webhook = Webhook { config: config.clone(), events: Events::nowhere(metrics.clone()), metrics };
-        let server = tokio::spawn(serve(listener, tls, webhook, shutdown.clone()));
-        Self { address, ca: ca.cert().to_owned(), config, registry, shutdown, server }
+        let (events, told) = Events::new(metrics.clone());
+        let webhook = Webhook { config: config.clone(), events, metrics, leaving: leaving.clone() };
+        let server = tokio::spawn(serve(listener, tls, limits, webhook, shutdown.clone()));
+        Self { address, ca: ca.cert().to_owned(), config, registry, leaving, told, shutdown, server }
     }
 
     fn tls(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
@@ -94,16 +109,54 @@ impl Running {
         self.send(request, self.tls(rustls::ALL_VERSIONS)).await.0
     }
 
+    /// Opens a connection, which is refused where the server closes it before the handshake is over.
+    async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(self.address).await?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls(rustls::ALL_VERSIONS)));
+        connector.connect("localhost".try_into().unwrap(), tcp).await
+    }
+
     /// Sends bytes over TLS and returns what comes back until the server has answered.
     async fn raw(&self, bytes: &[u8]) -> String {
-        let tcp = tokio::net::TcpStream::connect(self.address).await.unwrap();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls(rustls::ALL_VERSIONS)));
-        let mut stream = connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
-        let mut answer = vec![0; 4096];
-        let read = stream.read(&mut answer).await.unwrap();
-        String::from_utf8_lossy(&answer[..read]).into_owned()
+        let mut stream = self.connect().await.unwrap();
+        exchange(&mut stream, bytes).await
     }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+}
+
+/// Sends bytes and returns the first bytes that come back.
+async fn exchange(stream: &mut TlsStream<TcpStream>, bytes: &[u8]) -> String {
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = vec![0; 64 << 10];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.expect("no answer").unwrap();
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+/// Waits until the server closes a connection, whatever comes before that.
+async fn closed(mut stream: impl AsyncRead + Unpin) {
+    let mut rest = Vec::new();
+    // A connection that is not closed in the way of TLS is closed all the same.
+    let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "the connection is still open");
+}
+
+/// The bytes of a review as HTTP/1.1.
+fn post() -> Vec<u8> {
+    post_to("/mutate")
+}
+
+fn post_to(path: &str) -> Vec<u8> {
+    let body = review();
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 fn review() -> String {
@@ -186,6 +239,14 @@ async fn does_not_wait_for_a_body_longer_than_the_api_server_waits_for_us() {
 }
 
 #[tokio::test]
+async fn leaves_a_pod_alone_when_there_is_no_time_left() {
+    let running = Running::start();
+    let answer = running.raw(&post_to("/mutate?timeout=0s")).await;
+    let late = answer.starts_with("HTTP/1.1 408");
+    assert!(late || answer.starts_with("HTTP/1.1 200") && answer.contains(r#""outcome":"failed""#), "{answer}");
+}
+
+#[tokio::test]
 async fn takes_a_new_configuration_without_a_new_connection() {
     let running = Running::start();
     let answer = async || {
@@ -201,14 +262,100 @@ async fn takes_a_new_configuration_without_a_new_connection() {
 async fn counts_reviews_by_outcome_and_survives_connections_that_only_open_and_close() {
     let running = Running::start();
     for _ in 0..3 {
-        drop(tokio::net::TcpStream::connect(running.address).await.unwrap());
+        drop(TcpStream::connect(running.address).await.unwrap());
     }
     running.status(Method::POST, "/mutate", JSON, review()).await;
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &running.registry).unwrap();
+    let text = running.metrics();
     let counted = r#"redis_log_webhook_reviews_total{outcome="injected",dry_run="false"} 1"#;
     assert!(text.contains(counted), "{text}");
     assert!(text.contains(r#"redis_log_webhook_review_duration_seconds_bucket{le="0.0001"}"#), "{text}");
+}
+
+#[tokio::test]
+async fn closes_a_connection_that_does_not_finish_its_handshake() {
+    let running = Running::with(Limits { handshake: SOON, ..Limits::default() });
+    closed(TcpStream::connect(running.address).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn closes_a_connection_that_does_not_send_the_head_of_a_request() {
+    let running = Running::with(Limits { first_request: SOON, ..Limits::default() });
+    for head in ["", "PO", "POST /mutate HTTP/1.1\r\nhost: x\r\n"] {
+        let mut stream = running.connect().await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        closed(stream).await;
+    }
+}
+
+#[tokio::test]
+async fn closes_a_connection_that_is_not_used_any_more() {
+    let running = Running::with(Limits { idle: SOON, ..Limits::default() });
+    let mut stream = running.connect().await.unwrap();
+    assert!(exchange(&mut stream, &post()).await.starts_with("HTTP/1.1 200"));
+    closed(stream).await;
+}
+
+#[tokio::test]
+async fn keeps_a_connection_for_the_next_request_longer_than_it_waits_for_a_first_one() {
+    let running = Running::with(Limits { first_request: SOON, ..Limits::default() });
+    let mut used = running.connect().await.unwrap();
+    assert!(exchange(&mut used, &post()).await.starts_with("HTTP/1.1 200"));
+    closed(running.connect().await.unwrap()).await;
+    assert!(exchange(&mut used, &post()).await.starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn keeps_a_connection_longer_than_an_api_server_does() {
+    // The API server's HTTP client closes a connection that was not used for 90 s.
+    assert!(Limits::default().idle > Duration::from_secs(90));
+}
+
+#[tokio::test]
+async fn closes_connections_above_the_limit_and_takes_new_ones_when_one_is_gone() {
+    let running = Running::with(Limits { connections: 1, ..Limits::default() });
+    let mut first = running.connect().await.unwrap();
+    assert!(running.connect().await.is_err());
+    assert!(running.metrics().contains("redis_log_webhook_connections_refused_total 1"), "{}", running.metrics());
+    assert!(exchange(&mut first, &post()).await.starts_with("HTTP/1.1 200"));
+    drop(first);
+    let again = tokio::time::timeout(PATIENCE, async { while running.connect().await.is_err() {} }).await;
+    assert!(again.is_ok(), "the place of a connection that is gone is not given back");
+}
+
+#[tokio::test]
+async fn asks_for_another_connection_when_it_is_about_to_go() {
+    let running = Running::start();
+    let mut stream = running.connect().await.unwrap();
+    let before = exchange(&mut stream, &post()).await;
+    assert!(before.starts_with("HTTP/1.1 200") && !before.contains("connection: close"), "{before}");
+    running.leaving.cancel();
+    let last = exchange(&mut stream, &post()).await;
+    assert!(last.starts_with("HTTP/1.1 200") && last.contains("connection: close"), "{last}");
+    closed(stream).await;
+    // Who comes anew is still answered, on HTTP/2 as well, where that header may not be.
+    let mut request = running.request(Method::POST, "/mutate", JSON, review());
+    *request.version_mut() = Version::HTTP_2;
+    assert_eq!(running.send(request, running.tls(rustls::ALL_VERSIONS)).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn tells_the_owner_unless_it_is_a_dry_run() {
+    let running = Running::start();
+    let dry = review().replace(r#""operation":"CREATE""#, r#""operation":"CREATE","dryRun":true"#);
+    let dry = dry.replace(r#""name":"rec-0""#, r#""name":"dry""#);
+    for body in [dry, review()] {
+        assert_eq!(running.status(Method::POST, "/mutate", JSON, body).await, StatusCode::OK);
+    }
+    let (seen, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let create = async move |axum::Json(event): axum::Json<Value>| {
+        seen.send(event.clone()).unwrap();
+        axum::Json(event)
+    };
+    let api = axum::Router::new().route("/api/v1/namespaces/redis/events", axum::routing::post(create));
+    let sending = tokio::spawn(running.told.send(kube::Client::new(api, "redis")));
+    let first = tokio::time::timeout(PATIENCE, events.recv()).await.expect("nobody is told").unwrap();
+    sending.abort();
+    assert_eq!(first["message"], "pod rec-0: the log shipper was added");
 }
 
 #[tokio::test]
@@ -216,5 +363,5 @@ async fn ends_when_it_is_told_to() {
     let running = Running::start();
     running.status(Method::POST, "/mutate", JSON, review()).await;
     running.shutdown.cancel();
-    running.server.await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, running.server).await.expect("still serving").unwrap().unwrap();
 }

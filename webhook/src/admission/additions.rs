@@ -8,12 +8,17 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::annotations;
 use super::decision::{Case, SIDECAR, Target, containers};
-use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, State};
+use super::variables;
+use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, SidecarMode, State};
 
 /// Where the sidecar finds its token, its CAs and its namespace.
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
+/// Where the API server mounts a token of the pod's ServiceAccount into every container that has nothing there.
+const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Where the sidecar keeps its positions.
 pub const STATE_DIR: &str = "/var/lib/redis-log-shipper";
+/// All that the sidecar mounts besides the logs.
+pub const OWN_DIRS: [&str; 3] = [CREDENTIALS_DIR, STATE_DIR, API_TOKEN_DIR];
 /// The admin port in the pod, outside every port that Redis Enterprise uses.
 pub const ADMIN_PORT: u16 = 9464;
 
@@ -46,6 +51,9 @@ pub struct Additions {
 /// Makes the additions for a pod whose logs are where `target` says.
 pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String>) -> Additions {
     let Case { pod, config, .. } = *case;
+    if config.sidecar_mode == SidecarMode::Native && !config.is_native() {
+        warnings.push("this API server knows no native sidecars, so the log shipper is a plain container".to_owned());
+    }
     let mut volumes = Volumes::of(pod);
     let token = volumes.need(TOKEN_VOLUME, credentials(config, warnings));
     let persistent = match config.state {
@@ -63,14 +71,10 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
         "args": args(case, warnings),
         "env": env(case, target),
         "resources": resources(case, warnings),
-        "securityContext": security_context(target.container, config),
+        "securityContext": security_context(pod, target.container, config),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            mirrored(target.mount),
-            {"name": token, "mountPath": CREDENTIALS_DIR, "readOnly": true},
-            state,
-        ],
+        "volumeMounts": mounts(pod, target, &token, state),
     });
     if config.is_native()
         && let Some(container) = container.as_object_mut()
@@ -88,7 +92,9 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
 }
 
 fn hash(container: &Value, volumes: &[Value]) -> String {
-    format!("{:016x}", xxh3_64(json!([container, volumes]).to_string().as_bytes()))
+    // A JSON value can always be written.
+    let text = serde_json::to_vec(&(container, volumes)).unwrap_or_default();
+    format!("{:016x}", xxh3_64(&text))
 }
 
 fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
@@ -114,12 +120,12 @@ fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
     args.extend(config.log_level.iter().map(|level| format!("--log-level={}", level.as_str())));
     let labels = [
         ("job", "redis-enterprise-internal"),
-        ("redis_cluster", "$(REDIS_CLUSTER)"),
+        ("redis_cluster", "$(LOG_SHIPPER_REDIS_CLUSTER)"),
         ("log_type", &config.tenant),
-        ("kubernetes_namespace_name", "$(POD_NAMESPACE)"),
-        ("kubernetes_pod_name", "$(POD_NAME)"),
+        ("kubernetes_namespace_name", "$(LOG_SHIPPER_POD_NAMESPACE)"),
+        ("kubernetes_pod_name", "$(LOG_SHIPPER_POD_NAME)"),
         ("kubernetes_container_name", &config.matching.container),
-        ("kubernetes_host", "$(NODE_NAME)"),
+        ("kubernetes_host", "$(LOG_SHIPPER_NODE_NAME)"),
     ];
     let own = config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     args.extend(labels.into_iter().chain(own).map(|(name, value)| format!("--label={name}={value}")));
@@ -129,31 +135,40 @@ fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
 
 /// The variable that carries the value of a label that comes from a field of the pod.
 fn label_variable(label: &str) -> String {
-    format!("LABEL_{}", label.to_uppercase())
+    format!("LOG_SHIPPER_LABEL_{label}")
 }
 
-/// The pod's own names by downward API, and what a copied `subPathExpr` refers to.
+/// The pod's own names by downward API, under names that nobody else takes, and what a copied `subPathExpr` refers to.
 fn env(case: &Case<'_>, target: &Target<'_>) -> Vec<Value> {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
     let mut env = vec![
-        field("POD_NAME", "metadata.name"),
-        field("POD_NAMESPACE", "metadata.namespace"),
-        field("NODE_NAME", "spec.nodeName"),
-        field("REDIS_CLUSTER", &format!("metadata.labels['{}']", case.config.matching.cluster_label)),
+        field("LOG_SHIPPER_POD_NAME", "metadata.name"),
+        field("LOG_SHIPPER_POD_NAMESPACE", "metadata.namespace"),
+        field("LOG_SHIPPER_NODE_NAME", "spec.nodeName"),
+        field("LOG_SHIPPER_REDIS_CLUSTER", &format!("metadata.labels['{}']", case.config.matching.cluster_label)),
     ];
     env.extend(case.config.labels_from.iter().map(|(name, path)| field(&label_variable(name), path)));
+    // Not a flag: an image that does not know it yet would not start.
+    env.extend(
+        case.config.multiline.map(|mode| json!({"name": "REDIS_LOG_SHIPPER_MULTILINE", "value": mode.as_str()})),
+    );
     let expression = target.mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
-    let theirs = target.container.get("env").and_then(Value::as_array).into_iter().flatten();
-    for variable in theirs {
-        let Some(name) = variable.get("name").and_then(Value::as_str) else {
-            continue;
-        };
-        let is_ours = env.iter().any(|ours| ours.get("name").and_then(Value::as_str) == Some(name));
-        if expression.contains(&format!("$({name})")) && !is_ours {
-            env.push(variable.clone());
-        }
-    }
+    let theirs = variables::needed(expression, target.container).unwrap_or_default();
+    env.extend(theirs.into_iter().cloned());
     env
+}
+
+/// The logs, the token, the state; and the token once more where the API server would mount another one.
+///
+/// That other mount would give the sidecar a second token. It would also be a change after ours, for which the API server
+/// asks us again: twice the time for every pod.
+fn mounts(pod: &Value, target: &Target<'_>, token: &str, state: Value) -> Vec<Value> {
+    let token = |path: &str| json!({"name": token, "mountPath": path, "readOnly": true});
+    let mut mounts = vec![mirrored(target.mount), token(CREDENTIALS_DIR), state];
+    if pod.pointer("/spec/automountServiceAccountToken") != Some(&Value::Bool(false)) {
+        mounts.push(token(API_TOKEN_DIR));
+    }
+    mounts
 }
 
 /// The log mount as the sidecar has it: same volume, same path, same sub-path, read-only, no propagation.
@@ -179,7 +194,7 @@ fn state_mount(pod: &Value, log_mount: &Value) -> Option<Value> {
     }
     // Pods that share one claim and tell their logs apart by an expression must not share one folder either.
     let (key, folder) = if log_mount.get("subPathExpr").is_some() {
-        ("subPathExpr", format!("{STATE_SUB_PATH}/$(POD_NAME)"))
+        ("subPathExpr", format!("{STATE_SUB_PATH}/$(LOG_SHIPPER_POD_NAME)"))
     } else {
         ("subPath", STATE_SUB_PATH.to_owned())
     };
@@ -224,31 +239,35 @@ fn resources(case: &Case<'_>, warnings: &mut Vec<String>) -> Value {
     json!({"limits": amounts, "requests": amounts})
 }
 
-/// Whether a container that asks for `amount` fits into the pod-level resources, if there are any.
+/// Whether a container that asks for `amount` fits into the pod-level resources, if there are any. What they request is never
+/// more than their limit.
 fn fits(pod: &Value, resource: &str, amount: &Quantity) -> bool {
     let read = |value: Option<&Value>| Quantity::parse(value?.as_str()?).ok();
-    let budget = |kind: &str| read(pod.pointer(&format!("/spec/resources/{kind}/{resource}")));
-    let (limit, request) = (budget("limits"), budget("requests"));
-    let others = containers(pod, "containers").filter_map(|container| {
-        let of = |kind: &str| read(container.pointer(&format!("/resources/{kind}/{resource}")));
-        of("requests").or_else(|| of("limits"))
-    });
-    let needed = others.fold(amount.clone(), |sum, other| sum + other);
-    limit.as_ref().is_none_or(|limit| amount <= limit) && request.or(limit).is_none_or(|budget| needed <= budget)
+    let of = |holder: &Value, kind: &str| read(holder.pointer(&format!("/resources/{kind}/{resource}")));
+    let either = |holder: &Value| of(holder, "requests").or_else(|| of(holder, "limits"));
+    let Some(budget) = pod.get("spec").and_then(either) else { return true };
+    let others = containers(pod, "containers").filter_map(either);
+    others.fold(amount.clone(), |sum, other| sum + other) <= budget
 }
 
 /// The restricted profile, with the identity of the container whose files are read where that one sets it itself.
-fn security_context(container: &Value, config: &Config) -> Value {
+///
+/// In a pod that is told to run as root, a container that must not would never be started.
+fn security_context(pod: &Value, container: &Value, config: &Config) -> Value {
+    let theirs = |key: &str| container.get("securityContext").and_then(|theirs| theirs.get(key));
+    let user = theirs("runAsUser").or_else(|| pod.pointer("/spec/securityContext/runAsUser"));
     let mut context = Map::new();
     context.insert("allowPrivilegeEscalation".to_owned(), Value::Bool(false));
     context.insert("capabilities".to_owned(), json!({"drop": ["ALL"]}));
     context.insert("readOnlyRootFilesystem".to_owned(), Value::Bool(true));
-    context.insert("runAsNonRoot".to_owned(), Value::Bool(true));
+    if user.and_then(Value::as_i64) != Some(0) {
+        context.insert("runAsNonRoot".to_owned(), Value::Bool(true));
+    }
     if config.seccomp {
         context.insert("seccompProfile".to_owned(), json!({"type": "RuntimeDefault"}));
     }
     for key in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = container.get("securityContext").and_then(|theirs| theirs.get(key)) {
+        if let Some(id) = theirs(key) {
             context.insert(key.to_owned(), id.clone());
         }
     }

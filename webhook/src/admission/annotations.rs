@@ -2,10 +2,14 @@
 //!
 //! A bad value is told and ignored: the default is used, and the pod is not made to pay for a typing error.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::config::tree::nearest;
-use crate::config::{Config, LogLevel, Quantity, SidecarMode, State, is_allowed, read_tenant, read_url};
+use crate::config::{
+    Config, LogLevel, Multiline, Quantity, SidecarMode, State, glob, image, is_allowed, tenant, url, zone,
+};
 
 /// The prefix of every annotation and label of ours.
 pub const PREFIX: &str = "redis-log-shipper.io/";
@@ -26,16 +30,17 @@ type Override = (&'static str, fn(&mut Config, &str) -> Result<(), String>);
 
 /// Every override there is.
 static OVERRIDES: &[Override] = &[
-    ("tenant", |config, text| read_tenant(text).map(|tenant| config.tenant = tenant)),
+    ("tenant", |config, text| tenant(text).map(|tenant| config.tenant = tenant)),
     ("loki-url", |config, text| {
-        let url = read_url(text)?;
+        let url = url(text)?;
         allowed(&url, &config.loki_url, &config.allowed_loki_urls, "allowedLokiUrls")?;
         config.loki_url = url;
         Ok(())
     }),
     ("image", |config, text| {
-        allowed(text, &config.image, &config.allowed_images, "allowedImages")?;
-        text.clone_into(&mut config.image);
+        let image = image(text)?;
+        allowed(&image, &config.image, &config.allowed_images, "allowedImages")?;
+        config.image = image;
         Ok(())
     }),
     ("cpu", |config, text| Quantity::parse(text).map(|amount| config.resources.cpu = amount)),
@@ -44,13 +49,13 @@ static OVERRIDES: &[Override] = &[
     ("exclude", |config, text| patterns(text).map(|patterns| config.exclude = patterns)),
     ("log-level", |config, text| LogLevel::parse(text).map(|level| config.log_level = Some(level))),
     ("timezone", |config, text| zone(text).map(|zone| config.timezone = Some(zone))),
-    ("multiline", |_, _| Err(LATER.to_owned())),
+    ("multiline", |config, text| Multiline::parse(text).map(|mode| config.multiline = Some(mode))),
     ("redact", |_, _| Err(LATER.to_owned())),
     ("sidecar-mode", |config, text| SidecarMode::parse(text).map(|mode| config.sidecar_mode = mode)),
     ("state", |config, text| State::parse(text).map(|state| config.state = state)),
 ];
 
-/// For overrides whose names are taken and whose work is still to come.
+/// For an override whose name is taken and whose work is still to come.
 const LATER: &str = "the log shipper of this version does not do that yet";
 
 /// Whether the pod wants to be injected.
@@ -74,13 +79,13 @@ pub(super) fn wish(pod: &Value) -> Wish {
 }
 
 /// The configuration with the pod's overrides; what is wrong with those is told in `warnings`.
-pub fn overridden(pod: &Value, config: &Config, warnings: &mut Vec<String>) -> Config {
-    let mut config = config.clone();
+pub fn overridden<'a>(pod: &Value, config: &'a Config, warnings: &mut Vec<String>) -> Cow<'a, Config> {
+    let mut config = Cow::Borrowed(config);
     let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
     for (annotation, value) in annotations.into_iter().flatten() {
         let Some(key) = annotation.strip_prefix(PREFIX).filter(|key| !OTHERS.contains(key)) else { continue };
         let fault = match (OVERRIDES.iter().find(|(known, _)| *known == key), value.as_str()) {
-            (Some((_, apply)), Some(text)) => apply(&mut config, text.trim()).err(),
+            (Some((_, apply)), Some(text)) => apply(config.to_mut(), text.trim()).err(),
             (Some(_), None) => Some("the value is no text".to_owned()),
             (None, _) => {
                 let known = || OVERRIDES.iter().map(|(known, _)| *known).chain(OTHERS);
@@ -112,17 +117,11 @@ fn allowed(given: &str, default: &str, list: &[String], key: &str) -> Result<(),
 
 /// Comma-separated glob patterns, at least one.
 fn patterns(text: &str) -> Result<Vec<String>, String> {
-    let patterns: Vec<_> =
-        text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()).map(ToOwned::to_owned).collect();
+    let patterns = text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
+    let patterns = patterns.map(glob).collect::<Result<Vec<_>, _>>()?;
     if patterns.is_empty() {
         Err("names no pattern, such as dmcproxy.log,redis-*.log".to_owned())
     } else {
         Ok(patterns)
     }
-}
-
-/// The shape of an IANA name; the shipper knows the names themselves.
-fn zone(text: &str) -> Result<String, String> {
-    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte));
-    if good { Ok(text.to_owned()) } else { Err(format!("{text:?} is no time zone, such as Europe/Berlin")) }
 }

@@ -4,8 +4,9 @@
 
 use serde_json::Value;
 
-use super::additions::{CREDENTIALS_DIR, STATE_DIR, additions};
+use super::additions::{OWN_DIRS, additions};
 use super::annotations::{self, Wish};
+use super::variables;
 use crate::config::Config;
 
 /// The container we add.
@@ -44,6 +45,7 @@ pub enum Skip {
     NoNodeContainer,
     NoLogMount,
     LogMountTooWide,
+    LogMountUnclear,
     OptedOut,
     InvalidOptIn,
     MirrorPod,
@@ -103,6 +105,7 @@ impl Skip {
             Self::NoNodeContainer => "no_node_container",
             Self::NoLogMount => "no_log_mount",
             Self::LogMountTooWide => "log_mount_too_wide",
+            Self::LogMountUnclear => "log_mount_unclear",
             Self::OptedOut => "opted_out",
             Self::InvalidOptIn => "invalid_opt_in",
             Self::MirrorPod => "mirror_pod",
@@ -137,8 +140,15 @@ impl Skip {
                 matching.container, matching.log_dir
             ),
             Self::LogMountTooWide => format!(
-                "the volume that covers {} is mounted over {CREDENTIALS_DIR} or {STATE_DIR} too; mount it at {} itself",
-                matching.log_dir, matching.log_dir
+                "the volume that covers {} is mounted over the log shipper's own {} too; mount it at {} itself",
+                matching.log_dir,
+                OWN_DIRS.join(" or "),
+                matching.log_dir
+            ),
+            Self::LogMountUnclear => format!(
+                "the subPathExpr of the mount that covers {} names a variable that is not in the env of container {} (one of \
+                 envFrom cannot be copied)",
+                matching.log_dir, matching.container
             ),
             Self::OptedOut => format!("annotation {} says so", annotations::INJECT),
             Self::InvalidOptIn => format!(
@@ -162,7 +172,15 @@ impl Skip {
 
     /// Whether the pod's owner should be told: they meant the pod to be injected, and it is not as they meant.
     pub fn is_worth_a_warning(self) -> bool {
-        matches!(self, Self::NoLogMount | Self::LogMountTooWide | Self::InvalidOptIn | Self::Drift | Self::NameTaken)
+        matches!(
+            self,
+            Self::NoLogMount
+                | Self::LogMountTooWide
+                | Self::LogMountUnclear
+                | Self::InvalidOptIn
+                | Self::Drift
+                | Self::NameTaken
+        )
     }
 }
 
@@ -227,9 +245,12 @@ fn does_not_opt_out(case: &Case<'_>) -> Result<(), Skip> {
 }
 
 fn has_log_mount(case: &Case<'_>) -> Result<(), Skip> {
-    let mount = node_container(case).and_then(|container| log_mount(case, container)).ok_or(Skip::NoLogMount)?;
-    let too_wide = path(mount).is_some_and(|path| covers(path, CREDENTIALS_DIR) || covers(path, STATE_DIR));
-    unless(too_wide, Skip::LogMountTooWide)
+    let container = node_container(case).ok_or(Skip::NoLogMount)?;
+    let mount = log_mount(case, container).ok_or(Skip::NoLogMount)?;
+    let too_wide = path(mount).is_some_and(|path| OWN_DIRS.iter().any(|own| covers(path, own)));
+    unless(too_wide, Skip::LogMountTooWide)?;
+    let expression = mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
+    unless(variables::needed(expression, container).is_err(), Skip::LogMountUnclear)
 }
 
 fn has_no_sidecar(case: &Case<'_>) -> Result<(), Skip> {

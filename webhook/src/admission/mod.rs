@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! review      the wire types: what the API server sends and wants back
+//! outline     of the pod in it, what admission looks at
 //! request     what was asked, of which pod
 //! decision    inject, or a named reason to skip
 //! additions   the container, the volumes and the annotations a pod is given
@@ -15,10 +16,12 @@
 pub mod additions;
 pub mod annotations;
 pub mod decision;
+pub mod outline;
 pub mod patch;
 mod request;
 mod response;
 pub mod review;
+mod variables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -33,13 +36,8 @@ use review::{AdmissionReview, BadReview};
 /// What became of one object.
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// The pod is given the sidecar.
-    Injected {
-        /// The operations that were answered.
-        patch: json_patch::Patch,
-        /// The pod as it will be.
-        pod: Value,
-    },
+    /// The pod is given the sidecar, by these operations.
+    Injected(json_patch::Patch),
     /// The pod is left as it is, for this reason.
     Skipped(Skip),
     /// We could not do our work, and the pod is left as it is: it must not pay for that.
@@ -52,7 +50,7 @@ impl Verdict {
     /// One word for logs, metrics and the audit trail: `injected`, `failed`, `panicked`, or the reason to skip.
     pub fn outcome(&self) -> &'static str {
         match self {
-            Self::Injected { .. } => "injected",
+            Self::Injected(_) => "injected",
             Self::Skipped(skip) => skip.reason(),
             Self::Failed(_) => "failed",
             Self::Panicked(_) => "panicked",
@@ -106,10 +104,9 @@ pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
         format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice")
     }));
     let additions = additions::additions(&case, &target, &mut warnings);
-    let patch = patch::patch(pod, &additions);
-    let mut patched = pod.clone();
-    let verdict = match json_patch::patch(&mut patched, &patch) {
-        Ok(()) => Verdict::Injected { patch, pod: patched },
+    let patch = patch::patch(pod, additions);
+    let verdict = match patch::applies(pod, &patch) {
+        Ok(()) => Verdict::Injected(patch),
         Err(error) => Verdict::Failed(format!("the patch does not apply: {error}")),
     };
     Judged { verdict, warnings }
@@ -140,6 +137,11 @@ mod tests {
     #[test]
     fn a_panic_is_a_verdict_and_not_the_end() {
         let judged = contained(|| panic!("a bug of {}", "ours"));
-        assert!(matches!(judged.verdict, Verdict::Panicked(said) if said == "a bug of ours"));
+        assert!(matches!(&judged.verdict, Verdict::Panicked(said) if said == "a bug of ours"));
+        let body = br#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u-1"}}"#;
+        let response = Answer::new(AdmissionReview::parse(body).unwrap(), judged).response;
+        assert!(response.allowed && response.patch.is_none() && response.patch_type.is_none());
+        assert_eq!((response.uid.as_str(), response.audit_annotations["outcome"].as_str()), ("u-1", "panicked"));
+        assert!(response.warnings[0].contains("internal error"), "{:?}", response.warnings);
     }
 }

@@ -10,30 +10,45 @@ use serde_json::{Map, Value};
 use super::additions::Additions;
 
 /// The operations that give `pod` its additions.
-pub fn patch(pod: &Value, additions: &Additions) -> Patch {
+pub fn patch(pod: &Value, additions: Additions) -> Patch {
     let mut operations = Vec::new();
-    append(pod, ["spec", additions.list], std::slice::from_ref(&additions.container), &mut operations);
-    append(pod, ["spec", "volumes"], &additions.volumes, &mut operations);
-    annotate(pod, &additions.annotations, &mut operations);
+    append(pod, ["spec", additions.list], vec![additions.container], &mut operations);
+    append(pod, ["spec", "volumes"], additions.volumes, &mut operations);
+    annotate(pod, additions.annotations, &mut operations);
     Patch(operations)
 }
 
-fn append(pod: &Value, list: [&str; 2], items: &[Value], operations: &mut Vec<PatchOperation>) {
+/// Tries `patch` on `pod`, without a copy of it: each operation must find the list or the map it adds to. What is only
+/// added to takes nothing from the operations that follow.
+pub fn applies(pod: &Value, patch: &Patch) -> Result<(), String> {
+    for operation in &patch.0 {
+        let PatchOperation::Add(add) = operation else { return Err(format!("{operation} adds nothing")) };
+        let parent = add.path.split_back().and_then(|(parent, last)| Some((pod.pointer(parent.as_str())?, last)));
+        match parent {
+            Some((Value::Object(_), _)) => {}
+            Some((Value::Array(_), last)) if last.encoded() == "-" => {}
+            _ => return Err(format!("{} is in no list and no map", add.path)),
+        }
+    }
+    Ok(())
+}
+
+fn append(pod: &Value, list: [&str; 2], items: Vec<Value>, operations: &mut Vec<PatchOperation>) {
     if items.is_empty() {
         return;
     }
     let [parent, child] = list;
     let present = pod.get(parent).and_then(|parent| parent.get(child)).and_then(Value::as_array);
     if present.is_none_or(Vec::is_empty) {
-        operations.push(add(&list, Value::Array(items.to_vec())));
+        operations.push(add(&list, Value::Array(items)));
     } else {
-        operations.extend(items.iter().map(|item| add(&[parent, child, "-"], item.clone())));
+        operations.extend(items.into_iter().map(|item| add(&[parent, child, "-"], item)));
     }
 }
 
-fn annotate(pod: &Value, annotations: &[(&'static str, String)], operations: &mut Vec<PatchOperation>) {
+fn annotate(pod: &Value, annotations: Vec<(&'static str, String)>, operations: &mut Vec<PatchOperation>) {
     let at = ["metadata", "annotations"];
-    let pairs = annotations.iter().map(|(key, value)| (*key, Value::String(value.clone())));
+    let pairs = annotations.into_iter().map(|(key, value)| (key, Value::String(value)));
     let present = pod.get("metadata").and_then(|metadata| metadata.get("annotations")).and_then(Value::as_object);
     if present.is_none_or(Map::is_empty) {
         let map: Map<String, Value> = pairs.map(|(key, value)| (key.to_owned(), value)).collect();
@@ -45,4 +60,36 @@ fn annotate(pod: &Value, annotations: &[(&'static str, String)], operations: &mu
 
 fn add(path: &[&str], value: Value) -> PatchOperation {
     PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_applies_where_it_would_and_nowhere_else() {
+        let pod = json!({"metadata": {"annotations": {"a/b": "1"}}, "spec": {"containers": [{}], "volumes": null}});
+        for (path, expected) in [
+            (&["spec", "containers", "-"][..], true),
+            (&["spec", "volumes"], true),
+            (&["metadata", "annotations", "c/d"], true),
+            (&["spec", "containers", "x"], false),
+            (&["spec", "volumes", "-"], false),
+            (&["spec", "initContainers", "-"], false),
+            (&["metadata", "annotations", "a/b", "x"], false),
+            (&["status", "x"], false),
+        ] {
+            let patch = Patch(vec![add(path, json!({}))]);
+            assert_eq!(applies(&pod, &patch).is_ok(), expected, "{path:?}");
+            assert_eq!(json_patch::patch(&mut pod.clone(), &patch).is_ok(), expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn only_additions_apply() {
+        let patch: Patch = serde_json::from_value(json!([{"op": "remove", "path": "/spec"}])).unwrap();
+        assert!(applies(&json!({"spec": {}}), &patch).unwrap_err().contains("adds nothing"));
+    }
 }

@@ -39,7 +39,7 @@ impl Answer {
         let AdmissionReview { api_version, request } = review;
         let Judged { mut verdict, warnings } = judged;
         let patch = match &verdict {
-            Verdict::Injected { patch, .. } => match serde_json::to_vec(patch) {
+            Verdict::Injected(patch) => match serde_json::to_vec(patch) {
                 Ok(patch) => Some(patch),
                 Err(error) => {
                     verdict = Verdict::Failed(format!("the patch cannot be written as JSON: {error}"));

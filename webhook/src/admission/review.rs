@@ -6,6 +6,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::outline;
+
 /// The API group of reviews.
 const GROUP: &str = "admission.k8s.io/";
 
@@ -55,8 +57,8 @@ pub struct AdmissionRequest {
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     #[serde(default)]
     pub operation: String,
-    /// The object as it would be stored.
-    #[serde(default)]
+    /// The object as it would be stored, or its outline where that is enough.
+    #[serde(default, deserialize_with = "outline::read")]
     pub object: Value,
     /// Whether nothing may be written because of this request.
     #[serde(default, deserialize_with = "null_is_false")]
@@ -78,23 +80,38 @@ pub struct GroupVersionKind {
 impl AdmissionReview {
     /// Reads a review from the body of an HTTP request.
     pub fn parse(body: &[u8]) -> Result<Self, BadReview> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Envelope {
-            #[serde(default)]
-            api_version: String,
-            #[serde(default)]
-            kind: String,
-            request: Option<AdmissionRequest>,
-        }
         let Envelope { api_version, kind, request } = serde_json::from_slice(body)?;
         let version = api_version.strip_prefix(GROUP);
         if kind != "AdmissionReview" || !matches!(version, Some("v1" | "v1beta1")) {
             return Err(BadReview::Kind { api_version, kind });
         }
-        let request = request.ok_or(BadReview::NoRequest)?;
+        let mut request: AdmissionRequest = request.ok_or(BadReview::NoRequest)?;
+        if !outline::is_enough(&request.object) {
+            let Envelope { request: Some(Whole { object }), .. } = serde_json::from_slice(body)? else {
+                return Err(BadReview::NoRequest);
+            };
+            request.object = object;
+        }
         Ok(Self { api_version, request })
     }
+}
+
+/// A review as it is written.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<R> {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    request: Option<R>,
+}
+
+/// Of a request the object, all of it.
+#[derive(Deserialize)]
+struct Whole {
+    #[serde(default)]
+    object: Value,
 }
 
 /// The answer's envelope.

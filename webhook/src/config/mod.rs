@@ -1,15 +1,18 @@
 //! The webhook's configuration: one YAML file, every key with a default, every fault reported together.
 
+mod checks;
 mod quantity;
 mod read;
 pub mod reload;
 pub(crate) mod tree;
+mod words;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use checks::{glob, image, tenant, url, zone};
 pub use quantity::Quantity;
-pub(crate) use read::{tenant as read_tenant, url as read_url};
 pub use tree::Fault;
+pub use words::{LogLevel, Multiline, PullPolicy, SidecarMode, State};
 
 /// The placeholder in [`Config::loki_url`] that stands for the tenant.
 pub const TENANT_PLACEHOLDER: &str = "{tenant}";
@@ -84,22 +87,14 @@ pub struct Config {
     pub log_level: Option<LogLevel>,
     /// In which time zone the files write their times.
     pub timezone: Option<String>,
+    /// Whether lines that go on on the next one are joined; the shipper's default without it.
+    pub multiline: Option<Multiline>,
     /// Which pods are Redis Enterprise's.
     pub matching: Matching,
     /// The namespace this installation runs in, where nothing is ever injected.
     pub namespace: String,
-    /// Whether the API server knows native sidecars: found out at the start, never configured.
-    pub native_sidecars: bool,
-}
-
-/// When the kubelet pulls the sidecar's image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "Kubernetes' own three values")]
-pub enum PullPolicy {
-    Always,
-    #[default]
-    IfNotPresent,
-    Never,
+    /// Whether the API server knows native sidecars, where that is known: found out at the start, never configured.
+    pub native_sidecars: Option<bool>,
 }
 
 /// CPU and memory.
@@ -129,40 +124,6 @@ pub struct Token {
     pub audience: Option<String>,
 }
 
-/// How the sidecar is added to a pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SidecarMode {
-    /// A container like the others: it can keep none of them from starting.
-    #[default]
-    Container,
-    /// An init container that is always restarted: it starts before the others and ends after them, and an image that
-    /// cannot be pulled keeps the pod from starting.
-    Native,
-    /// Native where the API server knows native sidecars (Kubernetes 1.29), else a container.
-    Auto,
-}
-
-/// Where positions are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    /// On the log volume, where that is a claim: they outlive the pod.
-    #[default]
-    Persistent,
-    /// In an emptyDir: they outlive the container.
-    Ephemeral,
-}
-
-/// The shipper's log levels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the five levels need no words")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
 /// Which pods are Redis Enterprise's, and where their logs are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matching {
@@ -174,65 +135,6 @@ pub struct Matching {
     pub container: String,
     /// Where it writes them.
     pub log_dir: String,
-}
-
-impl PullPolicy {
-    /// The value as the API server knows it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Always => "Always",
-            Self::IfNotPresent => "IfNotPresent",
-            Self::Never => "Never",
-        }
-    }
-}
-
-impl SidecarMode {
-    /// Reads the mode as it stands in the configuration and in annotations.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "container" => Ok(Self::Container),
-            "native" => Ok(Self::Native),
-            "auto" => Ok(Self::Auto),
-            _ => Err(format!("{text:?} is none of container, native, auto")),
-        }
-    }
-}
-
-impl State {
-    /// Reads the state as it stands in the configuration and in annotations.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "persistent" => Ok(Self::Persistent),
-            "ephemeral" => Ok(Self::Ephemeral),
-            _ => Err(format!("{text:?} is neither persistent nor ephemeral")),
-        }
-    }
-}
-
-impl LogLevel {
-    /// Reads a level.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "error" => Ok(Self::Error),
-            "warn" => Ok(Self::Warn),
-            "info" => Ok(Self::Info),
-            "debug" => Ok(Self::Debug),
-            "trace" => Ok(Self::Trace),
-            _ => Err(format!("{text:?} is none of error, warn, info, debug, trace")),
-        }
-    }
-
-    /// The level as the shipper's flag takes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
 }
 
 impl Default for Config {
@@ -261,6 +163,7 @@ impl Default for Config {
             seccomp: true,
             log_level: None,
             timezone: None,
+            multiline: None,
             matching: Matching {
                 labels: vec![
                     ("app".to_owned(), "redis-enterprise".to_owned()),
@@ -271,7 +174,7 @@ impl Default for Config {
                 log_dir: "/var/opt/redislabs/log".to_owned(),
             },
             namespace: "redis-log-shipper".to_owned(),
-            native_sidecars: false,
+            native_sidecars: None,
         }
     }
 }
@@ -286,8 +189,9 @@ impl Config {
     pub fn is_native(&self) -> bool {
         match self.sidecar_mode {
             SidecarMode::Container => false,
-            SidecarMode::Native => true,
-            SidecarMode::Auto => self.native_sidecars,
+            // Where nothing is known of an API server, the user knows better.
+            SidecarMode::Native => self.native_sidecars != Some(false),
+            SidecarMode::Auto => self.native_sidecars == Some(true),
         }
     }
 

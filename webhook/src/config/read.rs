@@ -1,7 +1,11 @@
 //! From the document's keys to a [`Config`]: each key once, with what would be right where it is wrong.
 
+use super::checks::{
+    absolute, config_map, config_map_key, field, glob, image, is_label_name, label_value, non_empty, qualified_name,
+    tenant, url, zone,
+};
 use super::tree::{self, Fault, Section};
-use super::{CaSource, Config, LogLevel, PullPolicy, Quantity, SidecarMode, State};
+use super::{CaSource, Config, LogLevel, Multiline, PullPolicy, Quantity, SidecarMode, State};
 
 /// Reads `text`. Faults are in the order of the document's lines; a document that is no YAML is an error.
 pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), String> {
@@ -19,8 +23,8 @@ pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), String> {
 }
 
 fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
-    set(&mut config.image, section.parsed("image", non_empty));
-    set(&mut config.image_pull_policy, section.parsed("imagePullPolicy", pull_policy));
+    set(&mut config.image, section.parsed("image", image));
+    set(&mut config.image_pull_policy, section.parsed("imagePullPolicy", PullPolicy::parse));
     set(&mut config.allowed_images, section.texts("allowedImages"));
     section.section("resources", |section| {
         set(&mut config.resources.cpu, section.parsed("cpu", Quantity::parse));
@@ -30,20 +34,28 @@ fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     set(&mut config.state, section.parsed("state", State::parse));
     set(&mut config.seccomp, section.flag("seccomp"));
     config.log_level = section.parsed("logLevel", LogLevel::parse).or(config.log_level);
-    config.timezone = section.parsed("timezone", non_empty).or(config.timezone.take());
+    config.timezone = section.parsed("timezone", zone).or(config.timezone.take());
+    config.multiline = section.parsed("multiline", Multiline::parse).or(config.multiline);
 }
 
 fn read_loki(section: &mut Section<'_>, config: &mut Config) {
     set(&mut config.loki_url, section.parsed("lokiUrl", url));
     set(&mut config.allowed_loki_urls, section.texts("allowedLokiUrls"));
     set(&mut config.tenant, section.parsed("tenant", tenant));
+    let mut keys = Vec::new();
     let ca = section.sections("ca", |section| {
         let line = section.line();
-        let config_map = section.parsed("configMap", non_empty);
-        let key = section.parsed("key", non_empty);
-        if config_map.is_none() || key.is_none() {
+        let is_whole = section.has("configMap") && section.has("key");
+        let config_map = section.parsed("configMap", config_map);
+        let key = section.parsed("key", config_map_key);
+        if !is_whole {
             section.fault(line, "configMap", "a CA source needs both configMap and key");
         }
+        if key.as_ref().is_some_and(|key| keys.contains(key)) {
+            // The API server would refuse the pod.
+            section.fault(line, "key", "two CA sources have this key, which is the file's name in the pod; rename one");
+        }
+        keys.extend(key.clone());
         Some(CaSource { config_map: config_map?, key: key? })
     });
     set(&mut config.ca, ca.map(|sources| sources.into_iter().flatten().collect()));
@@ -67,16 +79,26 @@ fn read_loki(section: &mut Section<'_>, config: &mut Config) {
 }
 
 fn read_streams(section: &mut Section<'_>, config: &mut Config) {
-    set(&mut config.include, section.texts("include"));
-    set(&mut config.exclude, section.texts("exclude"));
-    for (key, labels) in [("labels", &mut config.labels), ("labelsFrom", &mut config.labels_from)] {
-        let line = section.line_of(key);
-        for (name, value) in section.text_map(key).unwrap_or_default() {
-            if is_label_name(&name) {
-                labels.push((name, value));
-            } else {
+    set(&mut config.include, section.parsed_texts("include", glob));
+    set(&mut config.exclude, section.parsed_texts("exclude", glob));
+    read_labels(section, "labels", &mut config.labels, label_value);
+    read_labels(section, "labelsFrom", &mut config.labels_from, field);
+}
+
+fn read_labels(
+    section: &mut Section<'_>,
+    key: &'static str,
+    labels: &mut Vec<(String, String)>,
+    read: fn(&str) -> Result<String, String>,
+) {
+    let line = section.line_of(key);
+    for (name, value) in section.text_map(key).unwrap_or_default() {
+        match read(&value) {
+            _ if !is_label_name(&name) => {
                 section.fault(line, key, format!("{name:?} is no label name, which is [a-zA-Z_][a-zA-Z0-9_]*"));
             }
+            Ok(value) => labels.push((name, value)),
+            Err(fault) => section.fault(line, key, fault),
         }
     }
 }
@@ -84,7 +106,7 @@ fn read_streams(section: &mut Section<'_>, config: &mut Config) {
 fn read_matching(section: &mut Section<'_>, config: &mut Config) {
     let matching = &mut config.matching;
     set(&mut matching.labels, section.text_map("labels"));
-    set(&mut matching.cluster_label, section.parsed("clusterLabel", non_empty));
+    set(&mut matching.cluster_label, section.parsed("clusterLabel", qualified_name));
     set(&mut matching.container, section.parsed("container", non_empty));
     set(&mut matching.log_dir, section.parsed("logDir", absolute));
 }
@@ -93,51 +115,6 @@ fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
     }
-}
-
-fn non_empty(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-fn absolute(text: &str) -> Result<String, String> {
-    let path = text.trim_end_matches('/');
-    if path.starts_with('/') { Ok(path.to_owned()) } else { Err(format!("{text:?} is no absolute path")) }
-}
-
-/// A push URL: anything else would make the shipper of every pod useless.
-pub(crate) fn url(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace) => {
-            Ok(text.to_owned())
-        }
-        _ => Err(format!("{text:?} is no full push URL, such as https://loki:3100/loki/api/v1/push")),
-    }
-}
-
-/// A tenant becomes part of a URL's path.
-pub(crate) fn tenant(text: &str) -> Result<String, String> {
-    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("{text:?} is no tenant name, which is letters, digits, -, _ and ."))
-    }
-}
-
-fn pull_policy(text: &str) -> Result<PullPolicy, String> {
-    match text {
-        "Always" => Ok(PullPolicy::Always),
-        "IfNotPresent" => Ok(PullPolicy::IfNotPresent),
-        "Never" => Ok(PullPolicy::Never),
-        _ => Err(format!("{text:?} is none of Always, IfNotPresent, Never")),
-    }
-}
-
-fn is_label_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 #[cfg(test)]
@@ -167,6 +144,7 @@ state: ephemeral
 seccomp: false
 logLevel: debug
 timezone: Europe/Berlin
+multiline: off
 lokiUrl: http://loki:3100/loki/api/v1/push
 allowedLokiUrls: [http://other/push]
 tenant: audit
@@ -194,7 +172,8 @@ namespace: ops
         assert!(config.image != default.image && config.image_pull_policy != default.image_pull_policy);
         assert!(config.allowed_images != default.allowed_images && config.resources != default.resources);
         assert!(config.sidecar_mode != default.sidecar_mode && config.state != default.state && !config.seccomp);
-        assert!(config.log_level.is_some() && config.timezone.is_some() && config.loki_url != default.loki_url);
+        assert!(config.log_level.is_some() && config.timezone.is_some() && config.multiline == Some(Multiline::Off));
+        assert!(config.loki_url != default.loki_url);
         assert!(config.allowed_loki_urls != default.allowed_loki_urls && config.tenant != default.tenant);
         assert!(config.ca != default.ca && config.include != default.include && config.exclude != default.exclude);
         assert!(config.labels_from != default.labels_from && config.namespace != default.namespace);
@@ -231,5 +210,30 @@ namespace: ops
         assert!(faults("tenant: a/b\n")[0].contains("letters, digits"));
         assert!(faults("include: dmcproxy.log\n")[0].contains("expected a list of texts"));
         assert!(read("- a\n- b\n").unwrap_err().contains("expected a map"));
+    }
+
+    /// A pod that the API server refuses, or a shipper that ends at its start, is worse than a configuration that is refused.
+    #[test]
+    fn refuses_what_would_be_no_pod_or_no_command_line() {
+        for (text, said) in [
+            ("image: 'a b'", "no image"),
+            ("labelsFrom: {a: \"metadata.lables['x']\"}", "no field of a pod"),
+            ("labelsFrom: {a: \"metadata.labels['-']\"}", "no field of a pod"),
+            ("labelsFrom: {a: \"metadata.annotations['x']\"}", "no field of a pod"),
+            ("labels: {a: 'x,y'}", "comma"),
+            ("include: ['[a']", "no pattern"),
+            ("exclude: ['{a,b}']", "no pattern"),
+            ("timezone: Europe/Berln", "no time zone"),
+            ("match: {clusterLabel: 'a/b/c'}", "no label key"),
+            ("ca: [{configMap: A_B, key: ca.crt}]", "no name of a ConfigMap"),
+            ("ca: [{configMap: a, key: ../ca.crt}]", "no key of a ConfigMap"),
+            ("ca: [{configMap: a, key: token}]", "no key of a ConfigMap"),
+            ("ca: [{configMap: a, key: ca.crt}, {configMap: b, key: ca.crt}]", "two CA sources have this key"),
+            ("lokiUrl: 'https://lo ki/push'", "no full push URL"),
+            ("lokiUrl: 'https:///push'", "no full push URL"),
+        ] {
+            let faults = faults(text);
+            assert!(faults.len() == 1 && faults[0].contains(said), "{text}: {faults:?}");
+        }
     }
 }

@@ -42,8 +42,9 @@ impl Reloader {
         }
         let parsed = Config::parse(&self.path, &text);
         self.seen = text;
-        let native_sidecars = self.current.load().native_sidecars;
-        self.current.store(Arc::new(Config { native_sidecars, ..parsed? }));
+        let parsed = parsed?;
+        // What the API server can do is no part of the file, and may become known at any time.
+        self.current.rcu(|current| Config { native_sidecars: current.native_sidecars, ..parsed.clone() });
         Ok(true)
     }
 
@@ -93,9 +94,10 @@ mod tests {
         assert!(!reloader.look().unwrap(), "the same bad file is told once");
         assert_eq!(current.load().tenant, "audit");
 
+        current.rcu(|current| Config { native_sidecars: Some(true), ..(**current).clone() });
         write("tenant: infrastructure\n");
         assert!(reloader.look().unwrap());
-        assert_eq!(current.load().tenant, "infrastructure");
+        assert_eq!((current.load().tenant.as_str(), current.load().native_sidecars), ("infrastructure", Some(true)));
     }
 
     #[test]

@@ -44,7 +44,10 @@ pub(super) struct Section<'f> {
 
 /// Reads the document in `text`; `None` where there is none but comments.
 pub(super) fn parse<'f>(text: &str, faults: &'f mut Vec<Fault>) -> Result<Option<Section<'f>>, String> {
-    let Some(root) = serde_saphyr::from_str::<Option<Spanned<Node>>>(text).map_err(|error| error.to_string())? else {
+    // `off` is a word here, and only `true` and `false` are flags.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let root = serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(text, options);
+    let Some(root) = root.map_err(|error| error.to_string())? else {
         return Ok(None);
     };
     match root.value {
@@ -107,6 +110,16 @@ impl Section<'_> {
         })
     }
 
+    /// A list of texts that `read` makes something of; what it says about a bad one is the fault.
+    pub(super) fn parsed_texts<T>(&mut self, key: &'static str, read: fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+        let line = self.line_of(key);
+        let (good, bad): (Vec<_>, Vec<_>) = self.texts(key)?.iter().map(|text| read(text)).partition(Result::is_ok);
+        for fault in bad.into_iter().filter_map(Result::err) {
+            self.fault(line, key, fault);
+        }
+        Some(good.into_iter().filter_map(Result::ok).collect())
+    }
+
     /// A map of texts.
     pub(super) fn text_map(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
         self.value(key, "a map of texts", |node| match node {
@@ -155,6 +168,11 @@ impl Section<'_> {
     /// Says that the value of `key` is wrong.
     pub(super) fn fault(&mut self, line: u64, key: &str, fault: impl Into<String>) {
         self.faults.push(Fault { line, key: self.child(key), fault: fault.into() });
+    }
+
+    /// Whether `key` has a value, before it is taken.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, node)| name.value == key && !matches!(node.value, Node::Null))
     }
 
     /// The line of its first key.

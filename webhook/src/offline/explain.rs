@@ -84,7 +84,7 @@ pub fn explain(object: &Value, namespace: Option<&str>, config: &Config) -> Resu
 impl Explanation {
     /// Whether the pod would be injected, or is.
     pub fn is_injected(&self) -> bool {
-        matches!(self.judged.verdict, Verdict::Injected { .. } | Verdict::Skipped(Skip::AlreadyInjected))
+        matches!(self.judged.verdict, Verdict::Injected(_) | Verdict::Skipped(Skip::AlreadyInjected))
     }
 
     /// The explanation for programs; the keys are stable.

@@ -49,11 +49,7 @@ pub fn inject(object: &Value, namespace: Option<&str>, config: &Config) -> Resul
     for site in sites(object) {
         let Some(place) = outcome.object.pointer_mut(&site.pointer) else { continue };
         let mut judged = site.judge(place, namespace, config);
-        if let Verdict::Injected { patch, .. } = &judged.verdict
-            && let Err(error) = json_patch::patch(place, patch)
-        {
-            judged.verdict = Verdict::Failed(format!("the patch does not apply: {error}"));
-        }
+        apply(&mut judged, place);
         outcome.pods.push(Pod { title: site.title, pointer: site.pointer, judged });
     }
     Ok(outcome)
@@ -63,11 +59,20 @@ fn inject_review(object: &Value, config: &Config) -> Result<Outcome, InjectError
     let answer = admission::review(&serde_json::to_vec(object)?, config)?;
     let mut object = object.clone();
     let title = sites(&object).into_iter().next().map_or_else(|| title(&object), |site| site.title);
-    if let (Verdict::Injected { pod, .. }, Some(place)) = (&answer.verdict, object.pointer_mut("/request/object")) {
-        *place = pod.clone();
+    let mut judged = Judged { verdict: answer.verdict.clone(), warnings: answer.response.warnings.clone() };
+    if let Some(place) = object.pointer_mut("/request/object") {
+        apply(&mut judged, place);
     }
-    let judged = Judged { verdict: answer.verdict.clone(), warnings: answer.response.warnings.clone() };
     // The patch stays relative to the review's object, as it is answered.
     let pod = Pod { title, pointer: String::new(), judged };
     Ok(Outcome { object, pods: vec![pod], answer: Some(answer) })
+}
+
+/// Does to `pod` what was judged.
+fn apply(judged: &mut Judged, pod: &mut Value) {
+    if let Verdict::Injected(patch) = &judged.verdict
+        && let Err(error) = json_patch::patch(pod, patch)
+    {
+        judged.verdict = Verdict::Failed(format!("the patch does not apply: {error}"));
+    }
 }

@@ -88,7 +88,7 @@ fn say(document: &Document, outcome: &Outcome) -> Vec<Fate> {
             eprintln!("{name}: warning: {warning}");
         }
         match &pod.judged.verdict {
-            Verdict::Injected { .. } => eprintln!("{name}: injected"),
+            Verdict::Injected(_) => eprintln!("{name}: injected"),
             Verdict::Skipped(skip) => eprintln!("{name}: not injected: {}", skip.reason()),
             Verdict::Failed(error) | Verdict::Panicked(error) => eprintln!("{name}: not injected: {error}"),
         }
@@ -100,7 +100,7 @@ fn say(document: &Document, outcome: &Outcome) -> Vec<Fate> {
 /// What the exit code makes of a verdict.
 pub(super) fn fate(verdict: &Verdict) -> Fate {
     match verdict {
-        Verdict::Injected { .. } | Verdict::Skipped(Skip::AlreadyInjected) => Fate::Done,
+        Verdict::Injected(_) | Verdict::Skipped(Skip::AlreadyInjected) => Fate::Done,
         Verdict::Skipped(Skip::NotRedisEnterprise | Skip::OptedOut) => Fate::NotMeant,
         Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => Fate::Failed,
     }

@@ -31,11 +31,11 @@ pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -
             "annotation {PREFIX}sidecar-mode is ignored: a RedisEnterpriseCluster takes plain containers only"
         ));
     }
-    let Verdict::Injected { patch, pod: injected } = &judged.verdict else { return judged };
+    let Verdict::Injected(patch) = &judged.verdict else { return judged };
     let (containers, volumes) = (added(patch, "containers"), added(patch, "volumes"));
     let Some(present) = sidecar(cluster) else {
         let patch = cluster_patch(cluster, &containers, &volumes);
-        return Judged { verdict: Verdict::Injected { patch, pod: injected.clone() }, ..judged };
+        return Judged { verdict: Verdict::Injected(patch), ..judged };
     };
     let skip = if containers.first() == Some(present) && volumes.is_empty() {
         Skip::AlreadyInjected

@@ -6,6 +6,7 @@ use similar::TextDiff;
 use super::documents::{Document, DocumentError, to_json, to_yaml};
 use super::inject::Outcome;
 use super::pods::title;
+use super::uninject::Restored;
 use super::yaml;
 use crate::admission::Verdict;
 
@@ -88,7 +89,7 @@ pub fn loses_comments(change: &Change<'_>) -> bool {
 pub fn patch(outcome: &Outcome) -> Value {
     let mut all = Vec::new();
     for pod in &outcome.pods {
-        let Verdict::Injected { patch, .. } = &pod.judged.verdict else { continue };
+        let Verdict::Injected(patch) = &pod.judged.verdict else { continue };
         for operation in &patch.0 {
             if let json_patch::PatchOperation::Add(add) = operation {
                 all.push(json!({"op": "add", "path": format!("{}{}", pod.pointer, add.path), "value": add.value}));
@@ -96,6 +97,12 @@ pub fn patch(outcome: &Outcome) -> Value {
         }
     }
     Value::Array(all)
+}
+
+/// The operations that take the sidecars of all pods of an object away, relative to the object.
+pub fn removals(restored: &Restored) -> Value {
+    let patches = restored.pods.iter().filter_map(|pod| pod.outcome.as_ref().ok());
+    json!(patches.flat_map(|patch| &patch.0).collect::<Vec<_>>())
 }
 
 /// The `AdmissionReview` that answers: the webhook's own for a review, else what it would be for such an object.

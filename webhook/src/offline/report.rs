@@ -40,7 +40,7 @@ fn one(text: &mut String, explanation: &Explanation, style: Style) {
         }
     }
     let outcome = match &explanation.judged.verdict {
-        Verdict::Injected { .. } => "would be injected".to_owned(),
+        Verdict::Injected(_) => "would be injected".to_owned(),
         Verdict::Skipped(_) if explanation.is_injected() => "is injected already".to_owned(),
         Verdict::Skipped(skip) => format!("would not be injected: {}", skip.reason()),
         Verdict::Failed(error) | Verdict::Panicked(error) => format!("would not be injected: {error}"),

@@ -3,8 +3,13 @@
 //! Removed are our container, the volumes that are ours by name and that only it mounts, and our two annotations. A list or a
 //! map that is empty then is removed as well: whether it was absent or empty before cannot be told, and absent is what nearly
 //! every pod has.
+//!
+//! All of it is one JSON patch, with the items of a list from the last one down. A `test` before every `remove` keeps the
+//! patch from taking away something else where the object has changed since. Admission never answers such a patch.
 
-use serde_json::{Map, Value};
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{Patch, PatchOperation, RemoveOperation, TestOperation};
+use serde_json::{Map, Value, json};
 
 use super::pods::{Holder, sites};
 use super::redis_cluster;
@@ -29,14 +34,14 @@ pub struct Restored {
 pub struct Pod {
     /// The object that has the pod, as kubectl names it: `statefulset/rec`.
     pub title: String,
-    /// Whether the sidecar was there, and is gone now; or why not.
-    pub outcome: Result<(), NotInjected>,
+    /// What takes the sidecar away, relative to the object; or why nothing does.
+    pub outcome: Result<Patch, NotInjected>,
     /// The pod as it came, for those who want to know what it is.
     pub pod: Value,
 }
 
 /// Why there is nothing to undo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotInjected {
     /// No such container.
     #[error("it has no container {SIDECAR}")]
@@ -44,91 +49,136 @@ pub enum NotInjected {
     /// A container of that name, but nothing says that it is ours.
     #[error("its container {SIDECAR} was not added by this webhook")]
     NotOurs,
+    /// A fault of this program.
+    #[error("failed to make a patch that applies: {0}")]
+    Failed(String),
 }
 
 /// Takes away from every pod in `object` what had been added.
 pub fn uninject(object: &Value) -> Restored {
     let mut restored = Restored { object: object.clone(), pods: Vec::new() };
     for site in sites(object) {
-        let Some(place) = restored.object.pointer_mut(&site.pointer) else { continue };
-        let pod = site.pod(place);
-        let outcome = match site.holder() {
-            Holder::Pod => restore_pod(place),
-            Holder::RedisCluster => restore_cluster(place),
+        let Some(place) = object.pointer(&site.pointer) else { continue };
+        let removals = match site.holder() {
+            Holder::Pod => from_pod(place, &site.pointer),
+            Holder::RedisCluster => from_cluster(place, &site.pointer),
         };
+        let outcome = removals.and_then(|removals| {
+            let patch = Patch(removals.operations);
+            match json_patch::patch(&mut restored.object, &patch) {
+                Ok(()) => Ok(patch),
+                Err(error) => Err(NotInjected::Failed(error.to_string())),
+            }
+        });
+        let pod = site.pod(place);
         restored.pods.push(Pod { title: site.title, outcome, pod });
     }
     restored
 }
 
-fn restore_pod(pod: &mut Value) -> Result<(), NotInjected> {
-    let annotation = |key: &str| pod.pointer("/metadata/annotations")?.get(key)?.as_str();
-    let ours = annotation(STATUS) == Some(INJECTED) && annotation(HASH).is_some();
+fn from_pod(pod: &Value, pointer: &str) -> Result<Removals, NotInjected> {
+    let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
+    let annotation = |key: &str| annotations?.get(key)?.as_str();
     let spec = pod.get("spec").and_then(Value::as_object).ok_or(NotInjected::NoSidecar)?;
     let list = ["containers", "initContainers"]
         .into_iter()
         .find(|list| items(spec, list).any(|container| name(container) == Some(SIDECAR)))
         .ok_or(NotInjected::NoSidecar)?;
-    if !ours {
+    if annotation(STATUS) != Some(INJECTED) || annotation(HASH).is_none() {
         return Err(NotInjected::NotOurs);
     }
-    if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
-        let others = ["containers", "initContainers", "ephemeralContainers"];
-        remove_sidecar(spec, list, &others, |container| name(container) == Some(SIDECAR));
-    }
-    if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
-        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            annotations.remove(STATUS);
-            annotations.remove(HASH);
-        }
-        remove_if_empty(metadata, "annotations");
-    }
-    Ok(())
+    let mut removals = Removals::from(pointer)?;
+    let is_sidecar = |container: &Value| name(container) == Some(SIDECAR);
+    let others = ["containers", "initContainers", "ephemeralContainers"];
+    let others = others.into_iter().flat_map(|list| items(spec, list)).filter(|container| !is_sidecar(container));
+    let kept: Vec<_> = others.flat_map(mounted).collect();
+    removals.sidecar(spec, list, is_sidecar, &kept);
+    removals.annotations(annotations);
+    Ok(removals)
 }
 
-fn restore_cluster(cluster: &mut Value) -> Result<(), NotInjected> {
+fn from_cluster(cluster: &Value, pointer: &str) -> Result<Removals, NotInjected> {
     let list = redis_cluster::CONTAINERS;
-    let spec = cluster.get_mut("spec").and_then(Value::as_object_mut).ok_or(NotInjected::NoSidecar)?;
+    let spec = cluster.get("spec").and_then(Value::as_object).ok_or(NotInjected::NoSidecar)?;
     let sidecar = items(spec, list).find(|container| name(container) == Some(SIDECAR)).ok_or(NotInjected::NoSidecar)?;
     if !redis_cluster::is_ours(sidecar) {
         return Err(NotInjected::NotOurs);
     }
     // The mounts of the nodes' own containers stand in the spec itself.
-    let nodes = Value::Object(Map::from_iter([(
-        "volumeMounts".to_owned(),
-        spec.get("redisEnterpriseVolumeMounts").cloned().unwrap_or_default(),
-    )]));
-    let kept: Vec<_> = mounted(&nodes).map(ToOwned::to_owned).collect();
-    remove_sidecar_but(spec, list, &[list], redis_cluster::is_ours, kept);
-    Ok(())
+    let nodes = items(spec, "redisEnterpriseVolumeMounts").filter_map(name);
+    let others = items(spec, list).filter(|container| !redis_cluster::is_ours(container));
+    let kept: Vec<_> = others.flat_map(mounted).chain(nodes).collect();
+    let mut removals = Removals::from(pointer)?;
+    removals.sidecar(spec, list, redis_cluster::is_ours, &kept);
+    Ok(removals)
 }
 
-fn remove_sidecar(spec: &mut Map<String, Value>, list: &str, lists: &[&str], is_sidecar: fn(&Value) -> bool) {
-    remove_sidecar_but(spec, list, lists, is_sidecar, Vec::new());
+/// The operations of a patch that takes away.
+struct Removals {
+    at: PointerBuf,
+    operations: Vec<PatchOperation>,
 }
 
-/// Removes the sidecar from `list`, and the volumes that are its alone: not in `kept`, and mounted by no container of `lists`.
-fn remove_sidecar_but(
-    spec: &mut Map<String, Value>,
-    list: &str,
-    lists: &[&str],
-    is_sidecar: fn(&Value) -> bool,
-    mut kept: Vec<String>,
-) {
-    let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else { return };
-    let gone: Vec<Value> = containers.extract_if(.., |container| is_sidecar(container)).collect();
-    kept.extend(lists.iter().flat_map(|list| items(spec, list)).flat_map(mounted).map(ToOwned::to_owned));
-    let is_its_alone = |volume: &Value| {
-        let volume = name(volume).unwrap_or_default();
-        is_our_volume(volume)
-            && gone.iter().flat_map(mounted).any(|mounted| mounted == volume)
-            && !kept.iter().any(|kept| kept == volume)
-    };
-    if let Some(volumes) = spec.get_mut("volumes").and_then(Value::as_array_mut) {
-        volumes.retain(|volume| !is_its_alone(volume));
+impl Removals {
+    fn from(pointer: &str) -> Result<Self, NotInjected> {
+        let at = PointerBuf::parse(pointer).map_err(|error| NotInjected::Failed(error.to_string()))?;
+        Ok(Self { at, operations: Vec::new() })
     }
-    remove_if_empty(spec, list);
-    remove_if_empty(spec, "volumes");
+
+    /// The sidecar in `list` of `spec`, and the volumes that only it mounts: those of ours that are not in `kept`.
+    fn sidecar(&mut self, spec: &Map<String, Value>, list: &str, is_sidecar: fn(&Value) -> bool, kept: &[&str]) {
+        let its: Vec<_> = items(spec, list).filter(|container| is_sidecar(container)).flat_map(mounted).collect();
+        self.items(spec, list, is_sidecar);
+        self.items(spec, "volumes", |volume| {
+            name(volume).is_some_and(|name| is_our_volume(name) && its.contains(&name) && !kept.contains(&name))
+        });
+    }
+
+    /// The items of `list` that are `gone`, and the list itself where none is left.
+    fn items(&mut self, spec: &Map<String, Value>, list: &str, gone: impl Fn(&Value) -> bool) {
+        let all: Vec<_> = items(spec, list).collect();
+        let before = self.operations.len();
+        for (i, item) in all.iter().enumerate().rev().filter(|(_, item)| gone(item)) {
+            let at = self.below(&["spec", list, &i.to_string()]);
+            let mut named = at.clone();
+            named.push_back("name");
+            self.remove(named, item.get("name").cloned().unwrap_or_default(), at);
+        }
+        // Each is two operations.
+        if self.operations.len() - before == 2 * all.len() && !all.is_empty() {
+            let at = self.below(&["spec", list]);
+            self.remove(at.clone(), json!([]), at);
+        }
+    }
+
+    /// Our annotations, and the map itself where it holds no others.
+    fn annotations(&mut self, annotations: Option<&Map<String, Value>>) {
+        let map = self.below(&["metadata", "annotations"]);
+        for key in [STATUS, HASH] {
+            if let Some(value) = annotations.and_then(|annotations| annotations.get(key)) {
+                let mut at = map.clone();
+                at.push_back(key);
+                self.remove(at.clone(), value.clone(), at);
+            }
+        }
+        if annotations.is_some_and(|annotations| annotations.keys().all(|key| key == STATUS || key == HASH)) {
+            self.remove(map.clone(), json!({}), map);
+        }
+    }
+
+    /// Removes what stands at `at`, if at `tested` there is `value`.
+    fn remove(&mut self, tested: PointerBuf, value: Value, at: PointerBuf) {
+        self.operations.push(PatchOperation::Test(TestOperation { path: tested, value }));
+        self.operations.push(PatchOperation::Remove(RemoveOperation { path: at }));
+    }
+
+    fn below(&self, tokens: &[&str]) -> PointerBuf {
+        let mut at = self.at.clone();
+        for token in tokens {
+            at.push_back(*token);
+        }
+        at
+    }
 }
 
 fn is_our_volume(name: &str) -> bool {
@@ -136,17 +186,6 @@ fn is_our_volume(name: &str) -> bool {
         .iter()
         .filter_map(|ours| name.strip_prefix(ours))
         .any(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(|number| number.parse::<u32>().is_ok()))
-}
-
-fn remove_if_empty(map: &mut Map<String, Value>, key: &str) {
-    let is_empty = match map.get(key) {
-        Some(Value::Array(items)) => items.is_empty(),
-        Some(Value::Object(entries)) => entries.is_empty(),
-        _ => false,
-    };
-    if is_empty {
-        map.remove(key);
-    }
 }
 
 /// The volumes that a container uses.

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::documents::to_json;
 use super::inject_command::objects;
-use super::render::{Change, Output};
+use super::render::{self, Change, Output};
 use super::source::{Fate, Source, exit_code, print};
 use super::uninject::{Pod, uninject};
 use crate::admission::decision::Skip;
@@ -28,6 +29,9 @@ enum Form {
     Yaml,
     /// The same as JSON.
     Json,
+    /// The JSON patch (RFC 6902) of each object, as a list of operations; empty where nothing changes. For `kubectl patch
+    /// --type=json`: an admission webhook never answers such a thing, so there is no review.
+    Patch,
     /// What changes, line by line.
     Diff,
 }
@@ -36,28 +40,30 @@ enum Form {
 pub(crate) fn run(args: &Uninject) -> anyhow::Result<ExitCode> {
     let config = args.source.config()?;
     let documents = args.source.documents()?;
-    let (mut fates, mut changes) = (Vec::new(), Vec::new());
+    let (mut fates, mut changes, mut patches) = (Vec::new(), Vec::new(), Vec::new());
     for document in &documents {
         let restored = uninject(&document.object);
         for pod in &restored.pods {
             let name = format!("{}: {}", document.source, pod.title);
-            match pod.outcome {
-                Ok(()) => eprintln!("{name}: uninjected"),
+            match &pod.outcome {
+                Ok(_) => eprintln!("{name}: uninjected"),
                 Err(reason) => eprintln!("{name}: not injected: {reason}"),
             }
             fates.push(fate(pod, args.source.namespace.as_deref(), &config));
         }
+        patches.push(render::removals(&restored));
         changes.push(Change { document, after: Some(restored.object).filter(|after| *after != document.object) });
     }
     if fates.is_empty() {
         eprintln!("error: nothing to uninject: no object has a pod, a pod template or Redis Enterprise nodes");
     }
-    let output = match args.output {
-        Form::Yaml => Output::Yaml,
-        Form::Json => Output::Json,
-        Form::Diff => Output::Diff,
+    let text = match args.output {
+        Form::Yaml => objects(&changes, Output::Yaml)?,
+        Form::Json => objects(&changes, Output::Json)?,
+        Form::Diff => objects(&changes, Output::Diff)?,
+        Form::Patch => patches.iter().map(to_json).collect::<Result<_, _>>()?,
     };
-    print(&objects(&changes, output)?)?;
+    print(&text)?;
     Ok(exit_code(&fates))
 }
 

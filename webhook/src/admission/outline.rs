@@ -1,0 +1,171 @@
+//! The parts of a pod that admission looks at; everything else is read over and costs nearly nothing.
+//!
+//! A pod is mostly what does not concern us: environments, probes, affinities. Of its lists every item stays, and of its maps
+//! whether they are empty, so a patch for the outline is a patch for the pod. Two rare pods are read as a whole, because what
+//! they need is not in the outline: those with a `subPathExpr`, and those with a volume or container of our name.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::decision::SIDECAR;
+
+/// What is kept of a value. Where it is no map or no list, all of it is.
+#[derive(Debug, Clone, Copy)]
+enum Keep {
+    All,
+    /// Of a map these members.
+    Members(&'static [(&'static str, Keep)]),
+    /// Of every item of a list this.
+    Items(&'static Keep),
+}
+
+use Keep::{All, Items, Members};
+
+static POD: Keep = Members(&[
+    (
+        "metadata",
+        Members(&[
+            ("name", All),
+            ("generateName", All),
+            ("namespace", All),
+            ("labels", All),
+            ("annotations", All),
+            ("deletionTimestamp", All),
+            ("ownerReferences", All),
+        ]),
+    ),
+    (
+        "spec",
+        Members(&[
+            ("automountServiceAccountToken", All),
+            ("containers", Items(&CONTAINER)),
+            ("hostNetwork", All),
+            ("initContainers", Items(&Members(&[("name", All)]))),
+            ("nodeSelector", All),
+            ("os", All),
+            ("resources", All),
+            ("securityContext", All),
+            ("volumes", Items(&Members(&[("name", All), ("persistentVolumeClaim", All)]))),
+        ]),
+    ),
+]);
+
+static CONTAINER: Keep = Members(&[("name", All), ("resources", All), ("securityContext", All), ("volumeMounts", All)]);
+
+/// Reads a pod, or whatever stands in its place, as its outline.
+pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    POD.deserialize(deserializer)
+}
+
+/// Whether the outline is all that a decision about `pod` takes.
+pub fn is_enough(pod: &Value) -> bool {
+    let Some(spec) = pod.get("spec") else { return true };
+    let of_our_name = |item: &Value| name(item).is_some_and(|name| name.starts_with(SIDECAR));
+    let has_expression = |container: &Value| items(container, "volumeMounts").any(|it| it.get("subPathExpr").is_some());
+    !["containers", "initContainers", "volumes"].iter().any(|list| items(spec, list).any(of_our_name))
+        && !items(spec, "containers").any(has_expression)
+}
+
+fn items<'a>(of: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    of.get(list).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn name(item: &Value) -> Option<&str> {
+    item.get("name")?.as_str()
+}
+
+impl Keep {
+    /// What is kept of the member `key`; `None` where nothing is.
+    fn member(self, key: &str) -> Option<Self> {
+        match self {
+            Members(members) => members.iter().find(|(known, _)| *known == key).map(|(_, keep)| *keep),
+            All | Items(_) => Some(All),
+        }
+    }
+
+    fn item(self) -> Self {
+        if let Items(keep) = self { *keep } else { All }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Keep {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Keep {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self.item())? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = members.next_key::<Key<'de>>()? {
+            match self.member(&key.0) {
+                Some(keep) => {
+                    map.insert(key.0.into_owned(), members.next_value_seed(keep)?);
+                }
+                None => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+/// A key, borrowed where it holds no escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,0 +1,152 @@
+//! What a value must look like. What passes here can stand in a pod and on the shipper's command line: an API server that
+//! refuses the pod, or a sidecar that ends at its start, would be paid for by the database.
+
+use axum::http::Uri;
+use globset::GlobBuilder;
+use jiff::tz::TimeZone;
+
+use super::TENANT_PLACEHOLDER;
+
+/// The fields of a pod that may become a label. Those that hold lists or any text at all are not among them.
+const FIELDS: [&str; 7] = [
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.podIP",
+];
+
+pub(super) fn non_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+pub(super) fn absolute(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    if path.starts_with('/') { Ok(path.to_owned()) } else { Err(format!("{text:?} is no absolute path")) }
+}
+
+/// The name of an image, as far as the API server looks at it.
+pub(crate) fn image(text: &str) -> Result<String, String> {
+    let text = non_empty(text)?;
+    if text.contains(char::is_whitespace) {
+        return Err(format!("{text:?} is no image, such as registry/name:tag"));
+    }
+    Ok(text)
+}
+
+/// A push URL: anything else would make the shipper of every pod useless.
+pub(crate) fn url(text: &str) -> Result<String, String> {
+    let url = text.replace(TENANT_PLACEHOLDER, "tenant").parse::<Uri>().ok();
+    let is_full = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
+    if url.as_ref().is_some_and(is_full) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no full push URL, such as https://loki:3100/loki/api/v1/push"))
+    }
+}
+
+/// A tenant becomes part of a URL's path.
+pub(crate) fn tenant(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no tenant name, which is letters, digits, -, _ and ."))
+    }
+}
+
+/// A glob pattern as the shipper reads it, which separates several by commas.
+pub(crate) fn glob(text: &str) -> Result<String, String> {
+    let is_glob = !text.contains(',') && GlobBuilder::new(text).literal_separator(true).build().is_ok();
+    if is_glob && !text.is_empty() {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no pattern, such as redis-*.log, and without a comma"))
+    }
+}
+
+/// A time zone; where this machine knows none at all, what looks like one.
+pub(crate) fn zone(text: &str) -> Result<String, String> {
+    let looks_good =
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte));
+    let known = || TimeZone::get(text).is_ok() || jiff::tz::db().is_definitively_empty();
+    if looks_good && known() {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no time zone, such as UTC or Europe/Berlin"))
+    }
+}
+
+pub(super) fn is_label_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The value of a stream label: the shipper separates several labels by commas.
+pub(super) fn label_value(text: &str) -> Result<String, String> {
+    if text.contains(|c: char| c == ',' || c.is_control()) {
+        Err(format!("{text:?} holds a comma or a control character, which no label can"))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// A field of a pod, as the downward API names it.
+pub(super) fn field(text: &str) -> Result<String, String> {
+    let label = text.strip_prefix("metadata.labels['").and_then(|rest| rest.strip_suffix("']"));
+    if FIELDS.contains(&text) || label.is_some_and(|label| qualified_name(label).is_ok()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is no field of a pod that can be a label, which are {} and metadata.labels['KEY']",
+            FIELDS.join(", ")
+        ))
+    }
+}
+
+/// The key of a label: a name, after a domain and a slash or not.
+pub(super) fn qualified_name(text: &str) -> Result<String, String> {
+    let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
+    if is_name(name, 63, b"-_.") && domain.is_none_or(is_domain) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no label key, such as redis.io/cluster"))
+    }
+}
+
+pub(super) fn config_map(text: &str) -> Result<String, String> {
+    if is_domain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no name of a ConfigMap, such as kube-root-ca.crt"))
+    }
+}
+
+/// A key of a ConfigMap that can be a file beside `token` and `namespace`.
+pub(super) fn config_map_key(text: &str) -> Result<String, String> {
+    let good = (1..=253).contains(&text.len())
+        && !text.starts_with("..")
+        && !["token", "namespace", "."].contains(&text)
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no key of a ConfigMap that can be a file beside token and namespace, such as ca.crt"))
+    }
+}
+
+fn is_domain(text: &str) -> bool {
+    is_name(text, 253, b"-.") && !text.contains("..") && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+/// Letters and digits, and `inside` only between them.
+fn is_name(text: &str, longest: usize, inside: &[u8]) -> bool {
+    let ends_well = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    text.len() <= longest
+        && ends_well(text.bytes().next())
+        && ends_well(text.bytes().last())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || inside.contains(&byte))
+}
