@@ -136,15 +136,21 @@ impl Cluster {
 
     /// Applies an object server-side, as `kubectl apply --server-side` does.
     pub async fn apply(&self, object: &Value) -> anyhow::Result<()> {
-        let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
-        let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
-        let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
-        let api = self.dynamic(group, version, text("/kind"), namespace);
-        let name = text("/metadata/name");
-        api.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(object))
+        let (api, name) = self.api_of(object)?;
+        api.patch(&name, &PatchParams::apply("e2e").force(), &Patch::Apply(object))
             .await
-            .with_context(|| format!("failed to apply {} {name}", text("/kind")))?;
+            .with_context(|| format!("failed to apply {} {name}", object["kind"]))?;
         Ok(())
+    }
+
+    /// Where an object is, and its name.
+    pub fn api_of(&self, object: &Value) -> anyhow::Result<(Api<DynamicObject>, String)> {
+        let text = |at: &str| object.pointer(at).and_then(Value::as_str);
+        let version = text("/apiVersion").context("an object without an apiVersion")?;
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let kind = text("/kind").context("an object without a kind")?;
+        let name = text("/metadata/name").context("an object without a name")?;
+        Ok((self.dynamic(group, version, kind, text("/metadata/namespace")), name.to_owned()))
     }
 
     /// A token of a ServiceAccount, as the kubelet projects it.

@@ -6,6 +6,7 @@
 //!    ├─ cluster   the API server with an administrator's client
 //!    ├─ loki      the store, and LogQL
 //!    └─ gateway   between the two: who may push to which tenant
+//! manifests       what a cluster is given, rendered and applied
 //! programs        our own binaries
 //! review          what the API server asks them
 //! kubelet         what a node makes of an injected pod: args, env, volumes
@@ -17,6 +18,7 @@ pub mod gateway;
 pub mod http;
 pub mod kubelet;
 pub mod loki;
+pub mod manifests;
 pub mod process;
 pub mod programs;
 pub mod review;
