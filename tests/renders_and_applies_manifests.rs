@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use harness::cluster::Cluster;
-use harness::manifests::{apply, create_pod_of, define_custom_resources, object, render, render_with};
+use harness::manifests::{apply, define_custom_resources, object, pod_of, render, render_with, try_pod};
 use harness::servers::{Servers, Tools};
 use kube::api::{Patch, PatchParams};
 use redis_log_webhook::config::Config;
@@ -25,8 +25,9 @@ const COMBINATIONS: [&[&str]; 7] = [
 
 /// All that can be rendered, by a name.
 fn all(tools: &Tools) -> Vec<(String, Vec<Value>)> {
-    let overlays = OVERLAYS.map(|overlay| (overlay.to_owned(), render(tools, overlay).unwrap()));
-    let combinations = COMBINATIONS.map(|components| (components.join(", "), render_with(tools, components).unwrap()));
+    let overlays = OVERLAYS.map(|overlay| (overlay.to_owned(), render(&tools.kustomize, overlay).unwrap()));
+    let combinations =
+        COMBINATIONS.map(|components| (components.join(", "), render_with(&tools.kustomize, components).unwrap()));
     overlays.into_iter().chain(combinations).collect()
 }
 
@@ -43,7 +44,7 @@ async fn a_real_api_server_takes_every_overlay_and_component_without_a_warning()
         assert_eq!(warnings.unwrap_or_else(|error| vec![format!("{error:#}")]), [""; 0], "{name}");
         // The namespace enforces Pod Security `restricted`, and warns by it.
         let deployment = object(objects, "Deployment", "redis-log-webhook").unwrap();
-        let warnings = create_pod_of(&cluster, deployment).await;
+        let warnings = try_pod(&cluster, &pod_of(deployment).unwrap()).await;
         assert_eq!(warnings.unwrap_or_else(|error| vec![format!("{error:#}")]), [""; 0], "the pod of {name}");
     }
     assert_keeps_ca_bundle(&cluster, &rendered[0].1).await;
@@ -66,7 +67,7 @@ async fn assert_keeps_ca_bundle(cluster: &Cluster, objects: &[Value]) {
 #[test]
 fn prometheus_takes_every_rule() {
     let Some(tools) = Tools::find("prometheus_takes_every_rule").unwrap() else { return };
-    let objects = render_with(&tools, &["self-signed", "monitoring"]).unwrap();
+    let objects = render_with(&tools.kustomize, &["self-signed", "monitoring"]).unwrap();
     let rule = object(&objects, "PrometheusRule", "redis-log-shipper").unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("rules.yaml");

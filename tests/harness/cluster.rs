@@ -3,14 +3,14 @@
 //! RBAC decides, ServiceAccounts get tokens, mutating webhooks are called. There is no scheduler, no kubelet and no
 //! controller manager: nobody runs the pods, and nobody creates the `ConfigMap`s of a namespace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use certs::Authority;
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Secret, ServiceAccount};
 use kube::api::{Api, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ use crate::servers::Servers;
 
 const LIFETIME: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_mins(1);
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+"rules": [{"level": "Metadata"}]}"#;
 const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// A running API server.
@@ -30,7 +32,11 @@ pub struct Cluster {
     /// Talks to it as an administrator.
     pub client: kube::Client,
     /// A kubeconfig of an administrator.
-    pub kubeconfig: std::path::PathBuf,
+    pub kubeconfig: PathBuf,
+    /// The CA of its certificate, as PEM.
+    pub ca: String,
+    server: String,
+    audit: Option<PathBuf>,
     // Dropped in this order: the API server first, etcd and their data after it.
     _apiserver: Process,
     _etcd: Process,
@@ -40,6 +46,15 @@ pub struct Cluster {
 impl Cluster {
     /// Starts etcd and the API server, and waits until it is ready.
     pub async fn start(servers: &Servers) -> anyhow::Result<Self> {
+        Self::start_with(servers, false).await
+    }
+
+    /// The same, with a record of who asked for what.
+    pub async fn start_audited(servers: &Servers) -> anyhow::Result<Self> {
+        Self::start_with(servers, true).await
+    }
+
+    async fn start_with(servers: &Servers, audited: bool) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let (etcd, etcd_url) = start_etcd(servers, dir.path())?;
         let ca = Authority::new("test API server", LIFETIME)?;
@@ -70,6 +85,11 @@ impl Cluster {
             .arg(format!("--service-account-signing-key-file={signing_key}"))
             .args(["--authorization-mode=RBAC,Node", "--service-cluster-ip-range=10.0.0.0/24"])
             .arg("--enable-admission-plugins=MutatingAdmissionWebhook");
+        let audit = audited.then(|| dir.path().join("audit.log"));
+        if let Some(log) = &audit {
+            let policy = file("audit-policy.json", AUDIT_POLICY)?;
+            command.args([format!("--audit-policy-file={policy}"), format!("--audit-log-path={}", log.display())]);
+        }
         let mut apiserver = Process::start("kube-apiserver", &command, dir.path())?;
         let mut config = kube::Config::new(format!("https://127.0.0.1:{port}").parse()?);
         config.root_cert_file = Some(ca_file.clone().into());
@@ -83,8 +103,23 @@ impl Cluster {
             })
             .await?;
         let kubeconfig = dir.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, kubeconfig_text(port, &ca_file, &admin_cert, &admin_key))?;
-        Ok(Self { client, kubeconfig, _apiserver: apiserver, _etcd: etcd, _dir: dir })
+        let server = format!("https://127.0.0.1:{port}");
+        let user = json!({"client-certificate": admin_cert, "client-key": admin_key});
+        std::fs::write(&kubeconfig, kubeconfig_text(&server, &ca_file, &user))?;
+        let ca = ca.cert().to_owned();
+        Ok(Self { client, kubeconfig, ca, server, audit, _apiserver: apiserver, _etcd: etcd, _dir: dir })
+    }
+
+    /// A kubeconfig for whoever has the token in `token_file` and the CA in `ca_file`.
+    pub fn kubeconfig_of(&self, token_file: &Path, ca_file: &Path) -> String {
+        kubeconfig_text(&self.server, &ca_file.display().to_string(), &json!({"tokenFile": token_file}))
+    }
+
+    /// Everything that was asked so far, as audit events; only of an audited cluster.
+    pub fn audit(&self) -> anyhow::Result<Vec<Value>> {
+        let log = std::fs::read_to_string(self.audit.as_ref().context("this cluster is not audited")?)?;
+        // The last line may be half written.
+        Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// Creates a namespace with these labels, and the ServiceAccounts pods in it need.
@@ -162,6 +197,12 @@ impl Cluster {
         Ok(answer.status.context("a token request without an answer")?.token)
     }
 
+    /// A Secret, if it exists.
+    pub async fn secret(&self, namespace: &str, name: &str) -> anyhow::Result<Option<Secret>> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        Ok(api.get_opt(name).await?)
+    }
+
     /// A ConfigMap's data, if the map exists.
     pub async fn config_map(&self, namespace: &str, name: &str) -> anyhow::Result<Option<ConfigMap>> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
@@ -183,13 +224,13 @@ async fn is_ready(client: &kube::Client) -> bool {
     client.request_text(request).await.is_ok_and(|answer| answer == "ok")
 }
 
-fn kubeconfig_text(port: u16, ca: &str, cert: &str, key: &str) -> String {
+fn kubeconfig_text(server: &str, ca: &str, user: &Value) -> String {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "e2e", "cluster": {"server": format!("https://127.0.0.1:{port}"), "certificate-authority": ca}}],
-        "users": [{"name": "admin", "user": {"client-certificate": cert, "client-key": key}}],
-        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "admin"}}],
+        "clusters": [{"name": "e2e", "cluster": {"server": server, "certificate-authority": ca}}],
+        "users": [{"name": "e2e", "user": user}],
+        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "e2e"}}],
         "current-context": "e2e",
     });
     // JSON is YAML.

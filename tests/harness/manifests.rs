@@ -16,12 +16,12 @@ use crate::servers::Tools;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Renders an overlay, such as `overlays/plain`.
-pub fn render(tools: &Tools, folder: &str) -> anyhow::Result<Vec<Value>> {
-    build(tools, &repository().join("manifests").join(folder))
+pub fn render(kustomize: &Path, folder: &str) -> anyhow::Result<Vec<Value>> {
+    build(kustomize, &repository().join("manifests").join(folder))
 }
 
 /// Renders the base with some components, such as `self-signed`, as somebody's own overlay would.
-pub fn render_with(tools: &Tools, components: &[&str]) -> anyhow::Result<Vec<Value>> {
+pub fn render_with(kustomize: &Path, components: &[&str]) -> anyhow::Result<Vec<Value>> {
     let target = repository().join("target");
     std::fs::create_dir_all(&target)?;
     // kustomize wants relative folders.
@@ -34,11 +34,11 @@ pub fn render_with(tools: &Tools, components: &[&str]) -> anyhow::Result<Vec<Val
         "components": components,
     });
     std::fs::write(dir.path().join("kustomization.yaml"), text.to_string())?;
-    build(tools, dir.path())
+    build(kustomize, dir.path())
 }
 
-fn build(tools: &Tools, folder: &Path) -> anyhow::Result<Vec<Value>> {
-    let output = Command::new(&tools.kustomize).arg("build").arg(folder).output()?;
+fn build(kustomize: &Path, folder: &Path) -> anyhow::Result<Vec<Value>> {
+    let output = Command::new(kustomize).arg("build").arg(folder).output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && complaint.is_empty(), "kustomize on {}: {complaint}", folder.display());
     Ok(serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?)
@@ -63,19 +63,22 @@ pub async fn apply(cluster: &Cluster, objects: &[Value]) -> anyhow::Result<Vec<S
     Ok(warnings)
 }
 
-/// Creates the pod that a Deployment would make, on a dry run; returns the API server's warnings.
-pub async fn create_pod_of(cluster: &Cluster, deployment: &Value) -> anyhow::Result<Vec<String>> {
+/// The pod that a Deployment would make.
+pub fn pod_of(deployment: &Value) -> anyhow::Result<Value> {
     let mut pod = deployment.pointer("/spec/template").context("no pod template")?.clone();
-    let more = json!({"apiVersion": "v1", "kind": "Pod"});
-    if let (Some(pod), Some(more)) = (pod.as_object_mut(), more.as_object()) {
-        pod.extend(more.clone());
-    }
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
     pod["metadata"]["name"] = json!("as-the-deployment-makes-it");
     pod["metadata"]["namespace"] = deployment["metadata"]["namespace"].clone();
-    let (api, _) = cluster.api_of(&pod)?;
+    Ok(pod)
+}
+
+/// Creates a pod on a dry run; returns the API server's warnings.
+pub async fn try_pod(cluster: &Cluster, pod: &Value) -> anyhow::Result<Vec<String>> {
+    let (api, _) = cluster.api_of(pod)?;
     let url = format!("{}?dryRun=All&fieldValidation=Strict", api.resource_url());
     let request = hyper::Request::post(url).header("content-type", "application/json");
-    send(cluster, request.body(serde_json::to_vec(&pod)?)?).await
+    send(cluster, request.body(serde_json::to_vec(pod)?)?).await
 }
 
 /// Sends a request and returns the warnings of its answer, which kube's own calls keep to themselves.

@@ -13,6 +13,8 @@ pub struct Servers {
     pub kube_apiserver: PathBuf,
     /// Loki.
     pub loki: PathBuf,
+    /// Renders the manifests.
+    pub kustomize: PathBuf,
 }
 
 impl Servers {
@@ -31,17 +33,18 @@ impl Servers {
         let etcd = find("etcd", from_assets("etcd"));
         let kube_apiserver = find("kube-apiserver", from_assets("kube-apiserver"));
         let loki = find("loki", std::env::var_os("LOKI_BIN").map(PathBuf::from));
-        let missing: Vec<_> = [("etcd", &etcd), ("kube-apiserver", &kube_apiserver), ("loki", &loki)]
-            .iter()
-            .filter(|(_, path)| path.is_none())
-            .map(|(name, _)| *name)
-            .collect();
-        if let (Some(etcd), Some(kube_apiserver), Some(loki)) = (&etcd, &kube_apiserver, &loki) {
-            let (etcd, kube_apiserver, loki) = (etcd.clone(), kube_apiserver.clone(), loki.clone());
-            return Ok(Some(Self { etcd, kube_apiserver, loki }));
+        let kustomize = find("kustomize", None);
+        let all = [("etcd", &etcd), ("kube-apiserver", &kube_apiserver), ("loki", &loki), ("kustomize", &kustomize)];
+        let missing: Vec<_> = all.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
+        match (etcd, kube_apiserver, loki, kustomize) {
+            (Some(etcd), Some(kube_apiserver), Some(loki), Some(kustomize)) => {
+                Ok(Some(Self { etcd, kube_apiserver, loki, kustomize }))
+            }
+            _ => {
+                skip(test, &missing)?;
+                Ok(None)
+            }
         }
-        skip(test, &missing, ", or set KUBEBUILDER_ASSETS and LOKI_BIN")?;
-        Ok(None)
     }
 }
 
@@ -50,7 +53,7 @@ impl Servers {
 pub struct Tools {
     /// Makes the pods of a StatefulSet, among much else.
     pub kube_controller_manager: PathBuf,
-    /// Renders the manifests.
+    /// Renders the manifests; also where no server is wanted.
     pub kustomize: PathBuf,
     /// Checks Prometheus rules; see `tests/servers/rules`.
     pub rules: PathBuf,
@@ -72,7 +75,7 @@ impl Tools {
                 Ok(Some(Self { kube_controller_manager, kustomize, rules, crds }))
             }
             _ => {
-                skip(test, &missing, "")?;
+                skip(test, &missing)?;
                 Ok(None)
             }
         }
@@ -80,9 +83,9 @@ impl Tools {
 }
 
 /// Says that `test` is skipped; an error where `REQUIRE_SERVERS` is set.
-fn skip(test: &str, missing: &[&str], otherwise: &str) -> anyhow::Result<()> {
+fn skip(test: &str, missing: &[&str]) -> anyhow::Result<()> {
     let missing = missing.join(", ");
-    let how = format!("build them once with `tests/servers/build` (needs Go){otherwise}");
+    let how = "build them once with `tests/servers/build` (needs Go)";
     anyhow::ensure!(
         std::env::var_os("REQUIRE_SERVERS").is_none_or(|value| value == "0"),
         "{test}: no {missing}; {how}"
