@@ -116,8 +116,20 @@ async fn assert_all_is_used(cluster: &Cluster, objects: &[Value]) {
     if all.await.is_err() {
         assert_eq!(unused(), [], "the manifests allow what the webhook does not do");
     }
-    let (_, refused) = done(cluster);
+    let (done, refused) = done(cluster);
+    let wider: Vec<_> = allowed(objects).into_iter().filter(|deed| is_wider_than_used(deed, &done)).collect();
+    assert_eq!(wider, [], "the manifests allow it for more objects than the webhook touches");
     assert_eq!(refused, [Value::Null; 0], "the manifests do not allow what the webhook does");
+}
+
+/// Whether a permission could name its object, or its namespace, and does not. A creation cannot be allowed by name.
+fn is_wider_than_used(allowed: &Deed, done: &BTreeSet<Deed>) -> bool {
+    let done: Vec<_> = done.iter().filter(|done| allowed.covers(done)).collect();
+    let is_one =
+        |of: fn(&Deed) -> &Option<String>| of(done[0]).is_some() && done.iter().all(|deed| of(deed) == of(done[0]));
+    let nameless = allowed.name.is_none() && allowed.verb != "create" && is_one(|deed| &deed.name);
+    let everywhere = allowed.namespace.is_none() && done[0].namespace.as_deref() == Some(NAMESPACE);
+    nameless || (everywhere && is_one(|deed| &deed.namespace))
 }
 
 async fn inject(cluster: &Cluster) {
