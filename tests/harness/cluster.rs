@@ -161,6 +161,19 @@ impl Cluster {
         Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
     }
 
+    /// A namespace's pods.
+    pub async fn whole_pods(&self, namespace: &str) -> anyhow::Result<Vec<Value>> {
+        let pods = self.dynamic("", "v1", "Pod", Some(namespace)).list(&kube::api::ListParams::default()).await?;
+        pods.items.iter().map(|pod| Ok(serde_json::to_value(pod)?)).collect()
+    }
+
+    /// How often pods were created although the webhook did not answer, or not well.
+    pub async fn failed_open(&self) -> anyhow::Result<u64> {
+        let metrics = self.client.request_text(hyper::Request::get("/metrics").body(Vec::new())?).await?;
+        let counts = metrics.lines().filter(|line| line.starts_with("apiserver_admission_webhook_fail_open_count"));
+        counts.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<u64>()?)).sum()
+    }
+
     /// Every Event of a namespace, as reason and message.
     pub async fn events(&self, namespace: &str) -> anyhow::Result<Vec<(String, String)>> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
