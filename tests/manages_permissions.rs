@@ -1,6 +1,7 @@
 //! With managed RBAC, labelling a namespace is all it takes: on a real API server, its ServiceAccounts may push as soon as it
 //! opted in, and no longer once it did not, whatever else happens to the binding.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 use std::time::Duration;
 

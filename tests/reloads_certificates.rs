@@ -56,8 +56,8 @@ async fn no_review_fails_while_the_mounted_certificate_is_replaced() {
     let config = Arc::new(ArcSwap::from_pointee(Config::default()));
     let webhook = Webhook { config, events: Events::nowhere(metrics.clone()), metrics };
     let server = tokio::spawn(serve(listener, cert.server_config().unwrap(), webhook, shutdown.clone()));
-    let (served, bad) = (Arc::new(Mutex::new(cert.expires().unwrap())), Arc::new(AtomicUsize::new(0)));
-    let (told, faults) = (served.clone(), bad.clone());
+    let (expiry, bad) = (Arc::new(Mutex::new(cert.expires().unwrap())), Arc::new(AtomicUsize::new(0)));
+    let (told, faults) = (expiry.clone(), bad.clone());
     let watch = cert.watch(
         Duration::from_millis(1),
         move |cert, good| {
@@ -90,7 +90,7 @@ async fn no_review_fails_while_the_mounted_certificate_is_replaced() {
         let expected = SystemTime::now() + lifetime(generation) - Duration::from_mins(1);
         swap(mount.path(), generation, &ca.serving(&["localhost"], lifetime(generation)).unwrap());
         eventually("the new certificate is served, and reviews go on", PATIENCE, || async {
-            let is_served = *served.lock().unwrap() > expected;
+            let is_served = *expiry.lock().unwrap() > expected;
             Ok((is_served && reviewed.load(Ordering::Relaxed) > before).then_some(()))
         })
         .await

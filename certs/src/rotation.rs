@@ -161,19 +161,19 @@ struct Certificate {
 impl Certificate {
     fn read(der: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-        let (mut id, mut issuer) = (None, None);
+        let (mut id, mut signed_by) = (None, None);
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::SubjectKeyIdentifier(key) => id = Some(key.0.to_vec()),
                 ParsedExtension::AuthorityKeyIdentifier(key) => {
-                    issuer = key.key_identifier.as_ref().map(|key| key.0.to_vec());
+                    signed_by = key.key_identifier.as_ref().map(|key| key.0.to_vec());
                 }
                 _ => {}
             }
         }
         let issued = time(certificate.validity().not_before.timestamp())? + BACKDATED;
         let expires = time(certificate.validity().not_after.timestamp())?;
-        Some(Self { issued, expires, id, issuer, names: names(&certificate) })
+        Some(Self { issued, expires, id, issuer: signed_by, names: names(&certificate) })
     }
 
     /// Whether less than a third of `lifetime` is left.

@@ -92,9 +92,10 @@ impl SelfSigned {
     pub async fn keep(&self, now: SystemTime) -> Result<Kept, KeepError> {
         let configuration = self.configuration().await?;
         let kept = self.keep_secret(now).await?;
-        match configuration {
-            Some(configuration) => self.tell(&configuration, &kept.bundle).await?,
-            None => tracing::debug!(name = self.configuration, "no MutatingWebhookConfiguration to tell the CA to yet"),
+        if let Some(configuration) = configuration {
+            self.tell(&configuration, &kept.bundle).await?;
+        } else {
+            tracing::debug!(name = self.configuration, "no MutatingWebhookConfiguration to tell the CA to yet");
         }
         Ok(kept)
     }

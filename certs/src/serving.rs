@@ -140,12 +140,12 @@ impl ServingCert {
                 looked = self.reload() => looked,
             };
             told(&self, looked.is_ok());
-            fault = self.say(looked, fault);
+            fault = self.say(looked, fault.as_deref());
         }
     }
 
     /// Logs what is new, and returns the fault there is now: one that stays says nothing new.
-    fn say(&self, looked: Result<bool, SourceError>, before: Option<String>) -> Option<String> {
+    fn say(&self, looked: Result<bool, SourceError>, before: Option<&str>) -> Option<String> {
         let error = match looked {
             Ok(changed) => {
                 if changed {
@@ -155,7 +155,7 @@ impl ServingCert {
                     return None;
                 }
                 let fault = "expired".to_owned();
-                if before.as_ref() != Some(&fault) {
+                if before != Some(&fault) {
                     tracing::error!(source = ?self.source, "the certificate has expired: no API server trusts it");
                 }
                 return Some(fault);
@@ -163,7 +163,7 @@ impl ServingCert {
             Err(error) => error,
         };
         let fault = error.to_string();
-        if before.as_ref() != Some(&fault) {
+        if before != Some(&fault) {
             let error = &error as &dyn std::error::Error;
             if self.current.load().is_some() {
                 tracing::error!(error, "the new certificate cannot be used, the last good one stays");

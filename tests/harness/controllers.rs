@@ -1,5 +1,5 @@
-//! A real kube-controller-manager, of which only the StatefulSets' controller runs: who makes the pods of a Redis Enterprise
-//! cluster.
+//! A real kube-controller-manager, of which only the controller of the kind StatefulSet runs: who makes the pods of a Redis
+//! Enterprise cluster.
 
 use std::process::Command;
 use std::time::Duration;

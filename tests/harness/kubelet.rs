@@ -33,8 +33,8 @@ impl<'a> Container<'a> {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// Makes the volumes: folders for claims and emptyDirs, files for ConfigMaps, Secrets, and the projected token, CAs and
-    /// namespace.
+    /// Makes the volumes: folders for claims and emptyDirs, files for each ConfigMap and Secret, and the projected token, CAs
+    /// and namespace.
     pub async fn make_volumes(&self, cluster: &Cluster) -> anyhow::Result<()> {
         for mount in list(self.spec, "volumeMounts") {
             let path = self.path(text(mount, "mountPath")?);

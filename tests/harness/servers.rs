@@ -36,15 +36,12 @@ impl Servers {
         let kustomize = find("kustomize", None);
         let all = [("etcd", &etcd), ("kube-apiserver", &kube_apiserver), ("loki", &loki), ("kustomize", &kustomize)];
         let missing: Vec<_> = all.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
-        match (etcd, kube_apiserver, loki, kustomize) {
-            (Some(etcd), Some(kube_apiserver), Some(loki), Some(kustomize)) => {
-                Ok(Some(Self { etcd, kube_apiserver, loki, kustomize }))
-            }
-            _ => {
-                skip(test, &missing)?;
-                Ok(None)
-            }
+        if let (Some(etcd), Some(kube_apiserver), Some(loki), Some(kustomize)) = (etcd, kube_apiserver, loki, kustomize)
+        {
+            return Ok(Some(Self { etcd, kube_apiserver, loki, kustomize }));
         }
+        skip(test, &missing)?;
+        Ok(None)
     }
 }
 

@@ -85,7 +85,8 @@ fn set_loki_url(objects: &mut [Value], loki_url: &str) -> anyhow::Result<()> {
     let map = objects.iter_mut().find(|object| object["kind"] == "ConfigMap").context("no ConfigMap")?;
     let text = map.pointer_mut("/data/config.yaml").context("no config.yaml")?;
     let mut config: Value = serde_saphyr::from_str(text.as_str().unwrap_or_default())?;
-    config["lokiUrl"] = json!(loki_url);
+    let keys = config.as_object_mut().context("a configuration that is no map")?;
+    keys.insert("lokiUrl".to_owned(), json!(loki_url));
     *text = json!(config.to_string());
     Ok(())
 }
@@ -101,8 +102,8 @@ fn point_to(objects: &mut [Value], port: u16, ca: Option<&str>) -> anyhow::Resul
     let mut configurations = objects.iter_mut().filter(|object| object["kind"] == "MutatingWebhookConfiguration");
     let configuration = configurations.next().context("no webhook configuration")?;
     let mut client_config = json!({"url": format!("https://localhost:{port}/mutate")});
-    if let Some(ca) = ca {
-        client_config["caBundle"] = json!(STANDARD.encode(ca));
+    if let (Some(ca), Some(client_config)) = (ca, client_config.as_object_mut()) {
+        client_config.insert("caBundle".to_owned(), json!(STANDARD.encode(ca)));
     }
     *configuration.pointer_mut("/webhooks/0/clientConfig").context("no clientConfig")? = client_config;
     Ok(())

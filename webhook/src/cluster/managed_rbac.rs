@@ -37,14 +37,17 @@ const ATTEMPTS: usize = 10;
 /// Why the binding is not as it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum ManageError {
-    /// The API server refused.
-    #[error("failed to {what}")]
-    Api {
+    /// The API server refused to show or to change the binding.
+    #[error("failed to {what} the ClusterRoleBinding {BINDING}")]
+    Binding {
         /// What was tried.
         what: &'static str,
         /// What it said.
         source: kube::Error,
     },
+    /// The API server refused to list the namespaces.
+    #[error("failed to list the namespaces that opted in")]
+    Namespaces(#[source] kube::Error),
     /// The binding grants something else, which no update can change.
     #[error("the ClusterRoleBinding {BINDING} binds {role}, not {}; delete it, and it is made anew", rbac::WRITER)]
     OtherRole {
@@ -140,7 +143,7 @@ fn changes(client: &kube::Client) -> impl Stream<Item = ()> + Send + use<> {
 async fn look(client: &kube::Client) -> Result<usize, ManageError> {
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     for _ in 0..ATTEMPTS {
-        let binding = bindings.get_opt(BINDING).await.map_err(failed("read the ClusterRoleBinding"))?;
+        let binding = bindings.get_opt(BINDING).await.map_err(failed("read"))?;
         let wanted = subjects(client).await?;
         let written = match binding {
             None => bindings.create(&PostParams::default(), &new_binding(&wanted)?).await,
@@ -158,7 +161,7 @@ async fn look(client: &kube::Client) -> Result<usize, ManageError> {
             Ok(_) => tracing::info!(namespaces = wanted.len(), "the namespaces that may push changed"),
             // Somebody was faster: what is there now may be right already.
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
-            Err(source) => return Err(failed("write the ClusterRoleBinding")(source)),
+            Err(source) => return Err(failed("write")(source)),
         }
     }
     Err(ManageError::Contended)
@@ -169,7 +172,7 @@ async fn look(client: &kube::Client) -> Result<usize, ManageError> {
 async fn subjects(client: &kube::Client) -> Result<Vec<Subject>, ManageError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let listed = namespaces.list_metadata(&ListParams::default().labels(OPTED_IN)).await;
-    let listed = listed.map_err(failed("list the namespaces"))?;
+    let listed = listed.map_err(ManageError::Namespaces)?;
     let mut names: Vec<_> = listed.items.into_iter().filter_map(|namespace| namespace.metadata.name).collect();
     names.sort();
     let subject = |name: String| Subject {
@@ -193,10 +196,9 @@ fn new_binding(subjects: &[Subject]) -> Result<ClusterRoleBinding, ManageError> 
         "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": rbac::WRITER},
         "subjects": subjects,
     });
-    serde_json::from_value(binding)
-        .map_err(|source| failed("write the ClusterRoleBinding")(kube::Error::SerdeError(source)))
+    serde_json::from_value(binding).map_err(|source| failed("write")(kube::Error::SerdeError(source)))
 }
 
 fn failed(what: &'static str) -> impl Fn(kube::Error) -> ManageError {
-    move |source| ManageError::Api { what, source }
+    move |source| ManageError::Binding { what, source }
 }
