@@ -5,8 +5,9 @@
 use std::process::Command;
 
 use harness::cluster::Cluster;
-use harness::manifests::{apply, define_custom_resources, object, pod_of, render, render_with, try_pod};
+use harness::manifests::{apply, build, define_custom_resources, object, pod_of, render, render_with, try_pod};
 use harness::servers::{Servers, Tools};
+use harness::{read_object, repository};
 use kube::api::{Patch, PatchParams};
 use redis_log_webhook::config::Config;
 use serde_json::{Value, json};
@@ -89,6 +90,47 @@ fn the_webhook_takes_every_configuration_and_every_image_is_of_this_version() {
         let deployment = object(&objects, "Deployment", "redis-log-webhook").unwrap();
         let containers = &deployment["spec"]["template"]["spec"]["containers"];
         assert_eq!(containers[0]["image"], image("redis-log-webhook"), "{name}");
+    }
+}
+
+/// Somebody's own overlay, as the documentation shows it.
+#[test]
+fn the_overlay_of_the_documentation_renders() {
+    let Some(tools) = Tools::find("the_overlay_of_the_documentation_renders").unwrap() else { return };
+    let page = std::fs::read_to_string(repository().join("docs/install.md")).unwrap();
+    let (_, block) = page.split_once("```yaml\n# kustomization.yaml").unwrap();
+    let (text, _) = block.split_once("```").unwrap();
+    let dir = tempfile::tempdir_in(repository().join("target")).unwrap();
+    let text = format!("#{}", text.replace("../manifests", "../../manifests"));
+    std::fs::write(dir.path().join("kustomization.yaml"), text).unwrap();
+    let image = "registry.example.com/redis-log-shipper:0.1.0";
+    std::fs::write(dir.path().join("config.yaml"), format!("image: {image}\n")).unwrap();
+    let objects = build(&tools.kustomize, dir.path()).unwrap();
+    let config = object(&objects, "ConfigMap", "redis-log-webhook").unwrap()["data"]["config.yaml"].as_str().unwrap();
+    assert_eq!(Config::parse("config.yaml".as_ref(), config).unwrap().image, image);
+    let deployment = object(&objects, "Deployment", "redis-log-webhook").unwrap();
+    let used = deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap();
+    assert!(used.starts_with("registry.example.com/redis-log-webhook:"), "{used}");
+}
+
+#[test]
+fn the_example_for_argocd_names_what_is_there() {
+    let application = read_object(&repository().join("manifests/argocd/application.yaml")).unwrap();
+    let path = application["spec"]["source"]["path"].as_str().unwrap();
+    assert!(repository().join(path).join("kustomization.yaml").is_file(), "{path}");
+    assert_eq!(application["spec"]["source"]["targetRevision"], format!("v{}", env!("CARGO_PKG_VERSION")));
+    let ignored = &application["spec"]["ignoreDifferences"][0];
+    assert_eq!(ignored["jqPathExpressions"], json!([".webhooks[]?.clientConfig.caBundle"]));
+}
+
+#[test]
+fn the_dockerfile_builds_this_version_on_bases_that_are_named_exactly() {
+    let text = std::fs::read_to_string(repository().join("Dockerfile")).unwrap();
+    assert!(text.contains(&format!("\nARG VERSION={}\n", env!("CARGO_PKG_VERSION"))));
+    let bases = text.lines().filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next());
+    for base in bases.filter(|base| !["scratch", "base"].contains(base)) {
+        let (_, tag) = base.split_once(':').unwrap();
+        assert!(tag.split('-').next().unwrap().split('.').count() == 3 && !tag.contains("latest"), "{base}");
     }
 }
 

@@ -38,7 +38,8 @@ pub fn render_with(kustomize: &Path, components: &[&str]) -> anyhow::Result<Vec<
     build(kustomize, dir.path())
 }
 
-fn build(kustomize: &Path, folder: &Path) -> anyhow::Result<Vec<Value>> {
+/// Renders any folder with a kustomization.
+pub fn build(kustomize: &Path, folder: &Path) -> anyhow::Result<Vec<Value>> {
     let output = Command::new(kustomize).arg("build").arg(folder).output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && complaint.is_empty(), "kustomize on {}: {complaint}", folder.display());
