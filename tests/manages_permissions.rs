@@ -13,6 +13,7 @@ use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use prometheus_client::registry::Registry;
 use redis_log_webhook::cluster::managed_rbac::{self, Metrics};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,7 @@ impl World {
 
     fn start_replicas(&self) {
         for _ in 0..REPLICAS {
-            let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+            let metrics = Metrics::register(&mut Registry::default());
             tokio::spawn(managed_rbac::keep(self.cluster.client.clone(), metrics, self.shutdown.clone()));
         }
     }
@@ -167,6 +168,35 @@ async fn edits_by_hand_and_conflicts_are_survived() {
     }
     let left: Vec<_> = std::iter::once("redis").chain(names.iter().skip(1).step_by(2).map(String::as_str)).collect();
     world.assert_becomes(&left).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_binding_of_another_role_is_counted_as_a_failure_and_made_anew_once_it_is_deleted() {
+    let Some(servers) = Servers::find("manages_permissions").unwrap() else { return };
+    let world = World::new(&servers).await;
+    let other = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": BINDING},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [],
+    });
+    world.cluster.apply(&other).await.unwrap();
+    world.cluster.create_namespace("redis", &json!({"redis-log-shipper.io/inject": "enabled"}), &[]).await.unwrap();
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    tokio::spawn(managed_rbac::keep(world.cluster.client.clone(), metrics, world.shutdown.clone()));
+    eventually("the failure is counted", PATIENCE, || async {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        let line = text.lines().find(|line| line.starts_with("redis_log_webhook_managed_rbac_failures_total"));
+        Ok(line.is_some_and(|line| !line.ends_with(" 0")).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.bound().await, [""; 0], "nobody is bound to cluster-admin");
+    world.bindings.delete(BINDING, &DeleteParams::default()).await.unwrap();
+    world.assert_becomes(&["redis"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
