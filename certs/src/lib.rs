@@ -1,15 +1,19 @@
 //! Serving certificates: issued, read, and swapped while connections are served.
 //!
 //! ```text
-//! issue (a CA of our own, a leaf) ─┐
-//!                                  ├─ files: tls.crt tls.key ── read ── ServingCert ── every handshake
-//! cert-manager, service CA, ... ───┘                              └── watched by content, the last good pair stays
+//! issue (a CA of our own, a leaf) ── rotation (when) ── secret (one for all replicas) ─┐
+//!                                                                                      ├─ ServingCert ── every handshake
+//! cert-manager, service CA, a person ── files: tls.crt tls.key ── read ────────────────┘   └ the last good pair stays
 //! ```
 
 mod issue;
 mod read;
+mod rotation;
+mod secret;
 mod serving;
 
 pub use issue::{Authority, IssueError, PemPair};
 pub use read::{CERT_FILE, KEY_FILE, ReadError, read_pair};
-pub use serving::ServingCert;
+pub use rotation::{CaKey, Change, Kept, Lifetimes, next};
+pub use secret::{KeepError, SelfSigned};
+pub use serving::{ServingCert, Source, SourceError};

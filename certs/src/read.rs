@@ -7,10 +7,14 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use crate::issue::PemPair;
+
 /// The certificate chain's file, as Kubernetes names it in a Secret of type `kubernetes.io/tls`.
 pub const CERT_FILE: &str = "tls.crt";
 /// The private key's file.
 pub const KEY_FILE: &str = "tls.key";
+/// How many swaps in a row are believed to be swaps.
+const SWAPS: usize = 3;
 
 /// Why a certificate and its key cannot be served with.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +63,26 @@ pub(crate) struct RawPair {
 }
 
 impl RawPair {
+    pub(crate) fn new(pair: &PemPair) -> Self {
+        Self { cert: pair.cert.clone().into_bytes(), key: pair.key.clone().into_bytes() }
+    }
+
+    /// Both files. The kubelet may swap them in between: then they are read again.
     pub(crate) fn read(dir: &Path) -> Result<Self, ReadError> {
+        let mut pair = Self::read_once(dir);
+        for _ in 0..SWAPS {
+            let again = Self::read_once(dir);
+            if let (Ok(pair), Ok(again)) = (&pair, &again)
+                && pair == again
+            {
+                break;
+            }
+            pair = again;
+        }
+        pair
+    }
+
+    fn read_once(dir: &Path) -> Result<Self, ReadError> {
         let read = |name: &str| {
             let path = dir.join(name);
             std::fs::read(&path).map_err(|source| ReadError::File { path, source })
@@ -93,6 +116,8 @@ pub fn read_pair(dir: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, 
 mod tests {
     use std::time::Duration;
 
+    use rsa::pkcs1::EncodeRsaPrivateKey as _;
+    use rsa::pkcs8::{EncodePrivateKey as _, LineEnding};
     use rustls::crypto::ring::default_provider;
 
     use super::*;
@@ -114,21 +139,44 @@ mod tests {
         assert_eq!(read_pair(dir.path(), &default_provider()).unwrap().cert.len(), 2);
     }
 
-    #[test]
-    fn refuses_the_key_of_another_certificate() {
-        let ca = Authority::new("test", DAY).unwrap();
-        let (one, other) = (ca.serving(&["localhost"], DAY).unwrap(), ca.serving(&["localhost"], DAY).unwrap());
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &one.cert, &other.key);
-        let error = read_pair(dir.path(), &default_provider()).unwrap_err();
-        assert!(matches!(error, ReadError::Pair { .. }), "{error}");
+    /// The content of the DER element at the start of `der`, and what follows it.
+    fn element(der: &[u8]) -> (&[u8], &[u8]) {
+        let (length, head) = match der[1] {
+            short @ 0..=0x7f => (usize::from(short), 2),
+            0x81 => (usize::from(der[2]), 3),
+            _ => (usize::from(der[2]) << 8 | usize::from(der[3]), 4),
+        };
+        (&der[head..head + length], &der[head + length..])
     }
 
     #[test]
-    fn names_the_file_that_holds_no_certificate() {
+    fn takes_sec1_keys() {
+        let ca = Authority::new("test", DAY).unwrap();
+        let leaf = ca.serving(&["localhost"], DAY).unwrap();
+        let Ok(PrivateKeyDer::Pkcs8(pkcs8)) = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()) else { panic!() };
+        // PKCS#8 is a version, an algorithm, and the SEC1 key as an octet string.
+        let (inside, _) = element(pkcs8.secret_pkcs8_der());
+        let (_, after_version) = element(inside);
+        let (_, after_algorithm) = element(after_version);
+        let (sec1, _) = element(after_algorithm);
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, sec1);
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), "", "");
-        let error = read_pair(dir.path(), &default_provider()).unwrap_err();
-        assert!(error.to_string().contains("tls.crt"), "{error}");
+        let key = format!("-----BEGIN EC PRIVATE KEY-----\n{text}\n-----END EC PRIVATE KEY-----\n");
+        write(dir.path(), &leaf.cert, &key);
+        read_pair(dir.path(), &default_provider()).unwrap();
+    }
+
+    #[test]
+    fn takes_rsa_keys_as_pkcs1_and_as_pkcs8() {
+        let private = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
+        let pkcs8 = private.to_pkcs8_pem(LineEnding::LF).unwrap();
+        let pkcs1 = private.to_pkcs1_pem(LineEnding::LF).unwrap();
+        let pair = rcgen::KeyPair::from_pkcs8_pem_and_sign_algo(&pkcs8, &rcgen::PKCS_RSA_SHA256).unwrap();
+        let cert = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for key in [pkcs1, pkcs8] {
+            write(dir.path(), &cert.pem(), &key);
+            read_pair(dir.path(), &default_provider()).unwrap();
+        }
     }
 }

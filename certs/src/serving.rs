@@ -1,4 +1,4 @@
-//! The certificate that handshakes use now, swapped when the files' content changes.
+//! The certificate that handshakes use now, swapped when its source has another one.
 //!
 //! The kubelet replaces a mounted Secret through a symlink, which file notifications miss: the content is compared.
 
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -14,29 +14,66 @@ use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
 use crate::read::{RawPair, ReadError};
+use crate::secret::{KeepError, SelfSigned};
 
-/// A certificate and its key from a folder, always the last good pair that stood there.
+/// How long one look at the source may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a certificate and its key come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A folder with `tls.crt` and `tls.key`, which somebody else fills: a person, cert-manager, OpenShift's service CA.
+    Files(PathBuf),
+    /// We issue them ourselves, and keep them in a Secret.
+    SelfSigned(Box<SelfSigned>),
+}
+
+/// Why the source has no usable certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The files, or what the Secret holds, cannot be used.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The Secret cannot be kept.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// The API server, or the file system, does not answer.
+    #[error("no certificate within {PATIENCE:?}")]
+    Slow,
+}
+
+/// A certificate and its key, always the last good pair of their source.
 #[derive(Clone)]
 pub struct ServingCert {
-    dir: PathBuf,
+    source: Source,
     provider: Arc<CryptoProvider>,
-    current: Arc<ArcSwap<CertifiedKey>>,
-    seen: RawPair,
+    current: Arc<ArcSwapOption<CertifiedKey>>,
+    seen: Option<RawPair>,
 }
 
 impl std::fmt::Debug for ServingCert {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServingCert").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("ServingCert").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
 impl ServingCert {
-    /// Reads the pair in `dir` for the first time.
+    /// The pair in `dir`, which must be there and good.
     pub fn read(dir: &Path) -> Result<Self, ReadError> {
+        let mut cert = Self::of(Source::Files(dir.to_owned()));
+        cert.take(RawPair::read(dir)?, dir)?;
+        Ok(cert)
+    }
+
+    /// The pair that we keep ourselves. There is none until the first [`ServingCert::reload`] that succeeds: an API server
+    /// that does not answer must not end the process.
+    pub fn self_signed(kept: SelfSigned) -> Self {
+        Self::of(Source::SelfSigned(Box::new(kept)))
+    }
+
+    fn of(source: Source) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let seen = RawPair::read(dir)?;
-        let pair = seen.parse(dir, &provider)?;
-        Ok(Self { dir: dir.to_owned(), provider, current: Arc::new(ArcSwap::from_pointee(pair)), seen })
+        Self { source, provider, current: Arc::new(ArcSwapOption::empty()), seen: None }
     }
 
     /// A TLS server configuration (1.2 and 1.3, HTTP/2 and 1.1) that asks for the current pair at every handshake.
@@ -49,28 +86,47 @@ impl ServingCert {
         Ok(config)
     }
 
-    /// Looks once whether the files changed: `Ok(true)` when a new pair is served from here on. After an error the
-    /// last good pair stays.
-    pub fn reload(&mut self) -> Result<bool, ReadError> {
-        let raw = RawPair::read(&self.dir)?;
-        if raw == self.seen {
+    /// Looks once whether the source has another pair: `Ok(true)` when a new one is served from here on. After an error
+    /// the last good pair stays.
+    pub async fn reload(&mut self) -> Result<bool, SourceError> {
+        let found = async {
+            match &self.source {
+                Source::Files(dir) => Ok((RawPair::read(dir)?, dir.clone())),
+                Source::SelfSigned(kept) => {
+                    let pair = kept.keep(SystemTime::now()).await?.pair;
+                    Ok((RawPair::new(&pair), PathBuf::from(format!("Secret {}/{}", kept.namespace, kept.secret))))
+                }
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        let (raw, place) = found.unwrap_or(Err(SourceError::Slow))?;
+        Ok(self.take(raw, &place)?)
+    }
+
+    fn take(&mut self, raw: RawPair, place: &Path) -> Result<bool, ReadError> {
+        if self.seen.as_ref() == Some(&raw) {
             return Ok(false);
         }
-        let pair = raw.parse(&self.dir, &self.provider)?;
-        self.current.store(Arc::new(pair));
-        self.seen = raw;
+        let pair = raw.parse(place, &self.provider)?;
+        self.current.store(Some(Arc::new(pair)));
+        self.seen = Some(raw);
         Ok(true)
     }
 
     /// When the certificate that is served now expires.
     pub fn expires(&self) -> Option<SystemTime> {
-        let pair = self.current.load();
+        let pair = self.current.load_full()?;
         let (_, leaf) = x509_parser::parse_x509_certificate(pair.cert.first()?).ok()?;
         let seconds = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 
-    /// Looks every `interval` until `shutdown`, says what it found, and tells `told` whether the files could be used.
+    /// Whether there is a certificate that clients may still trust at `now`.
+    pub fn is_valid(&self, now: SystemTime) -> bool {
+        self.expires().is_some_and(|expires| expires > now)
+    }
+
+    /// Looks every `interval` until `shutdown`, says what it found, and tells `told` whether the source has a good pair.
     pub async fn watch(mut self, interval: Duration, mut told: impl FnMut(&Self, bool), shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(interval);
         let mut fault = None;
@@ -79,35 +135,52 @@ impl ServingCert {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let looked = self.reload();
+            let looked = tokio::select! {
+                () = shutdown.cancelled() => return,
+                looked = self.reload() => looked,
+            };
             told(&self, looked.is_ok());
-            match looked {
-                Ok(changed) => {
-                    if changed {
-                        tracing::info!(dir = %self.dir.display(), "serving a new certificate");
-                    }
-                    fault = None;
+            fault = self.say(looked, fault.as_deref());
+        }
+    }
+
+    /// Logs what is new, and returns the fault there is now: one that stays says nothing new.
+    fn say(&self, looked: Result<bool, SourceError>, before: Option<&str>) -> Option<String> {
+        let error = match looked {
+            Ok(changed) => {
+                if changed {
+                    tracing::info!(source = ?self.source, "serving a new certificate");
                 }
-                // Once for each fault: a file that stays bad says nothing new.
-                Err(error) if fault.as_ref() == Some(&error.to_string()) => {}
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the new certificate cannot be used, the last good one stays"
-                    );
-                    fault = Some(error.to_string());
+                if self.is_valid(SystemTime::now()) {
+                    return None;
                 }
+                let fault = "expired".to_owned();
+                if before != Some(&fault) {
+                    tracing::error!(source = ?self.source, "the certificate has expired: no API server trusts it");
+                }
+                return Some(fault);
+            }
+            Err(error) => error,
+        };
+        let fault = error.to_string();
+        if before != Some(&fault) {
+            let error = &error as &dyn std::error::Error;
+            if self.current.load().is_some() {
+                tracing::error!(error, "the new certificate cannot be used, the last good one stays");
+            } else {
+                tracing::error!(error, "there is no certificate yet, and no review can be answered");
             }
         }
+        Some(fault)
     }
 }
 
 #[derive(Debug)]
-struct Current(Arc<ArcSwap<CertifiedKey>>);
+struct Current(Arc<ArcSwapOption<CertifiedKey>>);
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        self.0.load_full()
     }
 }
 
@@ -133,22 +206,48 @@ mod tests {
         assert!(left <= DAY && left + Duration::from_mins(1) > DAY, "{left:?}");
     }
 
-    #[test]
-    fn serves_a_new_pair_once_both_files_fit_and_the_old_one_until_then() {
+    #[tokio::test]
+    async fn keeps_the_last_good_pair_through_every_bad_one_and_names_file_and_fault() {
         let ca = Authority::new("test", DAY).unwrap();
         let (old, new) = (ca.serving(&["localhost"], DAY).unwrap(), ca.serving(&["localhost"], DAY).unwrap());
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &old);
         let mut serving = ServingCert::read(dir.path()).unwrap();
-        let first = serving.current.load_full();
-        assert!(!serving.reload().unwrap());
+        let served = |serving: &ServingCert| serving.current.load_full().unwrap().cert.clone();
+        let first = served(&serving);
+        assert!(!serving.reload().await.unwrap());
 
-        std::fs::write(dir.path().join(CERT_FILE), &new.cert).unwrap();
-        serving.reload().unwrap_err();
-        assert_eq!(serving.current.load().cert, first.cert);
+        let half = |text: &str| text.split_at(text.len() / 2).0.to_owned();
+        let bad = [
+            (new.cert.clone(), old.key.clone(), "tls.key cannot be used with the certificate in"),
+            (String::new(), new.key.clone(), "invalid certificate chain in"),
+            (half(&new.cert), new.key.clone(), "invalid certificate chain in"),
+            (format!("{}{}", new.cert, half(ca.cert())), new.key.clone(), "invalid certificate chain in"),
+            (new.cert.clone(), String::new(), "invalid private key in"),
+            (new.cert.clone(), half(&new.key), "invalid private key in"),
+        ];
+        for (cert, key, fault) in bad {
+            write(dir.path(), &PemPair { cert, key });
+            let error = serving.reload().await.unwrap_err().to_string();
+            assert!(error.contains(fault) && error.contains(&dir.path().display().to_string()), "{error}");
+            assert_eq!(served(&serving), first, "{fault}");
+        }
+        std::fs::remove_file(dir.path().join(CERT_FILE)).unwrap();
+        assert!(serving.reload().await.unwrap_err().to_string().contains("failed to read"));
+        assert_eq!(served(&serving), first);
 
         write(dir.path(), &new);
-        assert!(serving.reload().unwrap());
-        assert_ne!(serving.current.load().cert, first.cert);
+        assert!(serving.reload().await.unwrap());
+        assert_ne!(served(&serving), first);
+    }
+
+    #[test]
+    fn an_expired_certificate_is_not_valid() {
+        let ca = Authority::new("test", DAY).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &ca.serving(&["localhost"], DAY).unwrap());
+        let serving = ServingCert::read(dir.path()).unwrap();
+        let now = SystemTime::now();
+        assert!(serving.is_valid(now) && !serving.is_valid(now + DAY + Duration::from_secs(1)));
     }
 }

@@ -3,14 +3,14 @@
 //! RBAC decides, ServiceAccounts get tokens, mutating webhooks are called. There is no scheduler, no kubelet and no
 //! controller manager: nobody runs the pods, and nobody creates the `ConfigMap`s of a namespace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use certs::Authority;
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Secret, ServiceAccount};
 use kube::api::{Api, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ use crate::servers::Servers;
 
 const LIFETIME: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_mins(1);
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+"rules": [{"level": "Metadata"}]}"#;
 const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// A running API server.
@@ -30,7 +32,11 @@ pub struct Cluster {
     /// Talks to it as an administrator.
     pub client: kube::Client,
     /// A kubeconfig of an administrator.
-    pub kubeconfig: std::path::PathBuf,
+    pub kubeconfig: PathBuf,
+    /// The CA of its certificate, as PEM.
+    pub ca: String,
+    server: String,
+    audit: Option<PathBuf>,
     // Dropped in this order: the API server first, etcd and their data after it.
     _apiserver: Process,
     _etcd: Process,
@@ -40,6 +46,15 @@ pub struct Cluster {
 impl Cluster {
     /// Starts etcd and the API server, and waits until it is ready.
     pub async fn start(servers: &Servers) -> anyhow::Result<Self> {
+        Self::start_with(servers, false).await
+    }
+
+    /// The same, with a record of who asked for what.
+    pub async fn start_audited(servers: &Servers) -> anyhow::Result<Self> {
+        Self::start_with(servers, true).await
+    }
+
+    async fn start_with(servers: &Servers, audited: bool) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let (etcd, etcd_url) = start_etcd(servers, dir.path())?;
         let ca = Authority::new("test API server", LIFETIME)?;
@@ -70,6 +85,11 @@ impl Cluster {
             .arg(format!("--service-account-signing-key-file={signing_key}"))
             .args(["--authorization-mode=RBAC,Node", "--service-cluster-ip-range=10.0.0.0/24"])
             .arg("--enable-admission-plugins=MutatingAdmissionWebhook");
+        let audit = audited.then(|| dir.path().join("audit.log"));
+        if let Some(log) = &audit {
+            let policy = file("audit-policy.json", AUDIT_POLICY)?;
+            command.args([format!("--audit-policy-file={policy}"), format!("--audit-log-path={}", log.display())]);
+        }
         let mut apiserver = Process::start("kube-apiserver", &command, dir.path())?;
         let mut config = kube::Config::new(format!("https://127.0.0.1:{port}").parse()?);
         config.root_cert_file = Some(ca_file.clone().into());
@@ -83,8 +103,23 @@ impl Cluster {
             })
             .await?;
         let kubeconfig = dir.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, kubeconfig_text(port, &ca_file, &admin_cert, &admin_key))?;
-        Ok(Self { client, kubeconfig, _apiserver: apiserver, _etcd: etcd, _dir: dir })
+        let server = format!("https://127.0.0.1:{port}");
+        let user = json!({"client-certificate": admin_cert, "client-key": admin_key});
+        std::fs::write(&kubeconfig, kubeconfig_text(&server, &ca_file, &user))?;
+        let ca = ca.cert().to_owned();
+        Ok(Self { client, kubeconfig, ca, server, audit, _apiserver: apiserver, _etcd: etcd, _dir: dir })
+    }
+
+    /// A kubeconfig for whoever has the token in `token_file` and the CA in `ca_file`.
+    pub fn kubeconfig_of(&self, token_file: &Path, ca_file: &Path) -> String {
+        kubeconfig_text(&self.server, &ca_file.display().to_string(), &json!({"tokenFile": token_file}))
+    }
+
+    /// Everything that was asked so far, as audit events; only of an audited cluster.
+    pub fn audit(&self) -> anyhow::Result<Vec<Value>> {
+        let log = std::fs::read_to_string(self.audit.as_ref().context("this cluster is not audited")?)?;
+        // The last line may be half written.
+        Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// Creates a namespace with these labels, and the ServiceAccounts pods in it need.
@@ -126,6 +161,19 @@ impl Cluster {
         Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
     }
 
+    /// A namespace's pods.
+    pub async fn whole_pods(&self, namespace: &str) -> anyhow::Result<Vec<Value>> {
+        let pods = self.dynamic("", "v1", "Pod", Some(namespace)).list(&kube::api::ListParams::default()).await?;
+        pods.items.iter().map(|pod| Ok(serde_json::to_value(pod)?)).collect()
+    }
+
+    /// How often pods were created although the webhook did not answer, or not well.
+    pub async fn failed_open(&self) -> anyhow::Result<u64> {
+        let metrics = self.client.request_text(hyper::Request::get("/metrics").body(Vec::new())?).await?;
+        let counts = metrics.lines().filter(|line| line.starts_with("apiserver_admission_webhook_fail_open_count"));
+        counts.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<u64>()?)).sum()
+    }
+
     /// Every Event of a namespace, as reason and message.
     pub async fn events(&self, namespace: &str) -> anyhow::Result<Vec<(String, String)>> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
@@ -136,15 +184,21 @@ impl Cluster {
 
     /// Applies an object server-side, as `kubectl apply --server-side` does.
     pub async fn apply(&self, object: &Value) -> anyhow::Result<()> {
-        let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
-        let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
-        let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
-        let api = self.dynamic(group, version, text("/kind"), namespace);
-        let name = text("/metadata/name");
-        api.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(object))
+        let (api, name) = self.api_of(object)?;
+        api.patch(&name, &PatchParams::apply("e2e").force(), &Patch::Apply(object))
             .await
-            .with_context(|| format!("failed to apply {} {name}", text("/kind")))?;
+            .with_context(|| format!("failed to apply {} {name}", object["kind"]))?;
         Ok(())
+    }
+
+    /// Where an object is, and its name.
+    pub fn api_of(&self, object: &Value) -> anyhow::Result<(Api<DynamicObject>, String)> {
+        let text = |at: &str| object.pointer(at).and_then(Value::as_str);
+        let version = text("/apiVersion").context("an object without an apiVersion")?;
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let kind = text("/kind").context("an object without a kind")?;
+        let name = text("/metadata/name").context("an object without a name")?;
+        Ok((self.dynamic(group, version, kind, text("/metadata/namespace")), name.to_owned()))
     }
 
     /// A token of a ServiceAccount, as the kubelet projects it.
@@ -154,6 +208,12 @@ impl Cluster {
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let answer = api.create_token_request(account, &PostParams::default(), &request).await?;
         Ok(answer.status.context("a token request without an answer")?.token)
+    }
+
+    /// A Secret, if it exists.
+    pub async fn secret(&self, namespace: &str, name: &str) -> anyhow::Result<Option<Secret>> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        Ok(api.get_opt(name).await?)
     }
 
     /// A ConfigMap's data, if the map exists.
@@ -186,13 +246,13 @@ async fn is_ready(client: &kube::Client) -> bool {
     client.request_text(request).await.is_ok_and(|answer| answer == "ok")
 }
 
-fn kubeconfig_text(port: u16, ca: &str, cert: &str, key: &str) -> String {
+fn kubeconfig_text(server: &str, ca: &str, user: &Value) -> String {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "e2e", "cluster": {"server": format!("https://127.0.0.1:{port}"), "certificate-authority": ca}}],
-        "users": [{"name": "admin", "user": {"client-certificate": cert, "client-key": key}}],
-        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "admin"}}],
+        "clusters": [{"name": "e2e", "cluster": {"server": server, "certificate-authority": ca}}],
+        "users": [{"name": "e2e", "user": user}],
+        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "e2e"}}],
         "current-context": "e2e",
     });
     // JSON is YAML.

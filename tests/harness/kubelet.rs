@@ -33,7 +33,8 @@ impl<'a> Container<'a> {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// Makes the volumes: folders for claims and emptyDirs, files for the projected token, CAs and namespace.
+    /// Makes the volumes: folders for claims and emptyDirs, files for each ConfigMap and Secret, and the projected token, CAs
+    /// and namespace.
     pub async fn make_volumes(&self, cluster: &Cluster) -> anyhow::Result<()> {
         for mount in list(self.spec, "volumeMounts") {
             let path = self.path(text(mount, "mountPath")?);
@@ -43,6 +44,7 @@ impl<'a> Container<'a> {
             for source in list(&volume["projected"], "sources") {
                 self.project(source, &path, cluster).await?;
             }
+            self.copy(volume, &path, cluster).await?;
         }
         Ok(())
     }
@@ -102,6 +104,23 @@ impl<'a> Container<'a> {
             },
         };
         Ok(value.with_context(|| format!("the pod has no {path}"))?.to_owned())
+    }
+
+    async fn copy(&self, volume: &Value, dir: &Path, cluster: &Cluster) -> anyhow::Result<()> {
+        let namespace = self.field("metadata.namespace")?;
+        if let Some(name) = volume.pointer("/configMap/name").and_then(Value::as_str) {
+            let map = cluster.config_map(&namespace, name).await?.with_context(|| format!("no ConfigMap {name}"))?;
+            for (key, text) in map.data.unwrap_or_default() {
+                std::fs::write(dir.join(key), text)?;
+            }
+        }
+        if let Some(name) = volume.pointer("/secret/secretName").and_then(Value::as_str) {
+            let secret = cluster.secret(&namespace, name).await?.with_context(|| format!("no Secret {name}"))?;
+            for (key, bytes) in secret.data.unwrap_or_default() {
+                std::fs::write(dir.join(key), bytes.0)?;
+            }
+        }
+        Ok(())
     }
 
     async fn project(&self, source: &Value, dir: &Path, cluster: &Cluster) -> anyhow::Result<()> {

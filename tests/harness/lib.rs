@@ -4,8 +4,10 @@
 //! servers ── process: etcd, kube-apiserver, Loki, each started, awaited and stopped
 //!    │
 //!    ├─ cluster   the API server with an administrator's client
+//!    ├─ controllers  who makes the pods of a StatefulSet
 //!    ├─ loki      the store, and LogQL
 //!    └─ gateway   between the two: who may push to which tenant
+//! manifests       what a cluster is given, rendered and applied
 //! programs        our own binaries
 //! review          what the API server asks them
 //! kubelet         what a node makes of an injected pod: args, env, volumes
@@ -13,10 +15,12 @@
 //! ```
 
 pub mod cluster;
+pub mod controllers;
 pub mod gateway;
 pub mod http;
 pub mod kubelet;
 pub mod loki;
+pub mod manifests;
 pub mod process;
 pub mod programs;
 pub mod review;
@@ -24,6 +28,7 @@ pub mod servers;
 pub mod writer;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// One of the pods that Redis Enterprise and its look-alikes make, such as `a-vanilla`.
 pub fn pod_fixture(name: &str) -> anyhow::Result<serde_json::Value> {
@@ -41,9 +46,22 @@ pub fn read_object(path: &std::path::Path) -> anyhow::Result<serde_json::Value> 
     Ok(serde_saphyr::from_str(&text)?)
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that is free, and stays so: not one of those that outgoing connections are given, nor one that was
+/// handed out before.
 pub fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    const RANGE: std::ops::Range<u16> = 20_000..32_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let length = RANGE.end - RANGE.start;
+    // Other test processes start elsewhere.
+    let start = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(length)).unwrap_or_default();
+    loop {
+        let port = RANGE.start + (start + NEXT.fetch_add(1, Ordering::Relaxed) % length) % length;
+        match std::net::TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Says something on standard error that the test runner must not keep to itself, as it does with a passing test's prints.

@@ -139,6 +139,15 @@ impl Query {
         Ok(value.map_or(Ok(0), str::parse)?)
     }
 
+    /// How many streams `logql` answers with, or, where it counts something, how many series.
+    pub async fn results(&self, logql: &str) -> anyhow::Result<usize> {
+        let start = self.start.as_nanosecond();
+        let selects = logql.starts_with('{');
+        let path = if selects { format!("query_range?start={start}&limit=10") } else { "query?limit=10".to_owned() };
+        let answer = self.ask(&path, logql).await?;
+        Ok(answer.pointer("/data/result").and_then(Value::as_array).context("no result")?.len())
+    }
+
     async fn ask(&self, path: &str, logql: &str) -> anyhow::Result<Value> {
         let url = format!("{}/loki/api/v1/{path}&query={}", self.url, http::in_query(logql));
         let (status, body) = http::get(&self.client, &url).await?;

@@ -13,6 +13,8 @@ pub struct Servers {
     pub kube_apiserver: PathBuf,
     /// Loki.
     pub loki: PathBuf,
+    /// Renders the manifests.
+    pub kustomize: PathBuf,
 }
 
 impl Servers {
@@ -31,24 +33,62 @@ impl Servers {
         let etcd = find("etcd", from_assets("etcd"));
         let kube_apiserver = find("kube-apiserver", from_assets("kube-apiserver"));
         let loki = find("loki", std::env::var_os("LOKI_BIN").map(PathBuf::from));
-        let missing: Vec<_> = [("etcd", &etcd), ("kube-apiserver", &kube_apiserver), ("loki", &loki)]
-            .iter()
-            .filter(|(_, path)| path.is_none())
-            .map(|(name, _)| *name)
-            .collect();
-        if let (Some(etcd), Some(kube_apiserver), Some(loki)) = (&etcd, &kube_apiserver, &loki) {
-            let (etcd, kube_apiserver, loki) = (etcd.clone(), kube_apiserver.clone(), loki.clone());
-            return Ok(Some(Self { etcd, kube_apiserver, loki }));
+        let kustomize = find("kustomize", None);
+        let all = [("etcd", &etcd), ("kube-apiserver", &kube_apiserver), ("loki", &loki), ("kustomize", &kustomize)];
+        let missing: Vec<_> = all.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
+        if let (Some(etcd), Some(kube_apiserver), Some(loki), Some(kustomize)) = (etcd, kube_apiserver, loki, kustomize)
+        {
+            return Ok(Some(Self { etcd, kube_apiserver, loki, kustomize }));
         }
-        let missing = missing.join(", ");
-        let how = "build them once with `tests/servers/build` (needs Go), or set KUBEBUILDER_ASSETS and LOKI_BIN";
-        anyhow::ensure!(
-            std::env::var_os("REQUIRE_SERVERS").is_none_or(|value| value == "0"),
-            "{test}: no {missing}; {how}"
-        );
-        super::say(&format!("SKIPPED {test}: no {missing}; {how}"));
+        skip(test, &missing)?;
         Ok(None)
     }
+}
+
+/// What only the tests of the installation need.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// Makes the pods of a StatefulSet, among much else.
+    pub kube_controller_manager: PathBuf,
+    /// Renders the manifests; also where no server is wanted.
+    pub kustomize: PathBuf,
+    /// Checks Prometheus rules; see `tests/servers/rules`.
+    pub rules: PathBuf,
+    /// Folders of custom resource definitions, from the modules that cert-manager and the Prometheus operator released.
+    pub crds: Vec<PathBuf>,
+}
+
+impl Tools {
+    /// The tools, or `None` where one is missing, as [`Servers::find`].
+    pub fn find(test: &str) -> anyhow::Result<Option<Self>> {
+        const NAMES: [&str; 5] =
+            ["kube-controller-manager", "kustomize", "rules", "cert-manager-crds", "prometheus-operator-crds"];
+        let built = built();
+        let missing: Vec<_> = NAMES.into_iter().filter(|name| !built.contains_key(*name)).collect();
+        let mut found = NAMES.into_iter().filter_map(|name| built.get(name).cloned());
+        let tools = (found.next(), found.next(), found.next(), found.collect::<Vec<_>>());
+        match tools {
+            (Some(kube_controller_manager), Some(kustomize), Some(rules), crds) if missing.is_empty() => {
+                Ok(Some(Self { kube_controller_manager, kustomize, rules, crds }))
+            }
+            _ => {
+                skip(test, &missing)?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Says that `test` is skipped; an error where `REQUIRE_SERVERS` is set.
+fn skip(test: &str, missing: &[&str]) -> anyhow::Result<()> {
+    let missing = missing.join(", ");
+    let how = "build them once with `tests/servers/build` (needs Go)";
+    anyhow::ensure!(
+        std::env::var_os("REQUIRE_SERVERS").is_none_or(|value| value == "0"),
+        "{test}: no {missing}; {how}"
+    );
+    super::say(&format!("SKIPPED {test}: no {missing}; {how}"));
+    Ok(())
 }
 
 /// What `tests/servers/build` has built before.

@@ -1,44 +1,73 @@
-//! The webhook as a cluster runs it: the real binary, behind the configuration that the manifests register.
+//! The webhook as a cluster runs it: the real binary, with the arguments, volumes and permissions that the rendered manifests
+//! give it, behind the webhook configuration they register.
+//!
+//! Not as in a cluster: it listens on loopback, so the configuration's service is replaced by a URL.
+#![allow(dead_code, reason = "each of those who include this file uses another part of it")]
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use certs::Authority;
 use harness::cluster::Cluster;
+use harness::kubelet::Container;
+use harness::manifests::{apply, object, pod_of, render};
 use harness::process::{Process, eventually};
 use harness::programs::program;
-use harness::{free_port, http, pod_fixture, read_object, repository};
-use serde_json::json;
+use harness::servers::Servers;
+use harness::{free_port, http, pod_fixture};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const LIFETIME: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const NAMESPACE: &str = "redis-log-shipper";
+const CERTIFICATE: &str = "redis-log-webhook-tls";
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// A webhook that the API server calls.
 pub(crate) struct Installation {
-    _process: Process,
+    pub(crate) process: Process,
     _dir: TempDir,
 }
 
 impl Installation {
-    /// Starts the webhook on loopback and registers it.
+    /// Installs the overlay `plain`.
     pub(crate) async fn start(cluster: &Cluster, loki_url: &str) -> anyhow::Result<Self> {
+        let servers = Servers::find("installation")?.context("servers that were there are gone")?;
+        Self::of(cluster, render(&servers.kustomize, "overlays/plain")?, loki_url).await
+    }
+
+    /// Installs what was rendered, pushing to `loki_url`.
+    pub(crate) async fn of(cluster: &Cluster, mut objects: Vec<Value>, loki_url: &str) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let ca = Authority::new("test webhook CA", LIFETIME)?;
-        let pair = ca.serving(&["localhost"], LIFETIME)?;
-        std::fs::write(dir.path().join(certs::CERT_FILE), pair.cert)?;
-        std::fs::write(dir.path().join(certs::KEY_FILE), pair.key)?;
-        let config = dir.path().join("config.yaml");
-        std::fs::write(&config, format!("lokiUrl: {loki_url}\n"))?;
         let (port, admin_port) = (free_port()?, free_port()?);
-        let mut command = Command::new(program("redis-log-webhook")?);
+        set_loki_url(&mut objects, loki_url)?;
+        let (pod, own) = (pod_of(object(&objects, "Deployment", "redis-log-webhook")?)?, issues_its_own(&objects)?);
+        // Whoever else issues certificates does what their annotations ask for.
+        let issued = if own { None } else { Some(Authority::new("test service CA", LIFETIME)?) };
+        point_to(&mut objects, port, issued.as_ref().map(Authority::cert))?;
+        apply(cluster, &objects).await?;
+        if let Some(ca) = issued {
+            cluster.apply(&certificate(&ca)?).await?;
+        }
+        // The controller manager puts it into every namespace, and the kubelet needs it for every pod with a token.
+        cluster.create_config_map(NAMESPACE, "kube-root-ca.crt", &json!({"ca.crt": cluster.ca})).await?;
+        let pod = cluster.create_pod(NAMESPACE, &pod, false).await?;
+
+        let container = Container::new(&pod, "webhook", dir.path())?;
+        container.make_volumes(cluster).await?;
+        let kubeconfig = dir.path().join("kubeconfig");
+        let credentials = container.path(SERVICE_ACCOUNT);
+        std::fs::write(&kubeconfig, cluster.kubeconfig_of(&credentials.join("token"), &credentials.join("ca.crt")))?;
+        let mut command = container.command(&program("redis-log-webhook")?)?;
         command
-            .arg("serve")
-            .args(["--config".as_ref(), config.as_os_str(), "--cert-dir".as_ref(), dir.path().as_os_str()])
-            .env("KUBECONFIG", &cluster.kubeconfig)
+            .env("KUBECONFIG", kubeconfig)
             .args([format!("--listen=127.0.0.1:{port}"), format!("--admin-listen=127.0.0.1:{admin_port}")]);
+        if own {
+            command.arg("--dns-name=localhost");
+        }
         let mut process = Process::start("redis-log-webhook", &command, dir.path())?;
         let (client, ready) = (http::client(None)?, format!("http://127.0.0.1:{admin_port}/ready"));
         process
@@ -46,19 +75,49 @@ impl Installation {
                 http::get(&client, &ready).await.is_ok_and(|(status, _)| status.is_success())
             })
             .await?;
-        register(cluster, port, ca.cert()).await?;
-        Ok(Self { _process: process, _dir: dir })
+        await_injection(cluster).await?;
+        Ok(Self { process, _dir: dir })
     }
 }
 
-/// Applies the manifests' webhook configuration with the service replaced by the loopback URL, and waits until the API
-/// server has taken notice.
-async fn register(cluster: &Cluster, port: u16, ca: &str) -> anyhow::Result<()> {
-    let mut configuration = read_object(&repository().join("manifests/base/webhook-configuration.yaml"))?;
-    let client_config = configuration.pointer_mut("/webhooks/0/clientConfig").context("no clientConfig")?;
-    let bundle = base64::engine::general_purpose::STANDARD.encode(ca);
-    *client_config = json!({"url": format!("https://localhost:{port}/mutate"), "caBundle": bundle});
-    cluster.apply(&configuration).await?;
+/// The one thing that a user edits.
+fn set_loki_url(objects: &mut [Value], loki_url: &str) -> anyhow::Result<()> {
+    let map = objects.iter_mut().find(|object| object["kind"] == "ConfigMap").context("no ConfigMap")?;
+    let text = map.pointer_mut("/data/config.yaml").context("no config.yaml")?;
+    let mut config: Value = serde_saphyr::from_str(text.as_str().unwrap_or_default())?;
+    let keys = config.as_object_mut().context("a configuration that is no map")?;
+    keys.insert("lokiUrl".to_owned(), json!(loki_url));
+    *text = json!(config.to_string());
+    Ok(())
+}
+
+fn issues_its_own(objects: &[Value]) -> anyhow::Result<bool> {
+    let deployment = object(objects, "Deployment", "redis-log-webhook")?;
+    let args = deployment.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
+    Ok(args.context("a container without args")?.iter().any(|arg| arg == "--self-signed"))
+}
+
+/// The webhook configuration, with the service replaced by the loopback URL.
+fn point_to(objects: &mut [Value], port: u16, ca: Option<&str>) -> anyhow::Result<()> {
+    let mut configurations = objects.iter_mut().filter(|object| object["kind"] == "MutatingWebhookConfiguration");
+    let configuration = configurations.next().context("no webhook configuration")?;
+    let mut client_config = json!({"url": format!("https://localhost:{port}/mutate")});
+    if let (Some(ca), Some(client_config)) = (ca, client_config.as_object_mut()) {
+        client_config.insert("caBundle".to_owned(), json!(STANDARD.encode(ca)));
+    }
+    *configuration.pointer_mut("/webhooks/0/clientConfig").context("no clientConfig")? = client_config;
+    Ok(())
+}
+
+fn certificate(ca: &Authority) -> anyhow::Result<Value> {
+    let pair = ca.serving(&["localhost"], LIFETIME)?;
+    let data = json!({certs::CERT_FILE: STANDARD.encode(pair.cert), certs::KEY_FILE: STANDARD.encode(pair.key)});
+    let metadata = json!({"name": CERTIFICATE, "namespace": NAMESPACE});
+    Ok(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}))
+}
+
+/// Waits until the API server has taken notice.
+async fn await_injection(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.create_namespace("canary", &json!({"redis-log-shipper.io/inject": "enabled"}), &["rec"]).await?;
     let pod = pod_fixture("a-vanilla")?;
     eventually("the API server calls the webhook", PATIENCE, || async {

@@ -28,7 +28,7 @@ enum Command {
     Uninject(Uninject),
     /// Show why pods from files or standard input would or would not be injected.
     Explain(Explain),
-    /// Print the YAML of the permission that a namespace needs to push.
+    /// Print the YAML of the permission that the accounts of a namespace need to push, or to query.
     Rbac(Rbac),
 }
 

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use certs::ServingCert;
 use prometheus_client::registry::Registry;
 use runtime::admin::{self, Readiness};
 use runtime::logging::{self, LogFormat, LogLevel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::api;
+use crate::cluster::certificate::Certificate;
+use crate::cluster::{api, managed_rbac};
 use crate::config::Config;
 use crate::config::reload::Reloader;
 use crate::connections::Limits;
@@ -41,9 +41,11 @@ pub(crate) struct Serve {
     /// Where /live, /ready and /metrics are, as plain HTTP.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_ADMIN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:9465")]
     admin_listen: SocketAddr,
-    /// A folder with tls.crt and tls.key, taken up again when they change.
-    #[arg(long, env = "REDIS_LOG_WEBHOOK_CERT_DIR", value_name = "DIR")]
-    cert_dir: PathBuf,
+    #[command(flatten)]
+    certificate: Certificate,
+    /// Let the pods of every namespace that opted in push, by keeping one ClusterRoleBinding.
+    #[arg(long, env = "REDIS_LOG_WEBHOOK_MANAGED_RBAC")]
+    managed_rbac: bool,
     /// After SIGTERM reviews are answered for this many seconds more, until every API server knows that we go.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value_t = 12)]
     shutdown_delay: u64,
@@ -69,8 +71,13 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
 
-    let cert = ServingCert::read(&args.cert_dir)?;
+    let client = api::needed(args.certificate.self_signed || args.managed_rbac).await?;
+    let cert = args.certificate.open(client.as_ref())?;
     let tls = cert.server_config()?;
+    if let (Some(client), true) = (client, args.managed_rbac) {
+        let metrics = managed_rbac::Metrics::register(&mut registry);
+        tasks.spawn(managed_rbac::keep(client, metrics, ended.clone()));
+    }
     let config = follow_config(args.config, &metrics, &ended, &mut tasks)?;
     let events = follow_cluster(&config, &metrics, &ended, &mut tasks).await;
     let listener = TcpListener::bind(args.listen).with_context(|| format!("failed to listen on {}", args.listen))?;
@@ -79,20 +86,18 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
         .with_context(|| format!("failed to listen on {}", args.admin_listen))?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
 
+    readiness.set(cert.is_valid(SystemTime::now()));
     let (told, ready, going) = (metrics.clone(), readiness.clone(), signalled.clone());
     tasks.spawn(cert.watch(
         RELOAD_INTERVAL,
         move |cert, good| {
-            let expires = cert.expires();
-            told.certificate(good, expires);
+            told.certificate(good, cert.expires());
             // Nobody trusts an expired certificate: better to say so than to time out.
-            let valid = expires.is_none_or(|expires| expires > SystemTime::now());
-            ready.set(valid && !going.is_cancelled());
+            ready.set(cert.is_valid(SystemTime::now()) && !going.is_cancelled());
         },
         ended.clone(),
     ));
     tasks.spawn(admin::serve(admin_listener, admin::routes(readiness.clone(), Arc::new(registry)), ended.clone()));
-    readiness.set(true);
     let closing = CancellationToken::new();
     let webhook = Webhook { config, metrics, events, leaving: signalled.clone() };
     let mut serving = tokio::spawn(server::serve(listener, tls, Limits::default(), webhook, closing.clone()));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 /// How long the start may wait for an API server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Native sidecars are on by default from Kubernetes 1.29.
@@ -26,6 +28,15 @@ pub(crate) async fn connect() -> Option<(kube::Client, bool)> {
     };
     tracing::warn!(error, "no API server: no Events, and sidecarMode auto means container");
     None
+}
+
+/// A client for what cannot be done without an API server, where that is `needed`.
+pub(crate) async fn needed(needed: bool) -> anyhow::Result<Option<kube::Client>> {
+    if !needed {
+        return Ok(None);
+    }
+    let client = kube::Client::try_default().await;
+    client.map(Some).context("--self-signed and --managed-rbac need an API server, in a pod or by a kubeconfig")
 }
 
 /// Minor versions may carry a `+` or worse behind the number.

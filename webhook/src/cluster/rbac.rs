@@ -1,56 +1,77 @@
-//! The permission a namespace needs to push, as YAML.
+//! The permission to push to, or to read, a tenant of the gateway, as YAML.
 //!
-//! The gateway asks the API server whether the token's user may `create` the resource named like the tenant, with the
-//! name `logs`, in group `loki.grafana.com` and in no namespace. So only a ClusterRoleBinding can grant it.
+//! The gateway asks the API server whether the token's user may `create` (to push) or `get` (to read) the resource named
+//! like the tenant, with the name `logs`, in group `loki.grafana.com` and in no namespace. So only a ClusterRoleBinding can
+//! grant it.
 
 use serde_json::{Value, json};
 
+/// The tenant of workloads' logs.
+pub(crate) const APPLICATION: &str = "application";
+/// The role that may push to [`APPLICATION`].
+pub(crate) const WRITER: &str = "redis-log-shipper-writer";
+const READER: &str = "redis-log-shipper-reader";
+const GROUP: &str = "rbac.authorization.k8s.io";
+
 /// Whom the permission is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Writers {
+pub enum Accounts {
     /// One ServiceAccount.
-    ServiceAccount(String),
+    One(String),
     /// All ServiceAccounts of the namespace.
-    AllServiceAccounts,
+    All,
 }
 
-/// The ClusterRole that may push to `tenant`, and its binding to the writers of `namespace`.
-pub fn objects(namespace: &str, writers: &Writers, tenant: &str) -> Vec<Value> {
-    let role = if tenant == "application" {
-        "redis-log-shipper-writer".to_owned()
-    } else {
-        format!("redis-log-shipper-writer-{tenant}")
+/// What the permission allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Access {
+    /// To push.
+    #[default]
+    Write,
+    /// To query.
+    Read,
+}
+
+/// The ClusterRole for `tenant`, and its binding to the accounts of `namespace`.
+pub fn objects(namespace: &str, accounts: &Accounts, tenant: &str, access: Access) -> Vec<Value> {
+    let (role, verb) = match access {
+        Access::Write => (WRITER, "create"),
+        Access::Read => (READER, "get"),
     };
-    let group = "rbac.authorization.k8s.io";
-    let (suffix, subject) = match writers {
-        Writers::ServiceAccount(name) => {
+    let role = if tenant == APPLICATION { role.to_owned() } else { format!("{role}-{tenant}") };
+    let (suffix, subject) = match accounts {
+        Accounts::One(name) => {
             (format!("{namespace}-{name}"), json!({"kind": "ServiceAccount", "name": name, "namespace": namespace}))
         }
-        Writers::AllServiceAccounts => (
-            namespace.to_owned(),
-            json!({"kind": "Group", "apiGroup": group, "name": format!("system:serviceaccounts:{namespace}")}),
-        ),
+        Accounts::All => {
+            (namespace.to_owned(), json!({"kind": "Group", "apiGroup": GROUP, "name": accounts_of(namespace)}))
+        }
     };
     vec![
         json!({
-            "apiVersion": format!("{group}/v1"),
+            "apiVersion": format!("{GROUP}/v1"),
             "kind": "ClusterRole",
             "metadata": {"name": role},
             "rules": [{
                 "apiGroups": ["loki.grafana.com"],
                 "resources": [tenant],
                 "resourceNames": ["logs"],
-                "verbs": ["create"],
+                "verbs": [verb],
             }],
         }),
         json!({
-            "apiVersion": format!("{group}/v1"),
+            "apiVersion": format!("{GROUP}/v1"),
             "kind": "ClusterRoleBinding",
             "metadata": {"name": format!("{role}-{suffix}")},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+            "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": role},
             "subjects": [subject],
         }),
     ]
+}
+
+/// The group that all ServiceAccounts of a namespace are in.
+pub(crate) fn accounts_of(namespace: &str) -> String {
+    format!("system:serviceaccounts:{namespace}")
 }
 
 #[cfg(test)]
@@ -59,19 +80,21 @@ mod tests {
 
     #[test]
     fn grants_exactly_what_the_gateway_asks_for() {
-        let objects = objects("redis", &Writers::ServiceAccount("rec".to_owned()), "application");
-        let rule = &objects[0]["rules"][0];
-        assert_eq!(rule["apiGroups"], json!(["loki.grafana.com"]));
-        assert_eq!(rule["resources"], json!(["application"]));
-        assert_eq!(rule["resourceNames"], json!(["logs"]));
-        assert_eq!(rule["verbs"], json!(["create"]));
-        assert_eq!(objects[1]["kind"], "ClusterRoleBinding");
-        assert_eq!(objects[1]["roleRef"]["name"], objects[0]["metadata"]["name"]);
+        for (access, verb) in [(Access::Write, "create"), (Access::Read, "get")] {
+            let objects = objects("redis", &Accounts::One("rec".to_owned()), "application", access);
+            let rule = &objects[0]["rules"][0];
+            assert_eq!(rule["apiGroups"], json!(["loki.grafana.com"]));
+            assert_eq!(rule["resources"], json!(["application"]));
+            assert_eq!(rule["resourceNames"], json!(["logs"]));
+            assert_eq!(rule["verbs"], json!([verb]));
+            assert_eq!(objects[1]["kind"], "ClusterRoleBinding");
+            assert_eq!(objects[1]["roleRef"]["name"], objects[0]["metadata"]["name"]);
+        }
     }
 
     #[test]
     fn names_a_group_for_all_accounts_of_a_namespace() {
-        let objects = objects("redis", &Writers::AllServiceAccounts, "audit");
+        let objects = objects("redis", &Accounts::All, "audit", Access::Write);
         assert_eq!(objects[1]["subjects"][0]["name"], "system:serviceaccounts:redis");
         assert_eq!(objects[1]["metadata"]["name"], "redis-log-shipper-writer-audit-redis");
     }

@@ -1,9 +1,9 @@
-//! `rbac`: the YAML of the permission a namespace needs.
+//! `rbac`: the YAML of the permission that the accounts of a namespace need.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use super::rbac::{self, Writers};
+use super::rbac::{self, Access, Accounts};
 use crate::offline::documents;
 
 /// The flags of `rbac`.
@@ -21,12 +21,15 @@ pub(crate) struct Rbac {
     /// The gateway's tenant.
     #[arg(long, value_name = "T", default_value = "application")]
     tenant: String,
+    /// What it allows: to push, or to query.
+    #[arg(long, value_enum, default_value_t)]
+    access: Access,
 }
 
 /// Prints it.
 pub(crate) fn run(args: Rbac) -> anyhow::Result<ExitCode> {
-    let writers = args.service_account.map_or(Writers::AllServiceAccounts, Writers::ServiceAccount);
-    let documents = rbac::objects(&args.namespace, &writers, &args.tenant)
+    let accounts = args.service_account.map_or(Accounts::All, Accounts::One);
+    let documents = rbac::objects(&args.namespace, &accounts, &args.tenant, args.access)
         .iter()
         .map(documents::to_yaml)
         .collect::<Result<Vec<_>, _>>()?;

@@ -1,0 +1,313 @@
+//! When a certificate of our own must be issued anew: a decision about what is kept, and about nothing else.
+//!
+//! ```text
+//! CA 1 ───────────────────────────────┐ trusted until nobody serves a leaf of it any more
+//!                CA 2 ── trusted first, signs after an overlap ───────────────
+//! leaf a (CA 1) ─────────── leaf b (CA 1) ── leaf c (CA 2) ───────────────────
+//! ```
+//!
+//! Replicas and API servers learn of a change one after the other. So a CA is trusted for a while before it signs, and for a
+//! while after its last leaf was replaced: whoever still serves the old leaf, and whoever still trusts the old bundle, agree.
+
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::{GeneralName, X509Certificate};
+
+use crate::issue::{Authority, BACKDATED, IssueError, PemPair};
+
+/// How long certificates live.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// A CA's; a new one is issued when a third is left, which must be longer than a leaf lives.
+    pub ca: Duration,
+    /// A leaf's; a new one is issued when a third is left.
+    pub leaf: Duration,
+    /// How long everybody may take to learn of a change.
+    pub overlap: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        let day = Duration::from_hours(24);
+        // Replicas look every few seconds; an hour is for those that were cut off.
+        Self { ca: day * 365, leaf: day * 90, overlap: Duration::from_hours(1) }
+    }
+}
+
+/// Everything that is kept: what all replicas serve with and clients trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The CAs to trust as PEM, the newest first: a webhook's `caBundle`.
+    pub bundle: String,
+    /// The private key of the newest CA.
+    pub ca_key: CaKey,
+    /// What is served with.
+    pub pair: PemPair,
+}
+
+/// A CA's private key as PEM, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CaKey(pub String);
+
+impl std::fmt::Debug for CaKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CaKey")
+    }
+}
+
+/// Why something new is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// There was nothing, or nothing that could be used any more.
+    Everything,
+    /// A new CA is trusted; it signs nothing yet.
+    NewAuthority,
+    /// A new leaf, signed by the newest CA.
+    NewLeaf,
+    /// Nobody serves a leaf of the old CA any more.
+    OldAuthorityGone,
+}
+
+/// What must be kept instead of `kept` at `now`, or `None` where all is well. One step at a time.
+pub fn next(
+    kept: Option<&Kept>,
+    names: &[&str],
+    lifetimes: &Lifetimes,
+    now: SystemTime,
+) -> Result<Option<(Change, Kept)>, IssueError> {
+    let Some((kept, facts)) = kept.and_then(|kept| Some((kept, Facts::read(kept)?))) else {
+        return Ok(Some((Change::Everything, everything(names, lifetimes, now)?)));
+    };
+    let Facts { authorities, leaf, signer, .. } = &facts;
+    let (Some((newest, newest_pem)), Some(signer)) = (authorities.first(), signer) else {
+        return Ok(Some((Change::Everything, everything(names, lifetimes, now)?)));
+    };
+    if leaf.expires <= now || newest.expires <= now {
+        return Ok(Some((Change::Everything, everything(names, lifetimes, now)?)));
+    }
+    let signs_by_newest = *signer == 0;
+    if signs_by_newest && newest.is_due(lifetimes.ca, now) {
+        let authority = authority(lifetimes, now)?;
+        let old = authorities.iter().filter(|(facts, _)| facts.expires > now).map(|(_, pem)| pem.as_str());
+        let bundle = std::iter::once(authority.cert()).chain(old).collect();
+        let ca_key = CaKey(authority.key());
+        return Ok(Some((Change::NewAuthority, Kept { bundle, ca_key, pair: kept.pair.clone() })));
+    }
+    let is_trusted = newest.issued + lifetimes.overlap <= now || authorities.len() == 1;
+    if is_trusted && (!signs_by_newest || leaf.is_due(lifetimes.leaf, now) || !leaf.is_for(names)) {
+        let pair = facts.authority.serving_at(names, lifetimes.leaf, now)?;
+        return Ok(Some((Change::NewLeaf, Kept { pair, ..kept.clone() })));
+    }
+    if signs_by_newest && authorities.len() > 1 && leaf.issued + lifetimes.overlap <= now {
+        return Ok(Some((Change::OldAuthorityGone, Kept { bundle: newest_pem.clone(), ..kept.clone() })));
+    }
+    Ok(None)
+}
+
+fn everything(names: &[&str], lifetimes: &Lifetimes, now: SystemTime) -> Result<Kept, IssueError> {
+    let authority = authority(lifetimes, now)?;
+    let pair = authority.serving_at(names, lifetimes.leaf, now)?;
+    Ok(Kept { bundle: authority.cert().to_owned(), ca_key: CaKey(authority.key()), pair })
+}
+
+fn authority(lifetimes: &Lifetimes, now: SystemTime) -> Result<Authority, IssueError> {
+    Authority::new_at("redis-log-shipper webhook CA", lifetimes.ca, now)
+}
+
+/// What the decision needs to know of what is kept.
+struct Facts {
+    /// The newest CA, with its key.
+    authority: Authority,
+    /// The bundle's CAs, the newest first, each with its PEM.
+    authorities: Vec<(Certificate, String)>,
+    leaf: Certificate,
+    /// Which CA of the bundle signed the leaf.
+    signer: Option<usize>,
+}
+
+impl Facts {
+    /// `None` where anything in it cannot be used.
+    fn read(kept: &Kept) -> Option<Self> {
+        let ders = CertificateDer::pem_slice_iter(kept.bundle.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
+        let pems = kept.bundle.split_inclusive("-----END CERTIFICATE-----\n");
+        let authorities: Vec<_> = ders
+            .iter()
+            .zip(pems)
+            .map(|(der, pem)| Some((Certificate::read(der)?, pem.to_owned())))
+            .collect::<Option<_>>()?;
+        let (_, newest) = authorities.first()?;
+        let authority = Authority::from_pem(newest, &kept.ca_key.0)?;
+        crate::read::RawPair::new(&kept.pair).parse("".as_ref(), &rustls::crypto::ring::default_provider()).ok()?;
+        let leaf = Certificate::read(&CertificateDer::from_pem_slice(kept.pair.cert.as_bytes()).ok()?)?;
+        let signer = authorities.iter().position(|(authority, _)| authority.id == leaf.issuer);
+        Some(Self { authority, authorities, leaf, signer })
+    }
+}
+
+/// What the decision needs to know of a certificate.
+struct Certificate {
+    issued: SystemTime,
+    expires: SystemTime,
+    /// Its own key's identifier.
+    id: Option<Vec<u8>>,
+    /// The identifier of the key that signed it.
+    issuer: Option<Vec<u8>>,
+    names: Vec<String>,
+}
+
+impl Certificate {
+    fn read(der: &CertificateDer<'_>) -> Option<Self> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        let (mut id, mut signed_by) = (None, None);
+        for extension in certificate.extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(key) => id = Some(key.0.to_vec()),
+                ParsedExtension::AuthorityKeyIdentifier(key) => {
+                    signed_by = key.key_identifier.as_ref().map(|key| key.0.to_vec());
+                }
+                _ => {}
+            }
+        }
+        let issued = time(certificate.validity().not_before.timestamp())? + BACKDATED;
+        let expires = time(certificate.validity().not_after.timestamp())?;
+        Some(Self { issued, expires, id, issuer: signed_by, names: names(&certificate) })
+    }
+
+    /// Whether less than a third of `lifetime` is left.
+    fn is_due(&self, lifetime: Duration, now: SystemTime) -> bool {
+        now + lifetime / 3 > self.expires
+    }
+
+    fn is_for(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.names.iter().any(|mine| mine == name))
+    }
+}
+
+fn time(seconds: i64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let names = names.value.general_names.iter();
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
+            Ok(bytes) => Some(std::net::Ipv4Addr::from(bytes).to_string()),
+            Err(_) => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    names.filter_map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier as _;
+    use rustls::pki_types::{ServerName, UnixTime};
+
+    use super::*;
+
+    const NAMES: [&str; 2] = ["webhook.ns.svc", "127.0.0.1"];
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn start() -> SystemTime {
+        SystemTime::UNIX_EPOCH + DAY * 20_000
+    }
+
+    fn step(kept: Option<&Kept>, now: SystemTime) -> Option<(Change, Kept)> {
+        next(kept, &NAMES, &Lifetimes::default(), now).unwrap()
+    }
+
+    /// Whether a client that trusts `bundle` accepts `leaf`, as rustls decides it.
+    fn accepts(bundle: &str, leaf: &PemPair, now: SystemTime) -> Result<(), String> {
+        let mut roots = RootCertStore::empty();
+        for ca in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+            roots.add(ca.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let leaf = CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap();
+        let name = ServerName::try_from(NAMES[0]).unwrap();
+        let now = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap());
+        verifier.verify_server_cert(&leaf, &[], &name, &[], now).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn starts_with_everything_and_is_then_content() {
+        let (change, kept) = step(None, start()).unwrap();
+        assert_eq!(change, Change::Everything);
+        accepts(&kept.bundle, &kept.pair, start()).unwrap();
+        assert_eq!(step(Some(&kept), start()), None);
+    }
+
+    #[test]
+    fn what_was_damaged_or_expired_is_issued_anew() {
+        let (_, kept) = step(None, start()).unwrap();
+        let (_, other) = step(None, start()).unwrap();
+        let damaged = [
+            Kept { bundle: String::new(), ..kept.clone() },
+            Kept { bundle: other.bundle.clone(), ca_key: other.ca_key.clone(), pair: kept.pair.clone() },
+            Kept { ca_key: other.ca_key.clone(), ..kept.clone() },
+            Kept { pair: PemPair { key: other.pair.key, ..kept.pair.clone() }, ..kept.clone() },
+            Kept { pair: PemPair { cert: "half a certif".to_owned(), ..kept.pair.clone() }, ..kept.clone() },
+        ];
+        for damaged in damaged {
+            assert_eq!(step(Some(&damaged), start()).unwrap().0, Change::Everything, "{damaged:?}");
+        }
+        assert_eq!(step(Some(&kept), start() + DAY * 91).unwrap().0, Change::Everything, "expired");
+    }
+
+    #[test]
+    fn a_new_name_is_a_new_leaf() {
+        let (_, kept) = step(None, start()).unwrap();
+        let (change, _) = next(Some(&kept), &["another.ns.svc"], &Lifetimes::default(), start()).unwrap().unwrap();
+        assert_eq!(change, Change::NewLeaf);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
+        /// Three years, looked at every now and then. Whoever learned of the changes up to an overlap ago gets along with
+        /// whoever knows them all, in both directions.
+        #[test]
+        fn everybody_is_trusted_by_everybody_throughout_every_rotation(hours in proptest::collection::vec(1..72_u64, 1..40)) {
+            let overlap = Lifetimes::default().overlap;
+            let mut now = start();
+            let mut history = vec![(now, step(None, now).unwrap().1)];
+            let mut changes = Vec::new();
+            for hours in hours.iter().cycle() {
+                while let Some((change, kept)) = step(history.last().map(|(_, kept)| kept), now) {
+                    changes.push(change);
+                    history.push((now, kept));
+                }
+                // What somebody may still have: whatever was replaced within the overlap, and what is kept now.
+                let replaced = |at: usize| history.get(at + 1).map(|(when, _)| *when);
+                let known = (0..history.len()).filter(|at| replaced(*at).is_none_or(|when| when + overlap > now));
+                let known: Vec<_> = known.map(|at| &history[at].1).collect();
+                for trusting in &known {
+                    for serving in &known {
+                        let accepted = accepts(&trusting.bundle, &serving.pair, now);
+                        prop_assert!(accepted.is_ok(), "{accepted:?} after {changes:?}");
+                    }
+                }
+                if now > start() + DAY * 3 * 365 {
+                    break;
+                }
+                now += Duration::from_hours(*hours);
+            }
+            prop_assert!(!changes.contains(&Change::Everything), "{changes:?}");
+            for change in [Change::NewAuthority, Change::NewLeaf, Change::OldAuthorityGone] {
+                prop_assert!(changes.contains(&change), "{changes:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the documentation says of the programs is true, and nothing is missing: error texts, metrics, flags.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod metrics;
+mod texts;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use harness::repository;
+use prometheus_client::registry::Registry;
+
+/// Writes what can be generated instead of checking it.
+const UPDATE: &str = "UPDATE_GOLDEN";
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap()
+}
+
+/// The texts that the page explains: the first column of its tables.
+fn explained() -> BTreeSet<String> {
+    let page = read("docs/troubleshooting.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    rows.map(|(text, _)| texts::normal(text)).collect()
+}
+
+#[test]
+fn troubleshooting_explains_every_error_text() {
+    let explained = explained();
+    let mut missing: BTreeMap<String, String> = BTreeMap::new();
+    for text in texts::all() {
+        if !explained.contains(&text.text) {
+            missing.insert(text.text, text.place);
+        }
+    }
+    let rows: Vec<_> =
+        missing.iter().map(|(text, place)| format!("| `{text}` | CAUSE | FIX |     <!-- {place} -->")).collect();
+    assert!(
+        rows.is_empty(),
+        "docs/troubleshooting.md lacks {} texts; add these rows with cause and fix (or, where a text is no error, add it to \
+         NO_ERRORS in tests/documentation/texts.rs):\n{}",
+        rows.len(),
+        rows.join("\n")
+    );
+}
+
+#[test]
+fn troubleshooting_explains_nothing_that_is_no_longer_said() {
+    let said: BTreeSet<_> = texts::all().into_iter().map(|text| text.text).collect();
+    let stale: Vec<_> = explained().into_iter().filter(|text| !said.contains(text)).collect();
+    assert!(stale.is_empty(), "docs/troubleshooting.md explains what no program says any more:\n{}", stale.join("\n"));
+}
+
+/// The names of the metrics that both programs show before anything happened.
+fn shown() -> Vec<String> {
+    let mut registry = Registry::default();
+    let _webhook = redis_log_webhook::metrics::Metrics::register(&mut registry);
+    let _managed = redis_log_webhook::cluster::managed_rbac::Metrics::register(&mut registry);
+    let _shipper = redis_log_shipper::metrics::Metrics::register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    kinds.map(|(name, kind)| format!("{name}{}", if kind == "counter" { "_total" } else { "" })).collect()
+}
+
+#[test]
+fn the_page_of_metrics_is_the_code() {
+    const START: &str = "<!-- generated from the code -->\n";
+    const END: &str = "<!-- until here -->\n";
+    let metrics = metrics::all();
+    for name in shown() {
+        assert!(metrics.iter().any(|metric| metric.name == name), "{name} is shown and was not found in the sources");
+    }
+    let row = |metric: &metrics::Metric| {
+        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind, metric.help)
+    };
+    let rows: String = metrics.iter().map(row).collect();
+    let expected = format!("| metric | type | labels | what it is |\n|---|---|---|---|\n{rows}");
+    let page = read("docs/metrics.md");
+    let (before, rest) = page.split_once(START).unwrap();
+    let (table, after) = rest.split_once(END).unwrap();
+    if std::env::var_os(UPDATE).is_some() {
+        let page = format!("{before}{START}{expected}{END}{after}");
+        std::fs::write(repository().join("docs/metrics.md"), page).unwrap();
+        return;
+    }
+    assert_eq!(table, expected, "write it anew with {UPDATE}=1 cargo test -p e2e --test documentation");
+}
+
+#[test]
+fn alerts_ask_for_metrics_that_exist() {
+    let rules = read("manifests/components/monitoring/rules.yaml");
+    let names: BTreeSet<_> = metrics::all().into_iter().map(|metric| metric.name).collect();
+    let mut asked = 0;
+    for word in rules.split(|char: char| !char.is_ascii_alphanumeric() && char != '_') {
+        if word.starts_with("redis_log_") {
+            asked += 1;
+            assert!(
+                names.contains(word.trim_end_matches("_bucket")),
+                "rules.yaml asks for {word}, which no program has"
+            );
+        }
+    }
+    assert!(asked > 5, "the rules ask for nothing");
+}

@@ -1,0 +1,160 @@
+//! What the programs can say when something is wrong, read from their sources: every text of a few words that is not plainly
+//! something else. A new text counts unless it is excepted here, so that none is forgotten.
+
+use std::path::{Path, PathBuf};
+
+use harness::repository;
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// Macros whose texts are no errors: what is only told, what cannot happen, and what is data.
+const TOLD: [&str; 9] = ["info", "debug", "trace", "unreachable", "json", "write", "writeln", "println", "concat"];
+/// Calls whose texts describe metrics.
+const DESCRIBED: [&str; 2] = ["register", "register_with_unit"];
+/// Files whose texts are the results that somebody asked for, or Loki's words.
+const NOT_OURS_TO_EXPLAIN: [&str; 4] = [
+    "webhook/src/offline/report.rs",
+    "webhook/src/offline/explain.rs",
+    "shipper/src/answer.rs",
+    "shipper/src/rejections.rs",
+];
+/// Texts that no user reads as an error: names, formats, parts of others.
+const NO_ERRORS: [&str; 14] = [
+    "redis-log-shipper webhook CA",
+    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    "redis-log-shipper positions v1",
+    "-----END CERTIFICATE-----",
+    "the log shipper was added",
+    "in this URL",
+    "standard input",
+    "(no kind)/…",
+    "did you mean …",
+    "did you mean ……?",
+    "one of …",
+    "LAST ENTRY",
+    "; the entry of … ns, … bytes: …",
+    "… is shipped from its start after the next start",
+];
+
+/// A text and where it stands.
+#[derive(Debug)]
+pub(crate) struct Text {
+    /// With `…` for everything that is filled in.
+    pub(crate) text: String,
+    pub(crate) place: String,
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Text> {
+    let mut texts = Vec::new();
+    for folder in ["certs/src", "runtime/src", "shipper/src", "webhook/src"] {
+        for file in files(&repository().join(folder)) {
+            let name = file.strip_prefix(repository()).unwrap().display().to_string();
+            if !NOT_OURS_TO_EXPLAIN.contains(&name.as_str()) {
+                let source = std::fs::read_to_string(&file).unwrap();
+                let tokens: TokenStream = source.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+                collect(tokens, &name, &mut texts);
+            }
+        }
+    }
+    texts
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn collect(tokens: TokenStream, file: &str, texts: &mut Vec<Text>) {
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    let ident = |at: usize| match tokens.get(at) {
+        Some(TokenTree::Ident(ident)) => ident.to_string(),
+        _ => String::new(),
+    };
+    let is = |at: usize, sign: char| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == sign);
+    let mut at = 0;
+    while at < tokens.len() {
+        let (next, after) = (ident(at), ident(at + 1));
+        match &tokens[at] {
+            // An attribute: a comment, a lint, `error("...")`, or the tests, with which the file ends.
+            TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                at += 1 + usize::from(is(at + 1, '!'));
+                let Some(TokenTree::Group(group)) = tokens.get(at) else { continue };
+                let attribute = group.stream().to_string();
+                if attribute.starts_with("cfg (test)") || attribute.starts_with("cfg(test)") {
+                    return;
+                }
+                if attribute.starts_with("error") {
+                    collect(group.stream(), file, texts);
+                }
+            }
+            TokenTree::Ident(_) if TOLD.contains(&next.as_str()) && is(at + 1, '!') => at += 2,
+            TokenTree::Ident(_) if DESCRIBED.contains(&next.as_str()) => at += 1,
+            // `let help = "...";` describes a metric, `name: "..."` a rule.
+            TokenTree::Ident(_) if next == "let" && after == "help" => at += 3,
+            TokenTree::Ident(_) if next == "name" && is(at + 1, ':') => at += 2,
+            TokenTree::Group(group) if group.delimiter() != Delimiter::None || !group.stream().is_empty() => {
+                collect(group.stream(), file, texts);
+            }
+            TokenTree::Literal(literal) => {
+                if let Some(text) = text_of(&literal.to_string()) {
+                    texts.push(Text { text, place: file.to_owned() });
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// The text of a literal, if it is one of a few words.
+fn text_of(literal: &str) -> Option<String> {
+    let text = literal.strip_prefix('"')?.strip_suffix('"')?;
+    let text = normal(&unescaped(text));
+    let words = text.split(' ').filter(|word| word.chars().filter(char::is_ascii_alphabetic).count() > 1).count();
+    (words > 1 && !NO_ERRORS.contains(&text.as_str())).then_some(text)
+}
+
+fn unescaped(text: &str) -> String {
+    let (mut plain, mut chars) = (String::new(), text.chars().peekable());
+    while let Some(char) = chars.next() {
+        match (char, chars.peek().copied()) {
+            // The line goes on after the white space.
+            ('\\', Some('\n')) => while chars.next_if(|next| next.is_whitespace()).is_some() {},
+            ('\\', Some('n')) => {
+                chars.next();
+                plain.push(' ');
+            }
+            ('\\', Some(_)) => plain.extend(chars.next()),
+            _ => plain.push(char),
+        }
+    }
+    plain
+}
+
+/// With `…` for what is filled in, and without what Markdown needs.
+pub(crate) fn normal(text: &str) -> String {
+    let (mut normal, mut depth) = (String::new(), 0_u32);
+    for char in text.chars().filter(|char| !"`\\".contains(*char)) {
+        match char {
+            '{' => depth += 1,
+            '}' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    normal.push('…');
+                }
+            }
+            _ if depth == 0 => normal.push(char),
+            _ => {}
+        }
+    }
+    normal.split_whitespace().collect::<Vec<_>>().join(" ")
+}

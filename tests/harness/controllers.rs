@@ -1,0 +1,76 @@
+//! A real kube-controller-manager, of which only the controller of the kind StatefulSet runs: who makes the pods of a Redis
+//! Enterprise cluster.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::cluster::Cluster;
+use crate::free_port;
+use crate::process::Process;
+use crate::servers::Tools;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running controller manager.
+#[derive(Debug)]
+pub struct Controllers {
+    _process: Process,
+    _dir: TempDir,
+}
+
+impl Controllers {
+    /// Starts it and waits until its controllers are under way.
+    pub async fn start(tools: &Tools, cluster: &Cluster) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let port = free_port()?;
+        let mut command = Command::new(&tools.kube_controller_manager);
+        command
+            .arg("--kubeconfig")
+            .arg(&cluster.kubeconfig)
+            .args(["--controllers=statefulset-controller", "--leader-elect=false", "--bind-address=127.0.0.1"])
+            .args([format!("--secure-port={port}"), format!("--cert-dir={}", dir.path().display())]);
+        let mut process = Process::start("kube-controller-manager", &command, dir.path())?;
+        let log = dir.path().join("kube-controller-manager.log");
+        let is_started = || {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            async move { log.contains("Caches are synced") && log.contains("stateful set") }
+        };
+        process.wait_until(PATIENCE, is_started).await?;
+        Ok(Self { _process: process, _dir: dir })
+    }
+}
+
+/// The StatefulSet that makes pods like `pod`, with a claim for the volume that holds their logs.
+pub fn stateful_set_of(pod: &Value, namespace: &str, replicas: u32) -> Value {
+    let mut spec = pod["spec"].clone();
+    if let Some(spec) = spec.as_object_mut() {
+        // These are each pod's own.
+        for own in ["hostname", "subdomain", "nodeName"] {
+            spec.remove(own);
+        }
+        if let Some(volumes) = spec.get_mut("volumes").and_then(Value::as_array_mut) {
+            volumes.retain(|volume| volume.get("persistentVolumeClaim").is_none());
+        }
+    }
+    let labels = json!({"app": "redis-enterprise", "redis.io/cluster": "rec", "redis.io/role": "node"});
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "rec", "namespace": namespace, "labels": labels},
+        "spec": {
+            "replicas": replicas,
+            "serviceName": "rec",
+            // Nobody makes a pod ready here, which is what the next one would wait for.
+            "podManagementPolicy": "Parallel",
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+            "volumeClaimTemplates": [{
+                "metadata": {"name": "redis-enterprise-storage"},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            }],
+        },
+    })
+}

@@ -1,0 +1,154 @@
+//! Every overlay and every component renders, and a real API server takes what comes out without a complaint.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
+
+use std::process::Command;
+
+use harness::cluster::Cluster;
+use harness::manifests::{apply, build, define_custom_resources, object, pod_of, render, render_with, try_pod};
+use harness::servers::{Servers, Tools};
+use harness::{read_object, repository};
+use kube::api::{Patch, PatchParams};
+use redis_log_webhook::config::Config;
+use serde_json::{Value, json};
+
+const OVERLAYS: [&str; 2] = ["overlays/plain", "overlays/openshift"];
+/// Each certificate with the components that do not depend on one.
+const COMBINATIONS: [&[&str]; 7] = [
+    &["self-signed"],
+    &["cert-manager"],
+    &["openshift-service-ca"],
+    &["self-signed", "monitoring"],
+    &["self-signed", "network-policy"],
+    &["self-signed", "matchconditions"],
+    &["self-signed", "managed-rbac"],
+];
+
+/// All that can be rendered, by a name.
+fn all(tools: &Tools) -> Vec<(String, Vec<Value>)> {
+    let overlays = OVERLAYS.map(|overlay| (overlay.to_owned(), render(&tools.kustomize, overlay).unwrap()));
+    let combinations =
+        COMBINATIONS.map(|components| (components.join(", "), render_with(&tools.kustomize, components).unwrap()));
+    overlays.into_iter().chain(combinations).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_api_server_takes_every_overlay_and_component_without_a_warning() {
+    let Some(servers) = Servers::find("renders_and_applies_manifests").unwrap() else { return };
+    let Some(tools) = Tools::find("renders_and_applies_manifests").unwrap() else { return };
+    let cluster = Cluster::start(&servers).await.unwrap();
+    let rendered = all(&tools);
+    let objects: Vec<_> = rendered.iter().flat_map(|(_, objects)| objects).cloned().collect();
+    define_custom_resources(&cluster, &tools, &objects).await.unwrap();
+    for (name, objects) in &rendered {
+        let warnings = apply(&cluster, objects).await;
+        assert_eq!(warnings.unwrap_or_else(|error| vec![format!("{error:#}")]), [""; 0], "{name}");
+        // The namespace enforces Pod Security `restricted`, and warns by it.
+        let deployment = object(objects, "Deployment", "redis-log-webhook").unwrap();
+        let warnings = try_pod(&cluster, &pod_of(deployment).unwrap()).await;
+        assert_eq!(warnings.unwrap_or_else(|error| vec![format!("{error:#}")]), [""; 0], "the pod of {name}");
+    }
+    assert_keeps_ca_bundle(&cluster, &rendered[0].1).await;
+}
+
+/// Whoever issued the certificate set the caBundle: an upgrade must not take it away.
+async fn assert_keeps_ca_bundle(cluster: &Cluster, objects: &[Value]) {
+    let configuration = object(objects, "MutatingWebhookConfiguration", "redis-log-shipper").unwrap();
+    let ca = certs::Authority::new("test", std::time::Duration::from_hours(1)).unwrap();
+    let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, ca.cert());
+    let (api, name) = cluster.api_of(configuration).unwrap();
+    let mut webhooks = json!(api.get(&name).await.unwrap().data["webhooks"]);
+    webhooks[0]["clientConfig"]["caBundle"] = json!(bundle);
+    let patch = Patch::Merge(json!({"webhooks": webhooks}));
+    api.patch(&name, &PatchParams::default(), &patch).await.unwrap();
+    apply(cluster, objects).await.unwrap();
+    assert_eq!(api.get(&name).await.unwrap().data["webhooks"][0]["clientConfig"]["caBundle"], json!(bundle));
+}
+
+#[test]
+fn prometheus_takes_every_rule() {
+    let Some(tools) = Tools::find("prometheus_takes_every_rule").unwrap() else { return };
+    let objects = render_with(&tools.kustomize, &["self-signed", "monitoring"]).unwrap();
+    let rule = object(&objects, "PrometheusRule", "redis-log-shipper").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rules.yaml");
+    // JSON is YAML.
+    std::fs::write(&file, rule["spec"].to_string()).unwrap();
+    let output = Command::new(&tools.rules).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_webhook_takes_every_configuration_and_every_image_is_of_this_version() {
+    let Some(tools) = Tools::find("the_webhook_takes_every_configuration").unwrap() else { return };
+    for (name, objects) in all(&tools) {
+        let map = object(&objects, "ConfigMap", "redis-log-webhook").unwrap();
+        let text = map["data"]["config.yaml"].as_str().unwrap();
+        let config = Config::parse("config.yaml".as_ref(), text).unwrap();
+        let image = |of: &str| format!("ghcr.io/redis-log-shipper/{of}:{}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(config.image, image("redis-log-shipper"), "{name}");
+        let deployment = object(&objects, "Deployment", "redis-log-webhook").unwrap();
+        let containers = &deployment["spec"]["template"]["spec"]["containers"];
+        assert_eq!(containers[0]["image"], image("redis-log-webhook"), "{name}");
+    }
+}
+
+/// Somebody's own overlay, as the documentation shows it.
+#[test]
+fn the_overlay_of_the_documentation_renders() {
+    let Some(tools) = Tools::find("the_overlay_of_the_documentation_renders").unwrap() else { return };
+    let page = std::fs::read_to_string(repository().join("docs/install.md")).unwrap();
+    let (_, block) = page.split_once("```yaml\n# kustomization.yaml").unwrap();
+    let (text, _) = block.split_once("```").unwrap();
+    let dir = tempfile::tempdir_in(repository().join("target")).unwrap();
+    let text = format!("#{}", text.replace("../manifests", "../../manifests"));
+    std::fs::write(dir.path().join("kustomization.yaml"), text).unwrap();
+    let image = "registry.example.com/redis-log-shipper:0.1.0";
+    std::fs::write(dir.path().join("config.yaml"), format!("image: {image}\n")).unwrap();
+    let objects = build(&tools.kustomize, dir.path()).unwrap();
+    let config = object(&objects, "ConfigMap", "redis-log-webhook").unwrap()["data"]["config.yaml"].as_str().unwrap();
+    assert_eq!(Config::parse("config.yaml".as_ref(), config).unwrap().image, image);
+    let deployment = object(&objects, "Deployment", "redis-log-webhook").unwrap();
+    let used = deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap();
+    assert!(used.starts_with("registry.example.com/redis-log-webhook:"), "{used}");
+}
+
+#[test]
+fn the_example_for_argocd_names_what_is_there() {
+    let application = read_object(&repository().join("manifests/argocd/application.yaml")).unwrap();
+    let path = application["spec"]["source"]["path"].as_str().unwrap();
+    assert!(repository().join(path).join("kustomization.yaml").is_file(), "{path}");
+    assert_eq!(application["spec"]["source"]["targetRevision"], format!("v{}", env!("CARGO_PKG_VERSION")));
+    let ignored = &application["spec"]["ignoreDifferences"][0];
+    assert_eq!(ignored["jqPathExpressions"], json!([".webhooks[]?.clientConfig.caBundle"]));
+}
+
+#[test]
+fn the_dockerfile_builds_this_version_on_bases_that_are_named_exactly() {
+    let text = std::fs::read_to_string(repository().join("Dockerfile")).unwrap();
+    assert!(text.contains(&format!("\nARG VERSION={}\n", env!("CARGO_PKG_VERSION"))));
+    let bases = text.lines().filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next());
+    for base in bases.filter(|base| !["scratch", "base"].contains(base)) {
+        let (_, tag) = base.split_once(':').unwrap();
+        assert!(tag.split('-').next().unwrap().split('.').count() == 3 && !tag.contains("latest"), "{base}");
+    }
+}
+
+#[test]
+fn the_pods_fit_openshifts_restricted_v2() {
+    let Some(tools) = Tools::find("the_pods_fit_openshifts_restricted_v2").unwrap() else { return };
+    for (name, objects) in all(&tools) {
+        let spec = &object(&objects, "Deployment", "redis-log-webhook").unwrap()["spec"]["template"]["spec"];
+        // It assigns user, group and SELinux level itself, and refuses a pod that asks for another.
+        for field in ["runAsUser", "runAsGroup", "fsGroup", "supplementalGroups", "seLinuxOptions"] {
+            assert_eq!(spec["securityContext"][field], Value::Null, "{name}: {field}");
+            assert_eq!(spec["containers"][0]["securityContext"][field], Value::Null, "{name}: {field}");
+        }
+        for field in ["hostNetwork", "hostPID", "hostIPC", "hostUsers"] {
+            assert_eq!(spec[field], Value::Null, "{name}: {field}");
+        }
+        for volume in spec["volumes"].as_array().unwrap() {
+            assert!(volume["configMap"].is_object() || volume["secret"].is_object(), "{name}: {volume}");
+        }
+    }
+}

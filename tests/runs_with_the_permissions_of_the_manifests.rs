@@ -1,0 +1,225 @@
+//! The webhook runs as the ServiceAccount that the manifests give it: everything it does is allowed, and everything that is
+//! allowed it does.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
+
+mod installation;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use harness::cluster::Cluster;
+use harness::manifests::{define_custom_resources, render, render_with};
+use harness::pod_fixture;
+use harness::process::eventually;
+use harness::servers::{Servers, Tools};
+use installation::{Installation, NAMESPACE};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const ACCOUNT: &str = "redis-log-webhook";
+const BINDING: &str = "redis-log-shipper-managed-writers";
+const LOKI: &str = "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push";
+
+/// One thing that may be done, or was done: a verb on a kind of object, of one name and in one namespace where that matters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Deed {
+    verb: String,
+    group: String,
+    resource: String,
+    name: Option<String>,
+    namespace: Option<String>,
+}
+
+impl Deed {
+    fn covers(&self, done: &Self) -> bool {
+        let fits = |allowed: &Option<String>, done: &Option<String>| allowed.is_none() || allowed == done;
+        (&self.verb, &self.group, &self.resource) == (&done.verb, &done.group, &done.resource)
+            && fits(&self.name, &done.name)
+            && fits(&self.namespace, &done.namespace)
+    }
+}
+
+/// Everything the rendered roles allow the account.
+fn allowed(objects: &[Value]) -> Vec<Deed> {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let is_binding = |object: &&Value| object["kind"].as_str().unwrap().ends_with("RoleBinding");
+    let ours =
+        |binding: &&Value| binding["subjects"].as_array().unwrap().iter().any(|subject| subject["name"] == ACCOUNT);
+    let mut allowed = Vec::new();
+    for binding in objects.iter().filter(is_binding).filter(ours) {
+        let role = objects.iter().find(|role| {
+            role["kind"] == binding["roleRef"]["kind"] && role["metadata"]["name"] == binding["roleRef"]["name"]
+        });
+        let namespace = binding["metadata"]["namespace"].as_str().map(str::to_owned);
+        for rule in role.unwrap()["rules"].as_array().unwrap() {
+            let names = texts(&rule["resourceNames"]);
+            let names = if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
+            for verb in texts(&rule["verbs"]) {
+                for group in texts(&rule["apiGroups"]) {
+                    for resource in texts(&rule["resources"]) {
+                        for name in names.clone() {
+                            let (verb, group, namespace) = (verb.clone(), group.clone(), namespace.clone());
+                            allowed.push(Deed { verb, group, resource: resource.clone(), name, namespace });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    allowed
+}
+
+/// Everything the account did, and what it was refused.
+fn done(cluster: &Cluster) -> (BTreeSet<Deed>, Vec<Value>) {
+    let (mut done, mut refused) = (BTreeSet::new(), Vec::new());
+    for event in cluster.audit().unwrap() {
+        if event["user"]["username"] != format!("system:serviceaccount:{NAMESPACE}:{ACCOUNT}") {
+            continue;
+        }
+        if event["responseStatus"]["code"] == 403 {
+            refused.push(event);
+            continue;
+        }
+        let text = |at: &str| event["objectRef"][at].as_str().map(str::to_owned);
+        // Without an object it is something like the version, which everybody may ask.
+        let Some(resource) = text("resource") else { continue };
+        let verb = event["verb"].as_str().unwrap().to_owned();
+        let group = text("apiGroup").unwrap_or_default();
+        done.insert(Deed { verb, group, resource, name: text("name"), namespace: text("namespace") });
+    }
+    // Granting a role that one does not have oneself takes `bind`, which the API server asks within the same request.
+    if done.iter().any(|deed| deed.resource == "clusterrolebindings" && deed.verb == "create") {
+        done.insert(Deed {
+            verb: "bind".to_owned(),
+            group: "rbac.authorization.k8s.io".to_owned(),
+            resource: "clusterroles".to_owned(),
+            name: Some("redis-log-shipper-writer".to_owned()),
+            namespace: None,
+        });
+    }
+    (done, refused)
+}
+
+/// Waits until everything that `objects` allow was done; fails with what was not, or was refused.
+async fn assert_all_is_used(cluster: &Cluster, objects: &[Value]) {
+    let unused = || {
+        let (done, _) = done(cluster);
+        allowed(objects).into_iter().filter(|deed| !done.iter().any(|done| deed.covers(done))).collect::<Vec<_>>()
+    };
+    let all =
+        eventually("everything that is allowed is done", PATIENCE, || async { Ok(unused().is_empty().then_some(())) });
+    if all.await.is_err() {
+        assert_eq!(unused(), [], "the manifests allow what the webhook does not do");
+    }
+    let (done, refused) = done(cluster);
+    let wider: Vec<_> = allowed(objects).into_iter().filter(|deed| is_wider_than_used(deed, &done)).collect();
+    assert_eq!(wider, [], "the manifests allow it for more objects than the webhook touches");
+    assert_eq!(refused, [Value::Null; 0], "the manifests do not allow what the webhook does");
+}
+
+/// Whether a permission could name its object, or its namespace, and does not. A creation cannot be allowed by name.
+fn is_wider_than_used(allowed: &Deed, done: &BTreeSet<Deed>) -> bool {
+    let done: Vec<_> = done.iter().filter(|done| allowed.covers(done)).collect();
+    let is_one =
+        |of: fn(&Deed) -> &Option<String>| of(done[0]).is_some() && done.iter().all(|deed| of(deed) == of(done[0]));
+    let nameless = allowed.name.is_none() && allowed.verb != "create" && is_one(|deed| &deed.name);
+    let everywhere = allowed.namespace.is_none() && done[0].namespace.as_deref() == Some(NAMESPACE);
+    nameless || (everywhere && is_one(|deed| &deed.namespace))
+}
+
+async fn inject(cluster: &Cluster) {
+    let labels = json!({"redis-log-shipper.io/inject": "enabled"});
+    cluster.create_namespace("redis", &labels, &["rec"]).await.unwrap();
+    let pod = cluster.create_pod("redis", &pod_fixture("a-vanilla").unwrap(), false).await.unwrap();
+    assert_eq!(pod["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected");
+}
+
+/// Somebody else takes the namespaces out of the binding, then the binding away: both is undone.
+async fn disturb_binding(cluster: &Cluster) {
+    let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
+    let is_kept = || async {
+        let binding = bindings.get_opt(BINDING).await?;
+        let subjects = binding.and_then(|binding| binding.subjects).unwrap_or_default();
+        Ok(subjects.iter().any(|subject| subject.name == "system:serviceaccounts:redis").then_some(()))
+    };
+    eventually("the namespace may push", PATIENCE, is_kept).await.unwrap();
+    bindings.patch(BINDING, &PatchParams::default(), &Patch::Merge(json!({"subjects": []}))).await.unwrap();
+    eventually("the namespace may push again", PATIENCE, is_kept).await.unwrap();
+    bindings.delete(BINDING, &DeleteParams::default()).await.unwrap();
+    eventually("the namespace may push once more", PATIENCE, is_kept).await.unwrap();
+}
+
+/// Somebody damages what is kept: it is issued anew, and the API server goes on trusting.
+async fn disturb_certificate(cluster: &Cluster) {
+    let damaged = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "redis-log-webhook-tls", "namespace": NAMESPACE},
+        "stringData": {"tls.key": "not a key"},
+    });
+    let before = cluster.secret(NAMESPACE, "redis-log-webhook-tls").await.unwrap().unwrap();
+    cluster.apply(&damaged).await.unwrap();
+    eventually("the certificate is issued anew", PATIENCE, || async {
+        let now = cluster.secret(NAMESPACE, "redis-log-webhook-tls").await?.unwrap();
+        let text =
+            |secret: &k8s_openapi::api::core::v1::Secret, key: &str| secret.data.as_ref().unwrap()[key].0.clone();
+        Ok((text(&now, "tls.crt") != text(&before, "tls.crt")).then_some(()))
+    })
+    .await
+    .unwrap();
+    eventually("pods are injected again", PATIENCE, || async {
+        let pod = cluster.create_pod("canary", &pod_fixture("a-vanilla")?, true).await?;
+        Ok((pod["metadata"]["annotations"]["redis-log-shipper.io/status"] == "injected").then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_certificate_of_its_own_it_needs_every_permission_it_has_and_no_other() {
+    let Some(servers) = Servers::find("runs_with_the_permissions_of_the_manifests").unwrap() else { return };
+    let cluster = Cluster::start_audited(&servers).await.unwrap();
+    let objects = render_with(&servers.kustomize, &["self-signed", "managed-rbac", "matchconditions"]).unwrap();
+    let _installation = Installation::of(&cluster, objects.clone(), LOKI).await.unwrap();
+    inject(&cluster).await;
+    disturb_binding(&cluster).await;
+    disturb_certificate(&cluster).await;
+    assert_all_is_used(&cluster, &objects).await;
+    assert_match_conditions_hold(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_openshift_it_needs_every_permission_it_has_and_no_other() {
+    let Some(servers) = Servers::find("runs_with_the_permissions_of_the_manifests").unwrap() else { return };
+    let Some(tools) = Tools::find("runs_with_the_permissions_of_the_manifests").unwrap() else { return };
+    let cluster = Cluster::start_audited(&servers).await.unwrap();
+    let objects = render(&servers.kustomize, "overlays/openshift").unwrap();
+    define_custom_resources(&cluster, &tools, &objects).await.unwrap();
+    let _installation = Installation::of(&cluster, objects.clone(), LOKI).await.unwrap();
+    inject(&cluster).await;
+    disturb_binding(&cluster).await;
+    assert_all_is_used(&cluster, &objects).await;
+}
+
+/// With them the same pods are injected as without; only that the webhook is not asked about the others.
+async fn assert_match_conditions_hold(cluster: &Cluster) {
+    let mut opted_out = pod_fixture("a-vanilla").unwrap();
+    opted_out["metadata"]["annotations"]["redis-log-shipper.io/inject"] = json!("false");
+    opted_out["metadata"]["name"] = json!("opted-out");
+    let pod = cluster.create_pod("redis", &opted_out, true).await.unwrap();
+    assert_eq!(pod["metadata"]["annotations"]["redis-log-shipper.io/status"], Value::Null);
+    let mut annotated = pod_fixture("a-vanilla").unwrap();
+    annotated["metadata"]["name"] = json!("annotated");
+    annotated["metadata"]["annotations"] = json!({"redis-log-shipper.io/inject": "true"});
+    let mut bare = annotated.clone();
+    bare["metadata"].as_object_mut().unwrap().remove("annotations");
+    for pod in [annotated, bare] {
+        let pod = cluster.create_pod("redis", &pod, true).await.unwrap();
+        assert_eq!(pod["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected");
+    }
+}
