@@ -222,6 +222,22 @@ mod without_what_it_needs {
     use super::*;
 
     #[tokio::test]
+    async fn follows_as_many_files_as_there_are_descriptors_for_and_says_so() {
+        let (place, mut loki) = (Place::new(), Loki::start().await);
+        for number in 0..40 {
+            append(&place.logs().join(format!("{number}.log")), &format!("line {number}\n"));
+        }
+        let command = place.command(&loki.url);
+        let mut limited = Command::new("bash");
+        limited.args(["-c", "ulimit -n 84; exec \"$0\" \"$@\""]).arg(command.as_std().get_program());
+        limited.args(command.as_std().get_args()).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let mut running = Running::start(&mut limited);
+        running.says("too many log files").await;
+        loki.has(10).await;
+        running.ends_when_told_to().await;
+    }
+
+    #[tokio::test]
     async fn waits_for_the_log_directory_and_ships_once_it_is_there() {
         let (place, mut loki) = (Place::new(), Loki::start().await);
         std::fs::remove_dir(place.logs()).unwrap();

@@ -22,8 +22,7 @@ const DRAINED: Duration = Duration::from_secs(2);
 /// Watches the directory; without notifications the poll alone finds what changed.
 pub(super) fn watch(dir: &std::path::Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Our own opening and reading is no change; an error (an overflow, say) may hide one.
-        if !event.is_ok_and(|event| event.kind.is_access()) {
+        if may_be_a_change(&event) {
             wake.notify_one();
         }
     })
@@ -32,6 +31,11 @@ pub(super) fn watch(dir: &std::path::Path, wake: Arc<Notify>) -> Option<notify::
         Ok(watcher)
     });
     watcher.inspect_err(|error| tracing::warn!(%error, "no notifications of changes, looking every {POLL:?}")).ok()
+}
+
+/// Our own opening and reading is no change; an error or an overflow may hide one.
+fn may_be_a_change(event: &notify::Result<notify::Event>) -> bool {
+    event.as_ref().map_or(true, |event| event.need_rescan() || !event.kind.is_access())
 }
 
 /// Reads files into batches.
@@ -119,4 +123,27 @@ impl Reader {
 async fn settled(wake: &Notify) {
     wake.notified().await;
     tokio::time::sleep(SETTLE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{AccessKind, CreateKind, EventKind, Flag};
+    use notify::{Error, Event};
+
+    use super::*;
+
+    #[test]
+    fn looks_where_a_notification_says_or_may_have_been_lost() {
+        let of = |kind| Ok(Event::new(kind));
+        assert!(may_be_a_change(&of(EventKind::Create(CreateKind::File))));
+        assert!(may_be_a_change(&Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
+        assert!(may_be_a_change(&Err(Error::generic("the queue is full"))));
+        assert!(!may_be_a_change(&of(EventKind::Access(AccessKind::Any))));
+    }
+
+    #[test]
+    fn does_without_notifications_where_there_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(watch(&dir.path().join("nowhere"), Arc::new(Notify::new())).is_none());
+    }
 }
