@@ -197,7 +197,8 @@ async fn shows_every_line_once_however_often_it_is_killed() {
     }
     let counted = loki.query().number(&format!("sum(count_over_time({{{LABEL}}}[24h]))")).await.unwrap();
     harness::say(&format!(
-        "{kills} kills, {outages} outages of Loki, {} rotations, {} s: {written} lines written, {shown} shown in {entries} entries, {counted} stored; \
+        "{kills} kills, {outages} outages of Loki, {} rotations, {} s: {written} lines written, {shown} shown in {entries} entries, \
+         {counted} stored; \
          peak memory {} KiB, at most {} descriptors",
         writer.rotations,
         started.elapsed().as_secs(),
