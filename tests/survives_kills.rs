@@ -106,6 +106,8 @@ impl Writer {
                     let by_rename = random.random_ratio(1, 2);
                     let rotate = if by_rename { LogFile::rotate_by_rename } else { LogFile::rotate_by_copytruncate };
                     rotate(file).unwrap();
+                    // At once, after the next rotation, or never.
+                    file.compress(random.random_range(1..4)).unwrap();
                     *rotated += 1;
                     self.rotations += 1;
                 }
