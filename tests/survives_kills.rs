@@ -106,6 +106,8 @@ impl Writer {
                     let by_rename = random.random_ratio(1, 2);
                     let rotate = if by_rename { LogFile::rotate_by_rename } else { LogFile::rotate_by_copytruncate };
                     rotate(file).unwrap();
+                    // At once, after the next rotation, or never.
+                    file.compress(random.random_range(1..4)).unwrap();
                     *rotated += 1;
                     self.rotations += 1;
                 }
@@ -197,7 +199,8 @@ async fn shows_every_line_once_however_often_it_is_killed() {
     }
     let counted = loki.query().number(&format!("sum(count_over_time({{{LABEL}}}[24h]))")).await.unwrap();
     harness::say(&format!(
-        "{kills} kills, {outages} outages of Loki, {} rotations, {} s: {written} lines written, {shown} shown in {entries} entries, {counted} stored; \
+        "{kills} kills, {outages} outages of Loki, {} rotations, {} s: {written} lines written, {shown} shown in {entries} entries, \
+         {counted} stored; \
          peak memory {} KiB, at most {} descriptors",
         writer.rotations,
         started.elapsed().as_secs(),

@@ -75,6 +75,7 @@ pub struct Metrics {
     rejected: Family<Reason, Counter>,
     failures: Family<Reason, Counter>,
     held: Gauge,
+    metadata_refused: Gauge,
     unread_bytes: Gauge,
     oldest_unacknowledged: Gauge<f64, AtomicU64>,
     position_errors: Counter,
@@ -111,6 +112,7 @@ impl Metrics {
         r.register("bytes_pushed", "Uncompressed bytes acknowledged by Loki", metrics.pushed_bytes.clone());
         r.register("entries_rejected", "Entries that Loki rejected for good", metrics.rejected.clone());
         r.register("push_failures", "Attempts to push that were not acknowledged", metrics.failures.clone());
+        r.register("metadata_refused", "1 once Loki has refused structured metadata", metrics.metadata_refused.clone());
         r.register("held", "1 while pushing waits for a permission, a token or a configuration", metrics.held.clone());
         r.register("unread_bytes", "Bytes in the log files that are not handed out yet", metrics.unread_bytes.clone());
         r.register_with_unit(
@@ -162,6 +164,10 @@ impl Metrics {
         self.held.set(0);
         self.pushed_entries.inc_by(entries as u64);
         self.pushed_bytes.inc_by(bytes as u64);
+    }
+
+    pub(crate) fn metadata(&self, is_on: bool) {
+        self.metadata_refused.set(i64::from(!is_on));
     }
 
     pub(crate) fn rejected(&self, rejected: &Rejections) {

@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use jiff::Timestamp;
 
 /// How many rotated copies are kept, as the product's logrotate does.
@@ -107,11 +109,25 @@ impl LogFile {
         Ok(())
     }
 
+    /// Compresses a rotated copy as gzip does, beside it at first; nothing where there is no such copy.
+    pub fn compress(&self, number: u32) -> std::io::Result<()> {
+        let plain = self.rotated(number);
+        if !plain.exists() {
+            return Ok(());
+        }
+        let mut gzip = GzEncoder::new(File::create(compressed(&plain))?, Compression::fast());
+        gzip.write_all(&std::fs::read(&plain)?)?;
+        gzip.finish()?;
+        std::fs::remove_file(plain)
+    }
+
     fn make_room(&self) -> std::io::Result<()> {
         for number in (1..=KEPT).rev() {
             let (from, to) = (self.rotated(number), self.rotated(number + 1));
-            if from.exists() {
-                if number == KEPT { std::fs::remove_file(from)? } else { std::fs::rename(from, to)? }
+            for (from, to) in [(compressed(&from), compressed(&to)), (from, to)] {
+                if from.exists() {
+                    if number == KEPT { std::fs::remove_file(from)? } else { std::fs::rename(from, to)? }
+                }
             }
         }
         Ok(())
@@ -136,6 +152,10 @@ pub fn difference(written: &[String], shown: &[String]) -> String {
     let moved = written.iter().zip(shown).find(|(written, shown)| written != shown);
     let (written, shown) = (written.len(), shown.len());
     format!("{written} written, {shown} shown; missing {missing:#?}, doubled {doubled:#?}, first that moved {moved:#?}")
+}
+
+fn compressed(path: &Path) -> PathBuf {
+    path.with_added_extension("gz")
 }
 
 fn append(path: &Path) -> std::io::Result<File> {

@@ -38,10 +38,11 @@ fn reset(dir: &Path, store: &Store, file: &str) -> anyhow::Result<()> {
 /// The positions. One damaged generation is said; the command fails where neither can be read.
 fn load(store: &Store) -> anyhow::Result<Record> {
     let (record, errors) = store.load();
-    for error in &errors {
-        eprintln!("warning: {:#}", anyhow::Error::msg(error.to_string()));
+    let damaged = !errors.is_empty();
+    for error in errors {
+        eprintln!("warning: {:#}", anyhow::Error::from(error));
     }
-    if record.is_empty() && !errors.is_empty() {
+    if record.is_empty() && damaged {
         bail!("no position file can be read");
     }
     Ok(record)

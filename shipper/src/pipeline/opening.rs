@@ -55,11 +55,14 @@ pub(super) struct Opening {
 impl Opening {
     /// Opens the files where they were left, once.
     pub(super) async fn attempt(&self) -> Result<Opened, OpenError> {
+        let unreadable = |source| OpenError::Logs { dir: self.discovery.dir().to_owned(), source };
+        // First, because it is what is waited for most: what comes after it speaks, and is tried once a second.
+        self.discovery.list().map_err(unreadable)?;
         let lock = self.lock()?;
         let mut positions = Positions::load(self.state_dir.clone(), self.metrics.clone());
         let (discovery, settings) = (self.discovery.clone(), self.tail.clone());
         let tail = Tail::resume(discovery, settings, positions.record(), self.metrics.clone(), Now::read())
-            .map_err(|source| OpenError::Logs { dir: self.discovery.dir().to_owned(), source })?;
+            .map_err(unreadable)?;
         positions.extend(tail.record());
         positions.save().await;
         Ok(Opened { tail, positions, _lock: lock })

@@ -44,6 +44,7 @@ impl Pusher {
 
     async fn deliver(&mut self, batch: &Batch) {
         let (metrics, status) = (self.metrics.clone(), self.status.clone());
+        let metadata = self.loki.metadata().clone();
         let mut push = std::pin::pin!(self.loki.push(&batch.body, batch.entries, |failure| {
             metrics.failed(failure.trouble);
             status.trouble(failure);
@@ -55,6 +56,7 @@ impl Pusher {
                 () = self.positions.due() => self.positions.save().await,
             }
         };
+        self.metrics.metadata(metadata.is_on());
         self.metrics.rejected(&rejected);
         let stored = batch.entries.saturating_sub(usize::try_from(rejected.total()).unwrap_or(usize::MAX));
         self.metrics.pushed(stored, batch.bytes);

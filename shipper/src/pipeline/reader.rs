@@ -98,7 +98,7 @@ impl Reader {
     }
 
     /// Until a file changes, a batch is due, or it is time to look anyway.
-    async fn rest(&self, looked: Instant) {
+    async fn rest(&mut self, looked: Instant) {
         let draining = self.draining.is_cancelled();
         let poll = looked + POLL;
         let until = self.tail.next_due().map_or(poll, |due| due.min(poll)).max(Instant::now() + SETTLE / 4);

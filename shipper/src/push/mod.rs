@@ -124,6 +124,11 @@ where
         Self { client: Client::new(settings, dial), metadata, rate, told: Told::default() }
     }
 
+    /// Whether structured metadata is taken.
+    pub fn metadata(&self) -> &MetadataSwitch {
+        &self.metadata
+    }
+
     /// Pushes a batch of `entries` entries until Loki has stored all but those it rejects for good, which are returned.
     /// `failed` hears of every attempt that was not acknowledged.
     pub async fn push(&mut self, body: &Bytes, entries: usize, failed: impl Fn(&Failure<'_>)) -> Rejections {
