@@ -221,6 +221,9 @@ mod protocol {
             }))
         };
         assert_eq!(nameless("redis")["response"]["auditAnnotations"]["outcome"], "injected");
+        let body = asked(|asked| _ = asked["request"]["object"]["metadata"].as_object_mut().unwrap().remove("name"));
+        let answer = review(body.to_string().as_bytes(), &Config::default()).unwrap();
+        assert_eq!((answer.name.as_str(), answer.namespace.as_deref()), ("rec-", Some("redis")));
         assert_eq!(nameless("kube-system")["response"]["auditAnnotations"]["outcome"], "reserved_namespace");
     }
 }

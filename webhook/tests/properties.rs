@@ -220,6 +220,13 @@ proptest! {
     }
 
     #[test]
+    fn what_stays_in_the_outline_stays_as_it_is(value in anything()) {
+        let pod = json!({"metadata": {"annotations": value.clone()}, "spec": {"securityContext": value}});
+        prop_assert_eq!(&outline::read(&pod).unwrap(), &pod);
+        prop_assert_eq!(outline::read(&mut serde_json::Deserializer::from_str(&pod.to_string())).unwrap(), pod);
+    }
+
+    #[test]
     fn nothing_that_comes_in_makes_it_panic(pod in anything(), metadata in anything(), spec in anything()) {
         judge(&pod, None, &Config::default());
         outline::is_enough(&outline::read(&pod).unwrap());

@@ -207,6 +207,8 @@ async fn refuses_what_is_no_review_with_the_status_that_says_why() {
         let name = format!("{method} {path} {media_type:?}");
         assert_eq!(running.status(method, path, media_type, body).await, expected, "{name}");
     }
+    // Two by their media type, two by their content; the others are no requests for us.
+    assert!(running.metrics().contains("redis_log_webhook_refused_requests_total 4"), "{}", running.metrics());
 }
 
 #[tokio::test]
