@@ -151,11 +151,15 @@ impl Receiver {
         Arc::strong_count(&self.lock().open) - 1
     }
 
+    /// What is stored, in the order in which it was: stream, time and line, as often as they came.
+    pub(crate) fn stored(&self) -> Vec<(String, i64, String)> {
+        self.lock().stored.clone()
+    }
+
     /// The lines that LogQL would show, in the order in which they were stored.
     pub(crate) fn shown(&self) -> Vec<String> {
         let mut known = BTreeSet::new();
-        let stored = self.lock().stored.clone();
-        stored.into_iter().filter(|entry| known.insert(entry.clone())).map(|(_, _, line)| line).collect()
+        self.stored().into_iter().filter(|entry| known.insert(entry.clone())).map(|(_, _, line)| line).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

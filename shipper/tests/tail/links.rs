@@ -79,6 +79,7 @@ fn tells_two_files_apart_that_begin_alike() {
         world.append(name, 2);
     }
     world.ship_one(Fate::Acknowledged);
+    world.pass(1);
     world.crash_and_restart();
     for name in ["a.log", "b.log"] {
         world.append(name, 2);

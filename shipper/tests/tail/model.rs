@@ -1,23 +1,24 @@
-//! Anything in any order, compared with what must be visible: every line, once.
+//! Anything in any order, compared with what must be visible: every line that Loki takes, once.
 //!
 //! What nobody could ship is not done: a file is only truncated without a copy, or deleted for good, once it is shipped.
+
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use crate::world::{Fate, World};
+use crate::loki::{Fate, POISON, REJECTED, Whim};
+use crate::world::World;
 
-const FILE: &str = "a.log";
-const ROTATED: &str = "a.log.1";
-const SECOND_NAME: &str = "b.log";
-
-/// What can happen to a log file and to the shipper.
+/// What can happen to a log file.
 #[derive(Clone, Debug)]
 enum Step {
     /// So many lines with a time.
     Append(usize),
     /// A line that continues the one before it.
     Continue,
+    /// A line that Loki rejects by name, or will not have anything to do with; one that it takes follows.
+    AppendRefused(&'static str),
     /// A line but for its end, which is the next thing that is written. (Of less, the next file may begin with the same.)
     Half,
     Copytruncate,
@@ -41,6 +42,10 @@ enum Step {
     Ship(usize),
     /// One batch is made though the directory was not looked at since.
     ShipBlindly,
+    /// One more batch is made while those before it wait to be acknowledged.
+    Make,
+    /// Loki, or what stands before it, will misbehave.
+    Expect(Whim),
     /// One more is pushed, stored or not, and then the shipper dies before it knows.
     Crash(Fate),
     /// It dies, and nothing is looked at until the next start.
@@ -48,10 +53,22 @@ enum Step {
     Start,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+/// Of two files, and which one it happens to.
+fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
+    let whim = prop_oneof![
+        2 => Just(Whim::None),
+        3 => proptest::sample::select(&[260, 302, 401, 403, 404, 408, 422, 500, 503][..]).prop_map(Whim::Refuses),
+        1 => Just(Whim::Throttles),
+        2 => Just(Whim::TooLarge),
+        1 => Just(Whim::NoMetadata),
+        2 => Just(Whim::Silent),
+        1 => Just(Whim::Resets),
+        1 => Just(Whim::Hangs),
+    ];
     let step = prop_oneof![
         6 => (1..4_usize).prop_map(Step::Append),
         1 => Just(Step::Continue),
+        1 => proptest::sample::select(&[REJECTED, POISON][..]).prop_map(Step::AppendRefused),
         1 => Just(Step::Half),
         3 => Just(Step::Copytruncate),
         3 => Just(Step::Rename),
@@ -66,21 +83,109 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1..4_u64).prop_map(Step::Pass),
         4 => (1..4_usize).prop_map(Step::Ship),
         4 => Just(Step::ShipBlindly),
+        2 => Just(Step::Make),
+        3 => whim.prop_map(Step::Expect),
         3 => prop_oneof![Just(Fate::Stored), Just(Fate::Lost)].prop_map(Step::Crash),
         1 => Just(Step::Stop),
         1 => Just(Step::Start),
     ];
-    proptest::collection::vec(step, 1..40)
+    let file = prop_oneof![3 => Just(0_usize), 1 => Just(1)];
+    proptest::collection::vec((file, step), 1..40)
 }
 
-struct Model {
-    world: World,
+/// One log file and its neighbours.
+struct File {
+    name: &'static str,
+    rotated: &'static str,
+    second_name: &'static str,
     /// The rest of a line that is half written.
     half: Option<String>,
     /// Whether the youngest rotated file is a renamed one, which may still have a writer.
     late: bool,
     /// Whether that one was empty when it was renamed: while we are down it is known by its inode alone.
     renamed_empty: bool,
+}
+
+impl File {
+    fn new(name: &'static str, rotated: &'static str, second_name: &'static str) -> Self {
+        Self { name, rotated, second_name, half: None, late: false, renamed_empty: false }
+    }
+
+    fn exists(&self, world: &World) -> bool {
+        world.path(self.name).exists()
+    }
+
+    fn finish_line(&mut self, name: &str, world: &World) {
+        if let Some(rest) = self.half.take() {
+            world.append_text(name, rest);
+        }
+    }
+
+    fn before_rotation(&self, world: &World) {
+        if world.path(self.second_name).exists() {
+            world.delete(self.second_name);
+        }
+    }
+
+    /// What happens to the file alone.
+    fn apply(&mut self, step: &Step, world: &mut World) {
+        match step {
+            Step::Append(lines) => {
+                self.finish_line(self.name, world);
+                world.append(self.name, *lines);
+            }
+            Step::Continue => {
+                self.finish_line(self.name, world);
+                let line = world.untimed_line();
+                world.append_text(self.name, line);
+            }
+            Step::AppendRefused(how) => {
+                self.finish_line(self.name, world);
+                let lines = world.line_that_is(how);
+                world.append_text(self.name, lines);
+            }
+            Step::Half if self.half.is_none() => {
+                let line = world.line();
+                let (first, rest) = line.split_at(line.len() - 1);
+                world.append_text(self.name, first);
+                self.half = Some(rest.to_owned());
+            }
+            Step::Copytruncate if self.exists(world) => {
+                self.before_rotation(world);
+                self.finish_line(self.name, world);
+                world.copytruncate(self.name);
+                self.late = false;
+            }
+            Step::Rename if self.exists(world) => {
+                self.before_rotation(world);
+                self.renamed_empty = std::fs::metadata(world.path(self.name)).unwrap().len() == 0;
+                world.rotate_by_rename(self.name);
+                self.finish_line(self.rotated, world);
+                self.late = true;
+                world.append_text(self.name, "");
+            }
+            Step::AppendLate if self.late => world.append(self.rotated, 1),
+            Step::Gzip if world.path(self.rotated).exists() && !(self.late && self.renamed_empty) => {
+                self.late = false;
+                world.gzip(self.rotated);
+            }
+            Step::Rewrite if self.exists(world) => {
+                self.before_rotation(world);
+                world.copy(self.name, "tmp");
+                world.rename("tmp", self.name);
+            }
+            Step::Link if self.exists(world) && !world.path(self.second_name).exists() => {
+                std::fs::hard_link(world.path(self.name), world.path(self.second_name)).unwrap();
+            }
+            // Nothing to do it to.
+            _ => {}
+        }
+    }
+}
+
+struct Model {
+    world: World,
+    files: [File; 2],
     /// Whether lines may be left in a file that has no name any more, and would end with us.
     fragile: bool,
 }
@@ -88,81 +193,54 @@ struct Model {
 impl Model {
     fn new() -> Self {
         let mut world = World::new();
+        let files = [File::new("a.log", "a.log.1", "b.log"), File::new("c.log", "c.log.1", "d.log")];
         // What is rotated away before the shipper ever saw the file belongs to the time before it.
-        world.append(FILE, 1);
+        for file in &files {
+            world.append(file.name, 1);
+        }
         world.ship();
-        Self { world, half: None, late: false, renamed_empty: false, fragile: false }
+        Self { world, files, fragile: false }
     }
 
-    fn apply(&mut self, step: &Step) {
-        let exists = self.world.path(FILE).exists();
-        let runs = self.world.tail.is_some();
+    fn apply(&mut self, file: usize, step: &Step) {
+        let (file, world) = (&mut self.files[file], &mut self.world);
+        let (exists, runs) = (file.exists(world), world.tail.is_some());
         match step {
-            Step::Append(lines) => {
-                self.finish_line(FILE);
-                self.world.append(FILE, *lines);
-            }
-            Step::Continue => {
-                self.finish_line(FILE);
-                let line = self.world.untimed_line();
-                self.world.append_text(FILE, line);
-            }
-            Step::Half if self.half.is_none() => {
-                let line = self.world.line();
-                let (first, rest) = line.split_at(line.len() - 1);
-                self.world.append_text(FILE, first);
-                self.half = Some(rest.to_owned());
-            }
-            Step::Copytruncate if exists => {
-                self.before_rotation();
-                self.finish_line(FILE);
-                self.world.copytruncate(FILE);
-                self.late = false;
-            }
-            Step::Rename if exists => {
-                self.before_rotation();
-                self.renamed_empty = std::fs::metadata(self.world.path(FILE)).unwrap().len() == 0;
-                self.world.rotate_by_rename(FILE);
-                self.finish_line(ROTATED);
-                self.late = true;
-                self.world.append_text(FILE, "");
-            }
-            Step::AppendLate if self.late => self.world.append(ROTATED, 1),
-            Step::Gzip if self.world.path(ROTATED).exists() && !(self.late && self.renamed_empty) => {
-                self.late = false;
-                self.world.gzip(ROTATED);
-            }
-            Step::Rewrite if exists => {
-                self.before_rotation();
-                self.world.copy(FILE, "a.tmp");
-                self.world.rename("a.tmp", FILE);
-            }
+            Step::SetClock(seconds) => world.now.clock += seconds * 1_000_000_000,
+            Step::Pass(seconds) => world.pass(*seconds),
+            Step::Expect(whim) => world.loki.is_in_for(*whim),
+            Step::Start if !runs => world.crash_and_restart(),
             Step::Truncate if exists && runs => {
-                self.before_rotation();
-                self.finish_line(FILE);
-                self.world.ship();
-                self.world.truncate(FILE);
+                file.before_rotation(world);
+                file.finish_line(file.name, world);
+                world.ship();
+                // The last of it is acknowledged, but that is not on disk yet.
+                world.append(file.name, 1);
+                world.pass_time(Duration::from_millis(200));
+                world.ship_one(Fate::Acknowledged);
+                if !world.shows_everything() {
+                    world.ship();
+                }
+                world.truncate(file.name);
             }
             Step::Delete if exists && runs => {
-                self.before_rotation();
-                self.finish_line(FILE);
-                self.world.scan();
+                file.before_rotation(world);
+                file.finish_line(file.name, world);
+                world.scan();
                 self.fragile = true;
-                self.world.delete(FILE);
+                world.delete(file.name);
             }
-            Step::Link if exists && !self.world.path(SECOND_NAME).exists() => {
-                std::fs::hard_link(self.world.path(FILE), self.world.path(SECOND_NAME)).unwrap();
-            }
-            Step::SetClock(seconds) => self.world.now.clock += seconds * 1_000_000_000,
-            Step::Pass(seconds) => self.world.pass(*seconds),
-            Step::Scan if runs => self.world.scan(),
+            Step::Scan if runs => world.scan(),
             Step::Ship(batches) if runs => {
                 for _ in 0..*batches {
-                    self.world.ship_one(Fate::Acknowledged);
+                    world.ship_one(Fate::Acknowledged);
                 }
             }
             Step::ShipBlindly if runs => {
-                self.world.push_one(Fate::Acknowledged);
+                world.push_one(Fate::Acknowledged);
+            }
+            Step::Make if runs => {
+                world.make_one();
             }
             Step::Crash(fate) if runs => {
                 self.save_the_fragile();
@@ -171,34 +249,22 @@ impl Model {
             }
             Step::Stop if runs => {
                 self.save_the_fragile();
-                self.world.tail = None;
+                self.world.crash();
             }
-            Step::Start if !runs => self.world.crash_and_restart(),
-            // Nothing to do it to, or nobody to do it.
-            _ => {}
-        }
-    }
-
-    fn finish_line(&mut self, name: &str) {
-        if let Some(rest) = self.half.take() {
-            self.world.append_text(name, rest);
-        }
-    }
-
-    fn before_rotation(&mut self) {
-        if self.world.path(SECOND_NAME).exists() {
-            self.world.delete(SECOND_NAME);
+            step => file.apply(step, world),
         }
     }
 
     fn save_the_fragile(&mut self) {
-        if std::mem::take(&mut self.fragile) {
+        if std::mem::take(&mut self.fragile) && !self.world.shows_everything() {
             self.world.ship();
         }
     }
 
     fn end(mut self) -> World {
-        self.finish_line(FILE);
+        for file in &mut self.files {
+            file.finish_line(file.name, &self.world);
+        }
         if self.world.tail.is_none() {
             self.world.crash_and_restart();
         }
@@ -207,10 +273,10 @@ impl Model {
     }
 }
 
-fn run(steps: &[Step]) -> World {
+fn run<'a>(steps: impl IntoIterator<Item = (usize, &'a Step)>) -> World {
     let mut model = Model::new();
-    for step in steps {
-        model.apply(step);
+    for (file, step) in steps {
+        model.apply(file, step);
     }
     model.end()
 }
@@ -229,7 +295,7 @@ proptest! {
     #![proptest_config(config())]
     #[test]
     fn shows_every_line_once_whatever_happens(steps in steps()) {
-        run(&steps).assert_every_line_once();
+        run(steps.iter().map(|(file, step)| (*file, step))).assert_every_line_once();
     }
 }
 
@@ -324,6 +390,6 @@ const FOUND: &[&[Step]] = &[
 fn shows_every_line_once_where_that_went_wrong_once() {
     for steps in FOUND {
         eprintln!("{steps:?}");
-        run(steps).assert_every_line_once();
+        run(steps.iter().map(|step| (0, step))).assert_every_line_once();
     }
 }

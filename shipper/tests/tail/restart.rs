@@ -131,7 +131,7 @@ fn does_not_ship_what_was_rotated_away_before_it_ever_ran() {
 #[test]
 fn starts_from_the_beginning_where_nothing_is_known() {
     let mut world = down();
-    world.record.clear();
+    world.forget_positions();
     let world = up(world);
     assert_eq!(world.metric("entries_read_total"), 5);
 }

@@ -1,7 +1,10 @@
-//! A log directory, a tail that follows it, and what was "pushed".
+//! A log directory, a tail that follows it, and a Loki that it is pushed to.
+//!
+//! What stands here for the pipeline does as that does: batches are made ahead, what must be known before a push is saved
+//! before it, and acknowledged positions are saved a second later.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -12,35 +15,40 @@ use flate2::write::GzEncoder;
 use globset::Glob;
 use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
-use redis_log_shipper::decode::decode;
+use redis_log_shipper::batch::Batch;
 use redis_log_shipper::discover::Discovery;
 use redis_log_shipper::labels::Labels;
 use redis_log_shipper::metrics::Metrics;
 use redis_log_shipper::position::Record;
 use redis_log_shipper::tail::{Now, Tail, TailSettings};
 
+pub(crate) use crate::loki::Fate;
+use crate::loki::Loki;
+
 /// 2026-02-20 22:31:00 UTC.
 const START: i64 = 1_771_626_660_000_000_000;
 
-/// What becomes of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Stored, and everybody knows.
-    Acknowledged,
-    /// Stored, but the answer got lost.
-    Stored,
-    /// Lost on the way.
-    Lost,
-}
+/// Acknowledged positions are on disk after this time at the latest.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// So many batches are made at most before the first of them is acknowledged.
+const MADE: usize = 3;
 
-/// Everything there is. Entries of a stream that share time and text are one, as in Loki.
+/// Everything there is.
 pub(crate) struct World {
     dir: tempfile::TempDir,
     pub(crate) tail: Option<Tail>,
-    pub(crate) record: Record,
+    pub(crate) loki: Loki,
+    /// Batches that are made and not acknowledged, the oldest first.
+    made: VecDeque<Batch>,
+    /// The position record as the process knows it.
+    record: Record,
+    /// And as it is on disk.
+    saved: Record,
+    saved_at: Instant,
     pub(crate) now: Now,
-    pub(crate) visible: BTreeMap<(String, i64), Vec<String>>,
     pub(crate) written: u64,
+    /// The lines that Loki rejects for good.
+    rejected: BTreeSet<u64>,
     pub(crate) settings: TailSettings,
     pub(crate) include: &'static str,
     modified: Cell<u64>,
@@ -67,13 +75,18 @@ impl World {
         change(&mut settings);
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let now = Now { instant: Instant::now(), clock: START };
         let mut world = Self {
             dir: tempfile::tempdir().unwrap(),
             tail: None,
+            loki: Loki::new(),
+            made: VecDeque::new(),
             record: Record::new(),
-            now: Now { instant: Instant::now(), clock: START },
-            visible: BTreeMap::new(),
+            saved: Record::new(),
+            saved_at: now.instant,
+            now,
             written: 0,
+            rejected: BTreeSet::new(),
             settings,
             include: "*.log",
             modified: Cell::new(0),
@@ -88,15 +101,38 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// Whatever was not acknowledged is forgotten.
-    pub(crate) fn crash_and_restart(&mut self) {
+    /// Whatever is not on disk is forgotten.
+    pub(crate) fn crash(&mut self) {
         self.tail = None;
+        self.made.clear();
+        self.record.clone_from(&self.saved);
+    }
+
+    /// The position file is gone.
+    pub(crate) fn forget_positions(&mut self) {
+        self.saved.clear();
+    }
+
+    pub(crate) fn crash_and_restart(&mut self) {
+        self.crash();
         let glob = Glob::new(self.include).unwrap();
         let discovery = Discovery::new(self.dir.path().to_owned(), &[glob], &[]).unwrap();
         let tail =
             Tail::resume(discovery, self.settings.clone(), &self.record, self.metrics.clone(), self.now).unwrap();
         self.record.extend(tail.record());
+        self.save();
         self.tail = Some(tail);
+    }
+
+    fn save(&mut self) {
+        self.saved.clone_from(&self.record);
+        self.saved_at = self.now.instant;
+    }
+
+    fn save_if_overdue(&mut self) {
+        if self.now.instant - self.saved_at >= SAVE_INTERVAL {
+            self.save();
+        }
     }
 
     pub(crate) fn pass(&mut self, seconds: u64) {
@@ -106,6 +142,9 @@ impl World {
     pub(crate) fn pass_time(&mut self, passed: Duration) {
         self.now.instant += passed;
         self.now.clock += i64::try_from(passed.as_nanos()).unwrap();
+        if self.tail.is_some() {
+            self.save_if_overdue();
+        }
     }
 
     /// What a metric counts, all its labels together.
@@ -134,6 +173,13 @@ impl World {
     pub(crate) fn untimed_line(&mut self) -> String {
         self.written += 1;
         format!("INFO line {}\n", self.written)
+    }
+
+    /// A line that Loki rejects for good, and one that it does not.
+    pub(crate) fn line_that_is(&mut self, rejected: &str) -> String {
+        let line = self.line();
+        self.rejected.insert(self.written);
+        format!("{} {rejected}\n{}", line.trim_end(), self.line())
     }
 
     pub(crate) fn lines(&mut self, lines: usize) -> String {
@@ -240,35 +286,56 @@ impl World {
         self.push_one(fate)
     }
 
-    /// Pushes the next batch, if there is one.
+    /// Makes one more batch while those before it are not acknowledged yet, if there is one and not too many are.
+    pub(crate) fn make_one(&mut self) -> bool {
+        if self.made.len() < MADE
+            && let Some(batch) = self.tail.as_mut().unwrap().next_batch(self.now, true)
+        {
+            self.made.push_back(batch);
+            return true;
+        }
+        false
+    }
+
+    /// Pushes the next batch, if there is one. Where its fate is another than to be acknowledged, the shipper has to be
+    /// started again.
     pub(crate) fn push_one(&mut self, fate: Fate) -> bool {
-        let Some(batch) = self.tail.as_mut().unwrap().next_batch(self.now, true) else { return false };
-        self.record.extend(batch.before);
-        if !batch.body.is_empty() && fate != Fate::Lost {
-            for stream in decode(&batch.body).unwrap() {
-                for (time, line) in stream.entries {
-                    let at = self.visible.entry((stream.labels.clone(), time)).or_default();
-                    if !at.contains(&line) {
-                        at.push(line);
-                    }
-                }
-            }
+        if self.made.is_empty() && !self.make_one() {
+            return false;
         }
-        if fate == Fate::Acknowledged {
-            self.record.insert(batch.name.to_string(), batch.after);
+        let batch = self.made.pop_front().unwrap();
+        if !batch.before.is_empty() {
+            self.record.extend(batch.before);
+            self.save();
         }
+        if !batch.body.is_empty() && !self.loki.push(&batch.body, batch.entries, fate) {
+            return true;
+        }
+        self.record.insert(batch.name.to_string(), batch.after);
+        self.save_if_overdue();
         true
     }
 
-    /// The entries one sees in Loki, by stream and time.
-    pub(crate) fn entries(&self) -> Vec<&str> {
-        self.visible.values().flatten().map(String::as_str).collect()
+    /// The lines one sees in Loki, without their times, and without banners.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        let entries = self.entries();
+        let lines = entries.iter().flat_map(|entry| entry.lines()).filter(|line| line.bytes().any(|byte| byte != b'='));
+        lines.map(|line| line.split("INFO ").last().unwrap().to_owned()).collect()
     }
 
-    /// The lines one sees in Loki, without their times.
-    pub(crate) fn seen(&self) -> Vec<String> {
-        let lines = self.entries().into_iter().flat_map(str::lines);
-        lines.map(|line| line.split("INFO ").last().unwrap().to_owned()).collect()
+    /// The entries one sees in Loki, by stream and time.
+    pub(crate) fn entries(&self) -> Vec<String> {
+        self.loki.shows().into_values().flatten().collect()
+    }
+
+    /// The times of those.
+    pub(crate) fn times(&self) -> Vec<i64> {
+        self.loki.shows().into_keys().map(|(_, time)| time).collect()
+    }
+
+    /// Whether Loki has every line that was written and that it takes.
+    pub(crate) fn shows_everything(&self) -> bool {
+        self.seen().len() == self.expected().len()
     }
 
     #[track_caller]
@@ -284,6 +351,7 @@ impl World {
     }
 
     fn expected(&self) -> Vec<String> {
-        (1..=self.written).map(|n| format!("line {n}")).collect()
+        let shown = (1..=self.written).filter(|n| !self.rejected.contains(n));
+        shown.map(|n| format!("line {n}")).collect()
     }
 }

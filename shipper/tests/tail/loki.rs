@@ -1,0 +1,174 @@
+//! The Loki of a world: the shipper's own client, on a clock that jumps over its waits, against a receiver in memory with
+//! whims.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use hyper::Uri;
+use redis_log_shipper::batch::MetadataSwitch;
+use redis_log_shipper::push::{Loki as Client, PushSettings};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+use crate::receiver::{Answer, Push, Receiver};
+
+/// A line with this in it is rejected by name; its neighbours are stored.
+pub(crate) const REJECTED: &str = "rejected";
+/// A push with this in it is refused as a whole, in words that nobody knows.
+pub(crate) const POISON: &str = "poison";
+
+/// What becomes of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Stored, and everybody knows.
+    Acknowledged,
+    /// Stored, but the shipper dies before it knows.
+    Stored,
+    /// The shipper dies, and nothing is stored.
+    Lost,
+}
+
+/// What Loki, or what stands before it, does to one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whim {
+    /// Nothing out of the ordinary.
+    None,
+    /// It is refused with this status.
+    Refuses(u16),
+    /// It wants to be left alone for a while.
+    Throttles,
+    /// More than one entry is too much.
+    TooLarge,
+    /// Structured metadata is not allowed.
+    NoMetadata,
+    /// It is stored, and the answer gets lost.
+    Silent,
+    /// The connection breaks.
+    Resets,
+    /// No answer ever comes.
+    Hangs,
+}
+
+impl Whim {
+    fn answer(self, push: &Push) -> Option<Answer> {
+        let entries: usize = push.streams.iter().map(|stream| stream.entries.len()).sum();
+        let has_metadata = push.streams.iter().flat_map(|stream| &stream.metadata).any(|pairs| !pairs.is_empty());
+        match self {
+            Self::None => None,
+            Self::Refuses(status) => Some(Answer::refused(status, "")),
+            Self::Throttles => Some(Answer::RefusedWith(429, "retry-after", "7".to_owned())),
+            Self::TooLarge => (entries > 1).then(|| Answer::refused(413, "")),
+            Self::NoMetadata => has_metadata.then(|| {
+                Answer::refused(400, "stream '{}' includes structured metadata, but this feature is disallowed")
+            }),
+            Self::Silent => Some(stored(push, Answer::StoredInSilence)),
+            Self::Resets => Some(Answer::Reset),
+            Self::Hangs => Some(Answer::Nothing),
+        }
+    }
+}
+
+/// What is stored, is stored but for what is rejected.
+fn stored(push: &Push, how: Answer) -> Answer {
+    if push.lines().any(|line| line.contains(POISON)) {
+        return Answer::refused(400, "no");
+    }
+    if push.lines().any(|line| line.contains(REJECTED)) {
+        return Answer::StoredExcept(REJECTED, "entry for stream '{}' has timestamp too old: 2026-01-01");
+    }
+    how
+}
+
+/// What is to come.
+#[derive(Default)]
+struct Script {
+    whims: VecDeque<Whim>,
+    /// How the shipper dies, once the whims are over.
+    end: Option<Fate>,
+}
+
+/// The client and the receiver.
+pub(crate) struct Loki {
+    runtime: Runtime,
+    receiver: Receiver,
+    client: Client<Receiver>,
+    script: Arc<Mutex<Script>>,
+    died: Arc<Notify>,
+}
+
+impl Loki {
+    pub(crate) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (script, died) = (Arc::<Mutex<Script>>::default(), Arc::new(Notify::new()));
+        let receiver = Receiver::new(rule(script.clone(), died.clone()));
+        let client = runtime.block_on(async { client_of(&receiver) });
+        Self { runtime, receiver, client, script, died }
+    }
+
+    /// Has one of the next requests meet a whim.
+    pub(crate) fn is_in_for(&self, whim: Whim) {
+        self.script.lock().unwrap().whims.push_back(whim);
+    }
+
+    /// Pushes a batch; whether the shipper lived to hear that it is stored is returned.
+    pub(crate) fn push(&mut self, body: &Bytes, entries: usize, fate: Fate) -> bool {
+        self.script.lock().unwrap().end = Some(fate).filter(|fate| *fate != Fate::Acknowledged);
+        let (client, died) = (&mut self.client, &self.died);
+        let lives = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = died.notified() => false,
+                _rejected = client.push(body, entries, |_| {}) => fate == Fate::Acknowledged,
+            }
+        });
+        if !lives {
+            self.client = self.runtime.block_on(async { client_of(&self.receiver) });
+        }
+        self.script.lock().unwrap().end = None;
+        lives
+    }
+
+    /// The entries one sees, by stream and time: those that share both and the text are one.
+    pub(crate) fn shows(&self) -> BTreeMap<(String, i64), Vec<String>> {
+        let mut shown = BTreeMap::<_, Vec<String>>::new();
+        for (labels, time, line) in self.receiver.stored() {
+            let at = shown.entry((labels, time)).or_default();
+            if !at.contains(&line) {
+                at.push(line);
+            }
+        }
+        shown
+    }
+}
+
+fn rule(script: Arc<Mutex<Script>>, died: Arc<Notify>) -> impl FnMut(&Push) -> Answer + Send {
+    move |push| {
+        if push.streams.is_empty() {
+            return Answer::refused(422, "error at least one valid stream is required for ingestion");
+        }
+        let mut script = script.lock().unwrap();
+        if let Some(whim) = script.whims.pop_front() {
+            return whim.answer(push).unwrap_or_else(|| stored(push, Answer::Stored));
+        }
+        match script.end.take() {
+            None => stored(push, Answer::Stored),
+            Some(fate) => {
+                died.notify_one();
+                if fate == Fate::Stored { stored(push, Answer::StoredInSilence) } else { Answer::Nothing }
+            }
+        }
+    }
+}
+
+fn client_of(receiver: &Receiver) -> Client<Receiver> {
+    let settings = PushSettings {
+        url: Uri::from_static("http://loki.test/loki/api/v1/push"),
+        token_file: None,
+        // None of the system's: they are not needed, and take their time.
+        ca_files: vec![PathBuf::from("no-such-file")],
+        rate_limit: None,
+    };
+    Client::over(receiver.clone(), settings, MetadataSwitch::default())
+}
