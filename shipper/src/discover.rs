@@ -21,12 +21,16 @@ pub struct Inode {
     pub device: u64,
     /// The file's number on it.
     pub inode: u64,
+    /// When the file was made, in nanoseconds since 1970 UTC, where the file system says: a number is used again.
+    pub born: Option<i64>,
 }
 
 impl Inode {
     /// That of the file `metadata` is about.
     pub fn of(metadata: &std::fs::Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
+        let born = metadata.created().ok().and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
+        let born = born.and_then(|born| i64::try_from(born.as_nanos()).ok());
+        Self { device: metadata.dev(), inode: metadata.ino(), born }
     }
 }
 

@@ -301,6 +301,16 @@ proptest! {
 
 /// What went wrong once. A sequence that the model finds goes here.
 const FOUND: &[&[Step]] = &[
+    &[
+        Step::Copytruncate,
+        Step::Append(1),
+        Step::Delete,
+        Step::Ship(1),
+        Step::Gzip,
+        Step::Append(1),
+        Step::Rename,
+        Step::Append(1),
+    ],
     &[Step::Copytruncate, Step::Ship(1), Step::Append(1), Step::Rename],
     &[Step::Delete, Step::Append(1), Step::Copytruncate],
     &[Step::Delete, Step::Append(1), Step::Truncate, Step::Append(1), Step::Copytruncate],
