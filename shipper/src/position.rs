@@ -90,6 +90,9 @@ pub struct GenerationRecord {
     pub device: u64,
     /// Its inode.
     pub inode: u64,
+    /// When it was made, where the file system says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<i64>,
     /// How many bytes are acknowledged.
     pub position: u64,
     /// How many bytes at its start are hashed, up to 1 KiB.

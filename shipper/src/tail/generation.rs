@@ -134,6 +134,7 @@ impl Generation {
         Ok(GenerationRecord {
             device: inode.device,
             inode: inode.inode,
+            born: inode.born,
             position: 0,
             head_len: head.len,
             head_hash: head.hash,
@@ -147,6 +148,7 @@ impl Generation {
         GenerationRecord {
             device: self.inode.device,
             inode: self.inode.inode,
+            born: self.inode.born,
             position: self.read,
             head_len: self.head.len,
             head_hash: self.head.hash,

@@ -121,9 +121,10 @@ pub(super) fn begins_as(source: &Source, record: &GenerationRecord) -> bool {
     Head { len: record.head_len, hash: record.head_hash }.is_beginning_of(source)
 }
 
-/// Whether `record` names this inode.
+/// Whether `record` names this inode, and not one that had its number before.
 pub(super) fn is_inode(record: &GenerationRecord, inode: Inode) -> bool {
-    record.device == inode.device && record.inode == inode.inode
+    let same_age = record.born.zip(inode.born).is_none_or(|(one, other)| one == other);
+    record.device == inode.device && record.inode == inode.inode && same_age
 }
 
 /// Whether the first `len` bytes of both are the same.

@@ -2,7 +2,7 @@
 //!
 //! What nobody could ship is not done: a file is only truncated without a copy, or deleted for good, once it is shipped.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -100,19 +100,24 @@ struct File {
     second_name: &'static str,
     /// The rest of a line that is half written.
     half: Option<String>,
-    /// Whether the youngest rotated file is a renamed one, which may still have a writer.
-    late: bool,
+    /// When the youngest rotated file was renamed, if it was, so that it may still have a writer.
+    late: Option<Instant>,
     /// Whether that one was empty when it was renamed: while we are down it is known by its inode alone.
     renamed_empty: bool,
 }
 
 impl File {
     fn new(name: &'static str, rotated: &'static str, second_name: &'static str) -> Self {
-        Self { name, rotated, second_name, half: None, late: false, renamed_empty: false }
+        Self { name, rotated, second_name, half: None, late: None, renamed_empty: false }
     }
 
     fn exists(&self, world: &World) -> bool {
         world.path(self.name).exists()
+    }
+
+    /// Nobody looks after a renamed file for longer than a minute.
+    fn has_a_late_writer(&self, world: &World) -> bool {
+        self.late.is_some_and(|renamed| world.now.instant - renamed < Duration::from_secs(58))
     }
 
     fn finish_line(&mut self, name: &str, world: &World) {
@@ -154,19 +159,19 @@ impl File {
                 self.before_rotation(world);
                 self.finish_line(self.name, world);
                 world.copytruncate(self.name);
-                self.late = false;
+                self.late = None;
             }
             Step::Rename if self.exists(world) => {
                 self.before_rotation(world);
                 self.renamed_empty = std::fs::metadata(world.path(self.name)).unwrap().len() == 0;
                 world.rotate_by_rename(self.name);
                 self.finish_line(self.rotated, world);
-                self.late = true;
+                self.late = Some(world.now.instant);
                 world.append_text(self.name, "");
             }
-            Step::AppendLate if self.late => world.append(self.rotated, 1),
-            Step::Gzip if world.path(self.rotated).exists() && !(self.late && self.renamed_empty) => {
-                self.late = false;
+            Step::AppendLate if self.has_a_late_writer(world) => world.append(self.rotated, 1),
+            Step::Gzip if world.path(self.rotated).exists() && !(self.late.is_some() && self.renamed_empty) => {
+                self.late = None;
                 world.gzip(self.rotated);
             }
             Step::Rewrite if self.exists(world) => {
@@ -299,8 +304,31 @@ proptest! {
     }
 }
 
+/// What went wrong once with both files.
+const FOUND_WITH_TWO: &[&[(usize, Step)]] = &[&[
+    (0, Step::Append(1)),
+    (0, Step::Rename),
+    (0, Step::Scan),
+    (0, Step::Link),
+    (0, Step::Rename),
+    (0, Step::Pass(1)),
+    (0, Step::Append(1)),
+    (1, Step::Copytruncate),
+    (0, Step::Ship(3)),
+    (0, Step::Append(1)),
+    (0, Step::AppendLate),
+    (0, Step::Make),
+    (0, Step::Crash(Fate::Stored)),
+    (0, Step::Copytruncate),
+    (0, Step::Ship(1)),
+    (0, Step::ShipBlindly),
+    (0, Step::Copytruncate),
+]];
+
 /// What went wrong once. A sequence that the model finds goes here.
 const FOUND: &[&[Step]] = &[
+    &[Step::Copytruncate, Step::Append(1), Step::Ship(1), Step::Gzip, Step::Copytruncate, Step::Truncate],
+    &[Step::Copytruncate, Step::Rename, Step::Crash(Fate::Stored), Step::AppendLate, Step::Truncate, Step::Truncate],
     &[
         Step::Copytruncate,
         Step::Append(1),
@@ -398,8 +426,10 @@ const FOUND: &[&[Step]] = &[
 
 #[test]
 fn shows_every_line_once_where_that_went_wrong_once() {
-    for steps in FOUND {
+    let with_one = FOUND.iter().map(|steps| steps.iter().map(|step| (0, step)).collect::<Vec<_>>());
+    let with_two = FOUND_WITH_TWO.iter().map(|steps| steps.iter().map(|(file, step)| (*file, step)).collect());
+    for steps in with_one.chain(with_two) {
         eprintln!("{steps:?}");
-        run(steps.iter().map(|step| (0, step))).assert_every_line_once();
+        run(steps).assert_every_line_once();
     }
 }

@@ -99,6 +99,7 @@ impl Stream {
                         metrics.lost(Lost::Truncated, bytes);
                         tracing::warn!(file = %self.name, bytes, "truncated, and no copy holds the unread rest");
                         self.queue.pop_back();
+                        self.newest_is_gone();
                     }
                     self.reordered = true;
                 }
@@ -127,6 +128,14 @@ impl Stream {
         let again = !live.confirmed && !live.is_unknown();
         self.queue.push_back(live);
         Ok(again)
+    }
+
+    /// The newest file is gone with its bytes. What was rotated before the last look is older than it was, also where that
+    /// grew late and was finished after younger ones.
+    pub(super) fn newest_is_gone(&mut self) {
+        if self.queue.is_empty() && self.beside.is_some() {
+            self.anchor.clone_from(&self.beside);
+        }
     }
 
     /// The newest file stands under its name no more: another one with the same content does, or it was rotated away.
@@ -213,7 +222,8 @@ impl Stream {
         siblings: &Siblings<'a>,
         now: Now,
     ) -> std::io::Result<Vec<&'a Found>> {
-        let before = generations.checked_sub(1).and_then(|last| self.queue.get(last));
+        // Where a finished one has grown late, younger ones may be finished, too.
+        let before = self.queue.iter().take(generations).rfind(|known| !known.late);
         Ok(match (before, &self.anchor) {
             (Some(before), _) => match siblings.copy_of(&before.record(), now) {
                 Some(inode) => siblings.younger_than(Some(inode)),

@@ -112,6 +112,9 @@ impl Stream {
             }
             if !siblings.have_moved() {
                 self.miss(generation, metrics);
+                if i == last {
+                    self.newest_is_gone();
+                }
             }
         }
         for generation in &record.lingering {
