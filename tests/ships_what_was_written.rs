@@ -85,19 +85,15 @@ impl World {
         for file in files {
             let query = format!(r#"{{{JOB}, log_file="{}"}}"#, file.stem);
             let what = format!("all lines of {} in Loki", file.stem);
-            let shown = eventually(&what, PATIENCE, || async {
+            let complete = eventually(&what, PATIENCE, || async {
                 let lines = self.loki.query().lines(&query).await?;
-                let complete = lines.len() >= file.written.len() && lines.last() == file.written.last();
-                Ok(complete.then_some(lines))
+                Ok((lines.len() >= file.written.len() && lines.last() == file.written.last()).then_some(()))
             });
-            let shown = match shown.await {
-                Ok(shown) => shown,
-                Err(error) => {
-                    let lines = self.loki.query().lines(&query).await?;
-                    anyhow::bail!("{error}: {}\n{}", difference(&file.written, &lines), self.shipper_log());
-                }
-            };
-            anyhow::ensure!(shown == file.written, "{}: {}", file.stem, difference(&file.written, &shown));
+            let complete = complete.await;
+            match difference(&file.written, &self.loki.query().entries(&query).await?) {
+                Some(what) => anyhow::bail!("{}: {what}\n{}", file.stem, self.shipper_log()),
+                None => complete?,
+            }
         }
         Ok(())
     }

@@ -5,11 +5,13 @@
 //! stream of its own, whatever the globs say: it belongs to `x.log`.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, FileType, OFlags, StatxFlags, makedev, statat, statx};
+use rustix::io::Errno;
 
 /// How often a directory is listed until two listings agree. Rotations come every few minutes and take milliseconds.
 const SETTLING: usize = 16;
@@ -26,11 +28,42 @@ pub struct Inode {
 }
 
 impl Inode {
-    /// That of the file `metadata` is about.
-    pub fn of(metadata: &std::fs::Metadata) -> Self {
-        let born = metadata.created().ok().and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
-        let born = born.and_then(|born| i64::try_from(born.as_nanos()).ok());
-        Self { device: metadata.dev(), inode: metadata.ino(), born }
+    /// That of an open file.
+    pub fn of(file: &File) -> std::io::Result<Self> {
+        Ok(Look::at(file, Path::new(""), AtFlags::EMPTY_PATH)?.inode)
+    }
+}
+
+/// What stands under a name.
+struct Look {
+    inode: Inode,
+    file_type: FileType,
+}
+
+impl Look {
+    /// At a path itself, not at what a link there points to.
+    fn at_path(path: &Path) -> std::io::Result<Self> {
+        Self::at(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// The standard library tells when a file was made on some platforms only, static Linux binaries not among them.
+    fn at(dir: impl AsFd, path: &Path, flags: AtFlags) -> std::io::Result<Self> {
+        let known = match statx(&dir, path, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME) {
+            // Forbidden, or a kernel that is too old.
+            Err(Errno::NOSYS | Errno::PERM) => return Self::without_birth(dir, path, flags),
+            known => known?,
+        };
+        let born = StatxFlags::from_bits_retain(known.stx_mask).contains(StatxFlags::BTIME).then_some(known.stx_btime);
+        let born = born.map(|born| born.tv_sec.saturating_mul(1_000_000_000).saturating_add(born.tv_nsec.into()));
+        let device = makedev(known.stx_dev_major, known.stx_dev_minor);
+        let inode = Inode { device, inode: known.stx_ino, born };
+        Ok(Self { inode, file_type: FileType::from_raw_mode(known.stx_mode.into()) })
+    }
+
+    fn without_birth(dir: impl AsFd, path: &Path, flags: AtFlags) -> std::io::Result<Self> {
+        let known = statat(dir, path, flags)?;
+        let inode = Inode { device: known.st_dev, inode: known.st_ino, born: None };
+        Ok(Self { inode, file_type: FileType::from_raw_mode(known.st_mode) })
     }
 }
 
@@ -77,16 +110,16 @@ impl Discovery {
         for entry in std::fs::read_dir(&self.dir)? {
             let entry = entry?;
             // Of the entry itself, not of what a link points to. A file may vanish between the two calls.
-            let Ok(mut metadata) = entry.metadata() else { continue };
-            let link = metadata.is_symlink();
+            let Ok(mut look) = Look::at_path(&entry.path()) else { continue };
+            let link = look.file_type.is_symlink();
             if link {
                 match self.target(&entry.path()) {
-                    Some(target) => metadata = target,
+                    Some(target) => look = target,
                     None => continue,
                 }
             }
-            let (Ok(name), true) = (entry.file_name().into_string(), metadata.is_file()) else { continue };
-            found.push(Found { name, inode: Inode::of(&metadata), link });
+            let (Ok(name), true) = (entry.file_name().into_string(), look.file_type.is_file()) else { continue };
+            found.push(Found { name, inode: look.inode, link });
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
@@ -122,19 +155,18 @@ impl Discovery {
         let flags = i32::try_from(flags.bits()).unwrap_or_default();
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(self.dir.join(&found.name)) {
             // A link stands there now.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(None),
             opened => opened?,
         };
         // An inode is used again, for a FIFO as well.
-        let metadata = file.metadata()?;
-        let same = metadata.is_file() && Inode::of(&metadata) == found.inode;
+        let same = file.metadata()?.is_file() && Inode::of(&file)? == found.inode;
         Ok(same.then_some(file))
     }
 
     /// What a link leads to, if that is below the directory.
-    fn target(&self, link: &Path) -> Option<std::fs::Metadata> {
+    fn target(&self, link: &Path) -> Option<Look> {
         let target = link.canonicalize().ok()?;
-        target.starts_with(self.dir.canonicalize().ok()?).then(|| std::fs::symlink_metadata(target).ok())?
+        target.starts_with(self.dir.canonicalize().ok()?).then(|| Look::at_path(&target).ok())?
     }
 }
 
@@ -180,10 +212,25 @@ mod tests {
         assert!(is_compressed("dmcproxy.log.12.gz") && !is_compressed("dmcproxy.log.12"));
     }
 
+    #[test]
+    fn knows_a_file_from_one_that_had_its_number_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, "x").unwrap();
+        let look = Look::at_path(&path).unwrap();
+        assert_eq!(Inode::of(&File::open(&path).unwrap()).unwrap(), look.inode);
+        let made = std::fs::metadata(&path).unwrap().created();
+        let nanos = made.map(|made| made.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos());
+        assert_eq!(look.inode.born.map(i128::from), nanos.ok().map(u128::cast_signed));
+        let without = Look::without_birth(CWD, &path, AtFlags::empty()).unwrap();
+        assert_eq!(without.inode, Inode { born: None, ..look.inode });
+        assert!(without.file_type.is_file());
+    }
+
     /// Makes a FIFO, which no function of the standard library does.
     fn fifo(path: &Path) {
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0).unwrap();
     }
 
     #[test]

@@ -95,6 +95,22 @@ impl Loki {
     }
 }
 
+/// An entry as Loki shows it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// In nanoseconds since 1970 UTC.
+    pub time: i64,
+    /// One line or several.
+    pub text: String,
+}
+
+impl Entry {
+    /// The lines of it.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.split('\n')
+    }
+}
+
 /// LogQL, asked of a Loki.
 #[derive(Debug)]
 pub struct Query {
@@ -112,12 +128,11 @@ impl Query {
 
     /// The lines that `logql` selects, oldest first, those of one entry in a row.
     pub async fn lines(&self, logql: &str) -> anyhow::Result<Vec<String>> {
-        let entries = self.entries(logql).await?;
-        Ok(entries.iter().flat_map(|entry| entry.split('\n')).map(ToOwned::to_owned).collect())
+        Ok(self.entries(logql).await?.iter().flat_map(Entry::lines).map(ToOwned::to_owned).collect())
     }
 
     /// The entries that `logql` selects, oldest first.
-    pub async fn entries(&self, logql: &str) -> anyhow::Result<Vec<String>> {
+    pub async fn entries(&self, logql: &str) -> anyhow::Result<Vec<Entry>> {
         let start = self.start.as_nanosecond();
         let path = format!("query_range?direction=forward&start={start}&limit={ENTRIES}");
         let answer = self.ask(&path, logql).await?;
@@ -125,11 +140,11 @@ impl Query {
         let mut entries = Vec::new();
         for pair in streams.iter().filter_map(|stream| stream.get("values")?.as_array()).flatten() {
             let text = |at: usize| pair.get(at).and_then(Value::as_str).context("an entry that is no pair");
-            entries.push((text(0)?.parse::<i64>()?, text(1)?.to_owned()));
+            entries.push(Entry { time: text(0)?.parse()?, text: text(1)?.to_owned() });
         }
         // One stream, but for the structured metadata by which Loki parts its answer.
-        entries.sort_by_key(|(time, _)| *time);
-        Ok(entries.into_iter().map(|(_, line)| line).collect())
+        entries.sort_by_key(|entry| entry.time);
+        Ok(entries)
     }
 
     /// The number that the metric query `logql` answers, 0 where it selects nothing.

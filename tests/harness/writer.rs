@@ -11,6 +11,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 
+use crate::loki::Entry;
+
 /// How many rotated copies are kept, as the product's logrotate does.
 const KEPT: u32 = 10;
 
@@ -138,20 +140,28 @@ impl LogFile {
     }
 }
 
-/// What is missing, doubled or out of order, in words.
-pub fn difference(written: &[String], shown: &[String]) -> String {
-    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+/// What is missing, doubled or out of order, in words; nothing where nothing is.
+pub fn difference(written: &[String], shown: &[Entry]) -> Option<String> {
+    let lines: Vec<_> = shown.iter().flat_map(|entry| entry.lines().map(|line| (line, entry.time))).collect();
+    let mut times: BTreeMap<&str, (i64, Vec<i64>)> = BTreeMap::new();
     for line in written {
-        *counts.entry(line).or_default() += 1;
+        times.entry(line).or_default().0 += 1;
     }
-    for line in shown {
-        *counts.entry(line).or_default() -= 1;
+    for (line, time) in &lines {
+        let (count, times) = times.entry(line).or_default();
+        *count -= 1;
+        times.push(*time);
     }
-    let missing: Vec<_> = counts.iter().filter(|(_, count)| **count > 0).map(|(line, _)| line).take(5).collect();
-    let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count < 0).map(|(line, _)| line).take(5).collect();
-    let moved = written.iter().zip(shown).find(|(written, shown)| written != shown);
-    let (written, shown) = (written.len(), shown.len());
-    format!("{written} written, {shown} shown; missing {missing:#?}, doubled {doubled:#?}, first that moved {moved:#?}")
+    let moved = written.iter().zip(&lines).find(|(written, shown)| *written != shown.0);
+    if moved.is_none() && written.len() == lines.len() {
+        return None;
+    }
+    let missing: Vec<_> = times.iter().filter(|(_, (count, _))| *count > 0).map(|(line, _)| line).take(5).collect();
+    let doubled: Vec<_> = times.iter().filter(|(_, (count, _))| *count < 0).take(5).collect();
+    let (written, shown) = (written.len(), lines.len());
+    Some(format!(
+        "{written} written, {shown} shown; missing {missing:#?}, doubled (with their times) {doubled:#?}, first that moved {moved:#?}"
+    ))
 }
 
 fn compressed(path: &Path) -> PathBuf {

@@ -28,6 +28,7 @@ impl Pusher {
             };
             let Some(mut batch) = batch else { return };
             if !batch.before.is_empty() {
+                tracing::debug!(before = ?batch.before, "positions to be saved before the push");
                 self.positions.extend(std::mem::take(&mut batch.before));
                 self.positions.save().await;
             }
@@ -35,6 +36,7 @@ impl Pusher {
                 self.deliver(&batch).await;
             }
             self.status.acknowledged(&batch.name, batch.after.queue.first().map(|front| front.position));
+            tracing::debug!(file = %batch.name, entries = batch.entries, after = ?batch.after, "acknowledged");
             self.positions.set(&batch.name, batch.after);
             if self.positions.are_overdue() {
                 self.positions.save().await;

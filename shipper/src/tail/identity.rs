@@ -121,10 +121,11 @@ pub(super) fn begins_as(source: &Source, record: &GenerationRecord) -> bool {
     Head { len: record.head_len, hash: record.head_hash }.is_beginning_of(source)
 }
 
-/// Whether `record` names this inode, and not one that had its number before.
+/// Whether `record` names this inode, and not one that had its number before. The number of a device is another one
+/// wherever a volume is attached anew, so where both are known the file's age counts instead.
 pub(super) fn is_inode(record: &GenerationRecord, inode: Inode) -> bool {
-    let same_age = record.born.zip(inode.born).is_none_or(|(one, other)| one == other);
-    record.device == inode.device && record.inode == inode.inode && same_age
+    let same = record.born.zip(inode.born).map_or(record.device == inode.device, |(one, other)| one == other);
+    record.inode == inode.inode && same
 }
 
 /// Whether the first `len` bytes of both are the same.

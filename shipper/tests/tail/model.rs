@@ -208,7 +208,7 @@ impl Model {
     }
 
     fn apply(&mut self, file: usize, step: &Step) {
-        let (file, world) = (&mut self.files[file], &mut self.world);
+        let (file, world) = (self.files.get_mut(file).unwrap(), &mut self.world);
         let (exists, runs) = (file.exists(world), world.tail.is_some());
         match step {
             Step::SetClock(seconds) => world.now.clock += seconds * 1_000_000_000,

@@ -129,6 +129,24 @@ fn does_not_ship_what_was_rotated_away_before_it_ever_ran() {
 }
 
 #[test]
+fn takes_up_where_it_was_though_the_volume_is_attached_to_another_node() {
+    let mut world = World::new();
+    // Too short to be known by what it holds, and without a time that would tell it again.
+    let line = world.untimed_line();
+    world.append_text("a.log", line);
+    world.append("b.log", 2);
+    world.rotate_by_rename("b.log");
+    world.append("b.log", 1);
+    world.ship();
+    world.crash();
+    world.attach_elsewhere();
+    world.crash_and_restart();
+    world.ship();
+    world.assert_every_line_once();
+    assert_eq!(world.metric("entries_read_total"), 4);
+}
+
+#[test]
 fn starts_from_the_beginning_where_nothing_is_known() {
     let mut world = down();
     world.forget_positions();

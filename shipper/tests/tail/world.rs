@@ -113,6 +113,14 @@ impl World {
         self.saved.clear();
     }
 
+    /// The volume has another device number from now on, as on another node.
+    pub(crate) fn attach_elsewhere(&mut self) {
+        for stream in self.saved.values_mut() {
+            let rotated = stream.lingering.iter_mut().chain(&mut stream.anchor).chain(&mut stream.beside);
+            stream.queue.iter_mut().chain(rotated).for_each(|generation| generation.device += 1);
+        }
+    }
+
     pub(crate) fn crash_and_restart(&mut self) {
         self.crash();
         let glob = Glob::new(self.include).unwrap();
