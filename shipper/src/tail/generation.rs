@@ -67,6 +67,8 @@ pub(super) struct Generation {
     pub(super) clocked: Option<Clocked>,
     /// Whether it was finished before and has grown since.
     pub(super) late: bool,
+    /// The rotated copy that it was found to be, where that is another file.
+    pub(super) copied_to: Option<Inode>,
     /// Where a text was taken to end because nothing followed it for a while.
     closed: Option<u64>,
     /// Where the file ends for good, its last line finished or not.
@@ -102,6 +104,7 @@ impl Generation {
             suspect: false,
             clocked: None,
             late: false,
+            copied_to: None,
             closed: None,
             ends: sealed.then_some(size),
         })

@@ -316,11 +316,15 @@ impl Tail {
     fn look_at_new(&mut self, found: &Found, now: Now) -> bool {
         let known = self.streams.binary_search_by(|stream| stream.name.as_ref().cmp(found.name.as_str()));
         let Err(place) = known else { return false };
+        // Most of a directory are rotated copies.
+        if !self.discovery.is_stream(&found.name) {
+            return false;
+        }
         // It may be a second name of a file that is read already, or one that was renamed to a name that is followed, too.
         let same = self.listing.iter().filter(|other| other.inode == found.inode && other.name != found.name);
         let names: Vec<_> = same.map(|other| other.name.as_str()).collect();
         let has = |stream: &Stream| stream.has_open(found.inode) || names.contains(&&*stream.name);
-        if !self.discovery.is_stream(&found.name) || self.streams.iter().any(has) {
+        if self.streams.iter().any(has) {
             return false;
         }
         if self.streams.len() >= self.most_streams {

@@ -224,6 +224,91 @@ fn drains_a_deleted_file_that_is_still_written_to_and_then_lets_go_of_it() {
 }
 
 #[test]
+fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    let mut writer = File::options().append(true).open(world.path("a.log")).unwrap();
+    world.scan();
+    world.delete("a.log");
+    world.ship();
+    // Every time before it would be let go of.
+    for _ in 0..3 {
+        world.pass(30);
+        writer.write_all(world.line().as_bytes()).unwrap();
+        world.ship();
+    }
+    writer.write_all(b"unfinished").unwrap();
+    world.pass(30);
+    world.ship();
+    assert_eq!(world.descriptors(), 2);
+    world.pass(60);
+    world.ship();
+    drop(writer);
+    assert_eq!(world.descriptors(), 0);
+    assert_eq!(world.entries().last(), Some(&"unfinished"));
+    assert_eq!(world.entries().len(), 6);
+    // It was read to its end: nothing is missed at the next start.
+    world.crash_and_restart();
+    assert_eq!(world.metric("files_lost_total"), 0);
+    world.written += 5;
+    world.append("a.log", 1);
+    world.ship();
+    assert_eq!(world.entries().len(), 7);
+}
+
+#[test]
+fn takes_back_a_file_that_is_renamed_away_and_back() {
+    // Nothing else is there, the new file is taken away again, or it took the old one's place long ago.
+    for turn in 0..3 {
+        let mut world = World::new();
+        world.append("a.log", 2);
+        world.ship();
+        world.append("a.log", 1);
+        world.rename("a.log", "elsewhere");
+        if turn > 0 {
+            world.append("a.log", 1);
+        }
+        world.ship();
+        if turn > 1 {
+            world.pass(120);
+            world.ship();
+        }
+        world.rename("elsewhere", "a.log");
+        world.ship();
+        world.append("a.log", 1);
+        world.ship();
+        world.assert_every_line_once_in_order();
+    }
+}
+
+#[test]
+fn decompresses_a_copy_of_what_it_has_open_once_and_not_at_every_look() {
+    let mut world = World::with(|settings| settings.batch_bytes = 4096);
+    world.append("a.log", 20_000);
+    world.ship_one(Fate::Acknowledged);
+    world.rotate_by_rename("a.log");
+    // The new one stays empty, and nothing more can be pushed for now.
+    world.append_text("a.log", "");
+    world.scan();
+    world.gzip("a.log.1");
+    let size = std::fs::metadata(world.path("a.log.1.gz")).unwrap().len();
+    world.scan();
+    let before = bytes_read();
+    for _ in 0..10 {
+        world.scan();
+    }
+    assert!(size > 50_000 && bytes_read() - before < 10 * size, "{} of {size}", bytes_read() - before);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+/// How much this thread has read from files so far.
+fn bytes_read() -> u64 {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+#[test]
 fn gives_up_the_oldest_deleted_file_before_deleted_files_fill_the_disk() {
     let mut world = World::new();
     // Sparse files, two thirds of the bound each.
