@@ -210,14 +210,33 @@ impl Generation {
 
     /// Whether this is the beginning of `other`, or all of it: a copy, complete or not.
     pub(super) fn is_beginning_of(&self, other: &Self) -> std::io::Result<bool> {
-        Ok(self.size <= other.size
+        let is = self.size <= other.size
             && self.head.is_beginning_of(&other.source)
-            && identity::have_the_same(&self.source, &other.source, self.size)?)
+            && identity::have_the_same(&self.source, &other.source, self.size)?;
+        self.put_away();
+        other.put_away();
+        Ok(is)
     }
 
     /// Whether this is the same file with the same beginning.
     pub(super) fn is_same(&self, now: &Self) -> bool {
         self.inode == now.inode && self.head.is_beginning_of(&now.source)
+    }
+
+    /// Whether it has to be decompressed to be read on.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.source.is_sealed()
+    }
+
+    /// Lets go of the memory it takes to read on.
+    pub(super) fn put_away(&self) {
+        self.source.put_away();
+    }
+
+    /// Whether it holds memory to read on.
+    #[cfg(test)]
+    pub(super) fn is_at_hand(&self) -> bool {
+        self.source.is_at_hand()
     }
 
     /// Whether it is read to where it ends for good.
@@ -338,6 +357,9 @@ impl Generation {
             self.stalled = None;
             self.closed = self.closed.filter(|closed| *closed > self.read);
             self.clocked = self.clocked.filter(|clocked| clocked.until > self.read);
+            if self.is_at_its_end() {
+                self.put_away();
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 //!
 //! Everything here is synchronous and takes the time as an argument; waiting is the pipeline's business.
 
+mod archives;
 mod generation;
 mod growth;
 mod identity;
@@ -66,6 +67,11 @@ impl TailSettings {
     pub(crate) fn chunk_bytes(&self) -> usize {
         CHUNK.max(self.max_line + 4096)
     }
+
+    /// How much memory the one archive takes that is decompressed.
+    pub(crate) fn archive_bytes(&self) -> usize {
+        source::Source::memory(self.chunk_bytes())
+    }
 }
 
 /// The present, on both clocks.
@@ -113,6 +119,8 @@ pub struct Tail {
     streams: Vec<Stream>,
     /// Where the search for the next due stream starts, so that a flood in one file does not starve the others.
     turn: usize,
+    /// The stream whose archive is decompressed. One at a time, because each takes memory.
+    decompressing: Option<Arc<str>>,
     /// Streams that are due by then go along with one that is due now.
     horizon: Option<Instant>,
     chunk: Vec<u8>,
@@ -146,6 +154,7 @@ impl Tail {
             metrics,
             streams: Vec::new(),
             turn: 0,
+            decompressing: None,
             horizon: None,
             // What is there before the very first start is none of our business.
             before: if record.is_empty() { listing.clone() } else { Vec::new() },
@@ -194,6 +203,10 @@ impl Tail {
             } else if !stream.is_due(self.horizon.unwrap_or(now.instant), &self.settings) {
                 continue;
             }
+            if stream.decompresses() && !self.may_decompress(turn) {
+                continue;
+            }
+            let Some(stream) = self.streams.get_mut(turn) else { continue };
             let mut workshop = stream::Workshop {
                 settings: &self.settings,
                 metrics: &self.metrics,

@@ -50,7 +50,9 @@ impl<'a> Siblings<'a> {
             }
             generation => generation?,
         };
-        Ok(generation.look(now.instant)?.is_ok().then_some(generation))
+        let is_good = generation.look(now.instant)?.is_ok();
+        generation.put_away();
+        Ok(is_good.then_some(generation))
     }
 
     fn open(&self, found: &Found) -> std::io::Result<Option<Source>> {
@@ -222,6 +224,7 @@ impl<'a> Siblings<'a> {
         let mut generation = Generation::resume(source, found.inode, kind, record, now).ok()??;
         // The size must be known before anything is said about the end.
         generation.look(now.instant).ok()?.ok()?;
+        generation.put_away();
         Some(generation)
     }
 }

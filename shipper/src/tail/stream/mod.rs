@@ -179,6 +179,17 @@ impl Stream {
         self.due(settings).is_some_and(|due| due <= now)
     }
 
+    /// Whether what it hands out next has to be decompressed.
+    pub(super) fn decompresses(&self) -> bool {
+        self.failed.is_none() && self.queue.front().is_some_and(|front| front.is_compressed() && front.rest() > 0)
+    }
+
+    /// How many files hold memory to be decompressed on.
+    #[cfg(test)]
+    pub(super) fn archives_at_hand(&self) -> usize {
+        self.queue.iter().chain(&self.lingering).filter(|known| known.is_at_hand()).count()
+    }
+
     /// When the unread lines are due; at once where they fill a batch, or nothing was sent for a while.
     pub(super) fn due(&self, settings: &TailSettings) -> Option<Instant> {
         let due = self.wanted(settings)?;
