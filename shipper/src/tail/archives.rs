@@ -20,37 +20,17 @@ mod tests {
     use std::fmt::Write as _;
     use std::fs::File;
     use std::io::Write as _;
-    use std::path::Path;
-    use std::time::Duration;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
-    use globset::Glob;
-    use jiff::tz::TimeZone;
 
+    use super::super::testing::tail;
     use super::*;
-    use crate::discover::Discovery;
-    use crate::labels::Labels;
-    use crate::metrics::Metrics;
     use crate::position::Record;
+    use crate::tail::Now;
     use crate::tail::stream::Stream;
-    use crate::tail::{Now, TailSettings};
 
     const NAMES: [&str; 3] = ["a.log", "b.log", "c.log"];
-
-    fn tail(dir: &Path, record: &Record) -> Tail {
-        let settings = TailSettings {
-            batch_bytes: 20_000,
-            batch_wait: Duration::from_secs(1),
-            max_line: 4096,
-            max_age: Duration::from_hours(168),
-            zone: TimeZone::UTC,
-            multiline: true,
-            labels: Labels::default(),
-        };
-        let discovery = Discovery::new(dir.to_owned(), &[Glob::new("*.log").unwrap()], &[]).unwrap();
-        Tail::resume(discovery, settings, record, Metrics::default(), Now::read()).unwrap()
-    }
 
     #[test]
     fn decompresses_one_archive_at_a_time_and_makes_others_wait_for_their_turn() {
@@ -62,7 +42,7 @@ mod tests {
         for name in NAMES {
             std::fs::write(dir.path().join(name), &lines).unwrap();
         }
-        let mut first = tail(dir.path(), &Record::new());
+        let (mut first, _) = tail(dir.path(), &Record::new());
         let mut record = first.record();
         let mut entries = 0;
         while record.values().any(|stream| stream.queue.iter().all(|generation| generation.position == 0)) {
@@ -78,7 +58,7 @@ mod tests {
             gzip.finish().unwrap();
             std::fs::write(dir.path().join(name), "the last line\n").unwrap();
         }
-        let mut tail = tail(dir.path(), &record);
+        let (mut tail, _) = tail(dir.path(), &record);
         let at_hand = |tail: &Tail| tail.streams.iter().map(Stream::archives_at_hand).sum::<usize>();
         assert_eq!(at_hand(&tail), 0);
         let mut names = Vec::new();

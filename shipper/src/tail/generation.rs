@@ -258,7 +258,12 @@ impl Generation {
 
     /// Whether that, and the last time it grew, is so long ago.
     pub(super) fn was_left_before(&self, now: Instant, long: Duration) -> bool {
-        now.saturating_duration_since(self.left_at.max(self.grew_at)) >= long
+        now.saturating_duration_since(self.left_since()) >= long
+    }
+
+    /// When that was, or when it grew last.
+    pub(super) fn left_since(&self) -> Instant {
+        self.left_at.max(self.grew_at)
     }
 
     /// Whether it was declared to end before where it ends now: somebody has written on.

@@ -14,8 +14,11 @@ mod generation;
 mod growth;
 mod identity;
 mod rotated;
+mod shed;
 mod source;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +32,7 @@ use crate::labels::Labels;
 use crate::metrics::Metrics;
 use crate::position::{Record, StreamRecord};
 use rotated::Siblings;
+pub use shed::DELETED;
 use stream::{Stream, Surprise};
 
 /// How much of a file is looked at in one go: it stays in the processor's cache, and holds the longest line.
@@ -36,12 +40,6 @@ const CHUNK: usize = 256 << 10;
 
 /// How often a scan looks again before it leaves the rest to the next one.
 const LOOKS: usize = 4;
-
-/// How many bytes of deleted files are kept on the disk because they are not shipped yet.
-pub const DELETED: u64 = 256 << 20;
-
-/// Descriptors that are needed for other things than log files.
-const OTHER_FILES: u64 = 64;
 
 /// What the tail is told once.
 #[derive(Clone, Debug)]
@@ -129,8 +127,8 @@ pub struct Tail {
     listing: Vec<Found>,
     /// And when it was looked at before that.
     before: Vec<Found>,
-    /// How many files may be followed.
-    most_streams: usize,
+    /// How many files may be open.
+    most_open: usize,
     told_of_too_many: bool,
 }
 
@@ -159,7 +157,7 @@ impl Tail {
             // What is there before the very first start is none of our business.
             before: if record.is_empty() { listing.clone() } else { Vec::new() },
             listing,
-            most_streams: most_streams(),
+            most_open: shed::most_open(),
             told_of_too_many: false,
         };
         for (name, record) in record {
@@ -274,19 +272,6 @@ impl Tail {
         batch
     }
 
-    /// Gives up the files that nobody but us keeps on the disk, the oldest first, as far as they are too much: the disk is
-    /// the database's.
-    fn shed(&mut self) {
-        while self.streams.iter().map(Stream::deleted).sum::<u64>() > DELETED {
-            let oldest =
-                self.streams.iter_mut().filter(|stream| stream.deleted() > 0).min_by_key(|s| s.deleted_since());
-            match oldest {
-                Some(stream) => stream.shed_oldest(&self.metrics),
-                None => return,
-            }
-        }
-    }
-
     fn new_stream(&self, name: &str) -> Stream {
         let stem = name.strip_suffix(".log").unwrap_or(name);
         Stream::new(name, self.settings.labels.stream(stem), TimeReader::new(self.settings.zone.clone()))
@@ -340,11 +325,13 @@ impl Tail {
         if self.streams.iter().any(has) {
             return false;
         }
-        if self.streams.len() >= self.most_streams {
+        // Each with a rotated copy.
+        let most = self.most_open / 2;
+        if self.streams.iter().filter(|stream| stream.open_files() > 0).count() >= most {
             if !std::mem::replace(&mut self.told_of_too_many, true) {
                 tracing::error!(
                     file = found.name,
-                    most = self.most_streams,
+                    most,
                     "too many log files: the others are not followed; raise the limit of open files, or narrow --include"
                 );
             }
@@ -360,13 +347,4 @@ impl Tail {
         self.streams.insert(place, stream);
         again
     }
-}
-
-/// As many as there are descriptors for, each with a rotated copy. The limit is raised as far as we may.
-fn most_streams() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    current.map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX))
 }

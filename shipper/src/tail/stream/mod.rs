@@ -232,6 +232,22 @@ impl Stream {
         self.queue.iter().all(|generation| generation.unread() == 0 && generation.closes_at().is_none())
     }
 
+    /// How many files are open.
+    pub(super) fn open_files(&self) -> usize {
+        self.queue.len() + self.lingering.len()
+    }
+
+    /// When the first of the files was left that are read to their end.
+    pub(super) fn left_since(&self) -> Option<Instant> {
+        self.lingering.iter().map(Generation::left_since).min()
+    }
+
+    /// Looks after that one no longer.
+    pub(super) fn leave_oldest(&mut self) {
+        let since = self.left_since();
+        self.lingering.retain(|known| Some(known.left_since()) != since);
+    }
+
     /// Bytes of files that nobody but us keeps on the disk.
     pub(super) fn deleted(&self) -> u64 {
         self.queue.iter().chain(&self.lingering).filter(|known| known.unlinked).map(|known| known.size).sum()
