@@ -245,7 +245,7 @@ fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
     world.ship();
     drop(writer);
     assert_eq!(world.descriptors(), 0);
-    assert_eq!(world.entries().last(), Some(&"unfinished"));
+    assert_eq!(*world.entries().last().unwrap(), "unfinished");
     assert_eq!(world.entries().len(), 6);
     // It was read to its end: nothing is missed at the next start.
     world.crash_and_restart();
