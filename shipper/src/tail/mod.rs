@@ -348,3 +348,34 @@ impl Tail {
         again
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_a_chunk_and_a_batch_of_a_file_that_has_no_line_ending() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.log"), "x".repeat(2 * CHUNK)).unwrap();
+        let (mut tail, _) = testing::tail(dir.path(), &Record::new());
+        let entries = |tail: &mut Tail| {
+            let mut entries = 0;
+            while let Some(batch) = tail.next_batch(Now::read(), true) {
+                assert!(batch.bytes <= tail.settings.batch_bytes, "{}", batch.bytes);
+                assert!(batch.body.len() <= tail.settings.batch_bytes);
+                entries += batch.entries;
+            }
+            assert_eq!((tail.chunk.len(), tail.chunk.capacity()), (CHUNK, CHUNK));
+            entries
+        };
+        let first = entries(&mut tail);
+        // 64 MiB of it stand in no relation to that.
+        let file = std::fs::File::options().append(true).open(dir.path().join("a.log")).unwrap();
+        for _ in 0..64 {
+            std::io::Write::write_all(&mut &file, &vec![b'x'; 1 << 20]).unwrap();
+        }
+        tail.scan(Now::read()).unwrap();
+        // The last piece may still be a line that ends there.
+        assert_eq!(first + entries(&mut tail), (2 * CHUNK + (64 << 20)) / 4096 - 1);
+    }
+}

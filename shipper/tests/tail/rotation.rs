@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::time::Duration;
 
 use crate::world::{Fate, World};
 
@@ -75,7 +76,31 @@ fn follows_a_cascade_inside_and_outside_the_glob() {
         world.append("a.log", 1);
         world.ship();
         world.assert_every_line_once_in_order();
+        assert_eq!(world.metric("entries_read_total"), 9, "{include}");
     }
+}
+
+#[test]
+fn follows_a_writer_that_stays_on_the_renamed_file_for_a_minute_and_then_lets_go_of_it() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.rename("a.log", "a.log.1");
+    let start = world.now.instant;
+    while world.now.instant - start < Duration::from_mins(1) {
+        world.append("a.log", 1);
+        world.append("a.log.1", 1);
+        for _ in 0..5 {
+            world.pass(1);
+            while world.ship_one(Fate::Acknowledged) {}
+        }
+    }
+    world.ship();
+    world.assert_every_line_once();
+    assert_eq!(world.descriptors(), 2);
+    world.pass(60);
+    world.ship();
+    assert_eq!(world.descriptors(), 1);
 }
 
 #[test]
@@ -199,6 +224,26 @@ fn waits_for_a_file_that_is_away_for_a_while() {
     world.pass(3600);
     world.ship();
     world.append("a.log", 2);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn reads_a_file_that_is_deleted_and_made_anew_between_two_looks() {
+    let mut world = World::new();
+    for lines in [1, 3, 1] {
+        world.append("a.log", 2);
+        world.scan();
+        world.delete("a.log");
+        world.append("a.log", lines);
+        world.ship();
+    }
+    // Nobody holds it any more, so that its inode may be used again.
+    world.delete("a.log");
+    world.ship();
+    world.pass(60);
+    world.ship();
+    world.append("a.log", 1);
     world.ship();
     world.assert_every_line_once_in_order();
 }
