@@ -5,7 +5,7 @@
 //! stream of its own, whatever the globs say: it belongs to `x.log`.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -147,8 +147,8 @@ impl Discovery {
         self.include.is_match(name) && !self.exclude.is_match(name) && rotation(name).is_none()
     }
 
-    /// Opens a file of the directory, if it is still the one that was found. That makes sure, too, that a link which was
-    /// bent since then leads nowhere else.
+    /// Opens a file of the directory, if it is still the one that was found, and still below the directory: a link, or a
+    /// folder on the way to what it leads to, may have been bent at any moment since.
     pub fn open(&self, found: &Found) -> std::io::Result<Option<File>> {
         // Whatever may stand there by now: nobody waits for the writer of a FIFO.
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY | if found.link { OFlags::empty() } else { OFlags::NOFOLLOW };
@@ -160,7 +160,13 @@ impl Discovery {
         };
         // An inode is used again, for a FIFO as well.
         let same = file.metadata()?.is_file() && Inode::of(&file)? == found.inode;
-        Ok(same.then_some(file))
+        Ok((same && (!found.link || self.holds(&file)?)).then_some(file))
+    }
+
+    /// Whether an open file lies below the directory, whatever way led to it.
+    fn holds(&self, file: &File) -> std::io::Result<bool> {
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        Ok(path.starts_with(self.dir.canonicalize()?))
     }
 
     /// What a link leads to, if that is below the directory.
@@ -288,5 +294,23 @@ mod tests {
         std::fs::remove_file(dir.path().join("a.log")).unwrap();
         std::os::unix::fs::symlink(outside.path(), dir.path().join("a.log")).unwrap();
         assert!(discovery.open(&link).unwrap().is_none());
+    }
+
+    #[test]
+    fn does_not_open_what_lies_outside_the_directory_though_it_was_inside_when_it_was_found() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let discovery = discovery(dir.path(), &["*"], &[]);
+        for (folder, text) in [(dir.path().join("folder"), "x"), (outside.path().to_owned(), "secret")] {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("token"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("folder/token", dir.path().join("a.log")).unwrap();
+        let mut found = discovery.list().unwrap().remove(0);
+        assert!(discovery.open(&found).unwrap().is_some());
+        // The folder is bent between the two looks that a listing takes at a link.
+        std::fs::remove_dir_all(dir.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("folder")).unwrap();
+        found.inode = Look::at_path(&outside.path().join("token")).unwrap().inode;
+        assert!(discovery.open(&found).unwrap().is_none());
     }
 }

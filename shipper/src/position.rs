@@ -4,7 +4,8 @@
 //! decided about a batch is written *before* it is pushed (see [`StreamRecord`]).
 //!
 //! The file is a header line with a version and a checksum, then JSON. It is written beside, synced and renamed, and the
-//! generation before it is kept: a damaged file means the other one, and at the worst a start from the beginning.
+//! generation before it is kept: a damaged file means the other one, and at the worst a start from the beginning. Only a
+//! file that can still be read becomes the generation before: a damaged one never takes the place of a good one.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -154,13 +155,17 @@ fn read(path: &Path) -> Result<Option<Record>, PositionError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(PositionError::Read { path: path.to_owned(), source }),
     };
-    let text = std::str::from_utf8(&bytes).map_err(|_not_utf8| damaged("it is not UTF-8"))?;
-    let (header, body) = text.split_once('\n').ok_or_else(|| damaged("it has no header line"))?;
-    let checksum = header.strip_prefix(MAGIC).ok_or_else(|| damaged("its header is not that of version 1"))?;
-    if checksum.trim() != format!("{:016x}", xxh3_64(body.as_bytes())) {
-        return Err(damaged("its checksum does not fit"));
-    }
+    let body = checked(&bytes).map_err(damaged)?;
     serde_json::from_str(body).map(Some).map_err(|error| damaged(&error.to_string()))
+}
+
+/// What follows the header, where that fits.
+fn checked(bytes: &[u8]) -> Result<&str, &'static str> {
+    let text = std::str::from_utf8(bytes).map_err(|_not_utf8| "it is not UTF-8")?;
+    let (header, body) = text.split_once('\n').ok_or("it has no header line")?;
+    let checksum = header.strip_prefix(MAGIC).ok_or("its header is not that of version 1")?;
+    let fits = checksum.trim() == format!("{:016x}", xxh3_64(body.as_bytes()));
+    fits.then_some(body).ok_or("its checksum does not fit")
 }
 
 fn write(dir: &Path, path: &Path, record: &Record) -> std::io::Result<()> {
@@ -169,12 +174,12 @@ fn write(dir: &Path, path: &Path, record: &Record) -> std::io::Result<()> {
     let mut file = std::fs::File::create(&new)?;
     write!(file, "{MAGIC} {:016x}\n{body}", xxh3_64(body.as_bytes()))?;
     file.sync_all()?;
-    match std::fs::rename(path, dir.join(OLD_FILE)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    let is_good = std::fs::read(path).is_ok_and(|bytes| checked(&bytes).is_ok());
+    // Where the generation before cannot be kept, the new one is worth all the more.
+    let kept = if is_good { std::fs::rename(path, dir.join(OLD_FILE)) } else { Ok(()) };
     std::fs::rename(&new, path)?;
-    std::fs::File::open(dir)?.sync_all()
+    std::fs::File::open(dir)?.sync_all()?;
+    kept
 }
 
 #[cfg(test)]
@@ -211,6 +216,53 @@ mod tests {
             assert_eq!(loaded, record(1));
             assert_eq!(errors.len(), 1, "{errors:?}");
         }
+    }
+
+    #[test]
+    fn keeps_the_good_generation_where_the_one_after_it_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(Some(dir.path().to_owned()));
+        store.save(&record(1)).unwrap();
+        store.save(&record(2)).unwrap();
+        for n in 3..6 {
+            std::fs::write(dir.path().join(FILE), "damaged").unwrap();
+            assert_eq!(store.load().0, record(1));
+            store.save(&record(n)).unwrap();
+            assert_eq!(store.load().0, record(n));
+            assert_eq!(read(&dir.path().join(OLD_FILE)).unwrap(), Some(record(1)));
+        }
+    }
+
+    #[test]
+    fn saves_though_the_generation_before_cannot_be_kept_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(Some(dir.path().to_owned()));
+        store.save(&record(1)).unwrap();
+        std::fs::create_dir_all(dir.path().join(OLD_FILE).join("full")).unwrap();
+        assert!(matches!(store.save(&record(2)), Err(PositionError::Write { .. })));
+        assert_eq!(store.load().0, record(2));
+    }
+
+    #[test]
+    fn leaves_what_is_there_alone_while_the_disk_is_full_or_nothing_can_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(Some(dir.path().to_owned()));
+        store.save(&record(1)).unwrap();
+        store.save(&record(2)).unwrap();
+        let new = dir.path().join(NEW_FILE);
+        // Every write to this device finds the disk full.
+        std::os::unix::fs::symlink("/dev/full", &new).unwrap();
+        let Err(PositionError::Write { source, .. }) = store.save(&record(3)) else { panic!("it was not full") };
+        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+        assert_eq!(store.load().0, record(2));
+        std::fs::remove_file(&new).unwrap();
+        // Not even root can make a file where a directory is.
+        std::fs::create_dir(&new).unwrap();
+        assert!(matches!(store.save(&record(3)), Err(PositionError::Write { .. })));
+        assert_eq!(store.load().0, record(2));
+        std::fs::remove_dir(&new).unwrap();
+        store.save(&record(3)).unwrap();
+        assert_eq!((store.load().0, read(&dir.path().join(OLD_FILE)).unwrap()), (record(3), Some(record(2))));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The reading half: files to batches, woken by notifications and a poll.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::SharedStatus;
@@ -58,7 +59,7 @@ impl Reader {
                 self.look();
                 looked = Instant::now();
             }
-            if let Some(batch) = self.tail.next_batch(Now::read(), draining) {
+            if let Some(batch) = self.tail.next_batch(now(), draining) {
                 busy = Instant::now();
                 self.status.handed_out(&batch.name, batch.since);
                 if !self.hand_over(batch).await {
@@ -101,23 +102,28 @@ impl Reader {
     async fn rest(&mut self, looked: Instant) {
         let draining = self.draining.is_cancelled();
         let poll = looked + POLL;
-        let until = self.tail.next_due().map_or(poll, |due| due.min(poll)).max(Instant::now() + SETTLE / 4);
+        let until = self.tail.next_due().map_or(poll, |due| poll.min(due.into())).max(Instant::now() + SETTLE / 4);
         tokio::select! {
             () = settled(&self.wake) => {}
-            () = tokio::time::sleep_until(until.into()) => {}
+            () = tokio::time::sleep_until(until) => {}
             () = self.draining.cancelled(), if !draining => {}
         }
     }
 
     fn look(&mut self) {
-        if let Err(error) = self.tail.scan(Now::read()) {
+        if let Err(error) = self.tail.scan(now()) {
             tracing::warn!(%error, "failed to look at the log directory, trying again");
         }
         let files = self.tail.files();
         let unread = files.iter().map(|file| file.unread).sum();
         self.status.files(files);
-        self.metrics.unread(unread, self.status.oldest_unacknowledged(Instant::now()));
+        self.metrics.unread(unread, self.status.oldest_unacknowledged(now().instant));
     }
+}
+
+/// The present, the one that the pipeline's waits go by.
+fn now() -> Now {
+    Now { instant: Instant::now().into_std(), ..Now::read() }
 }
 
 async fn settled(wake: &Notify) {
@@ -127,10 +133,123 @@ async fn settled(wake: &Notify) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use globset::Glob;
+    use jiff::tz::TimeZone;
     use notify::event::{AccessKind, CreateKind, EventKind, Flag};
     use notify::{Error, Event};
 
     use super::*;
+    use crate::discover::Discovery;
+    use crate::labels::Labels;
+    use crate::position::Record;
+    use crate::tail::TailSettings;
+
+    const LINE: &str = "2026-02-20 22:31:07,000 INFO x\n";
+
+    /// A reader of a directory, told of nothing but by `wake`, and what it hands over, on a paused clock.
+    struct Reading {
+        dir: tempfile::TempDir,
+        wake: Arc<Notify>,
+        batches: mpsc::Receiver<Batch>,
+    }
+
+    impl Reading {
+        fn start() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let settings = TailSettings {
+                batch_bytes: 1 << 20,
+                batch_wait: Duration::from_secs(1),
+                max_line: 4096,
+                max_age: Duration::MAX,
+                zone: TimeZone::UTC,
+                multiline: true,
+                labels: Labels::default(),
+            };
+            let discovery = Discovery::new(dir.path().to_owned(), &[Glob::new("*.log").unwrap()], &[]).unwrap();
+            let tail = Tail::resume(discovery, settings, &Record::new(), Metrics::default(), now()).unwrap();
+            let (wake, (sender, batches)) = (Arc::new(Notify::new()), mpsc::channel(1));
+            let reader = Reader {
+                tail,
+                batches: sender,
+                wake: wake.clone(),
+                draining: CancellationToken::new(),
+                once: false,
+                metrics: Metrics::default(),
+                status: SharedStatus::default(),
+            };
+            tokio::spawn(reader.run());
+            Self { dir, wake, batches }
+        }
+
+        /// How long it takes until entries of what was written now are handed over.
+        async fn delay(&mut self) -> Duration {
+            let start = Instant::now();
+            while self.batches.recv().await.unwrap().entries == 0 {}
+            start.elapsed()
+        }
+    }
+
+    fn append(dir: &Path, text: &str) {
+        use std::io::Write as _;
+        let file = std::fs::File::options().create(true).append(true).open(dir.join("a.log"));
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn finds_a_new_file_within_a_second_though_nobody_tells_it() {
+        let mut reading = Reading::start();
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        append(reading.dir.path(), &LINE.repeat(2));
+        let delay = reading.delay().await;
+        assert!(delay <= Duration::from_secs(1), "{delay:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hands_over_a_line_after_long_idleness_at_once_where_it_is_told() {
+        let mut reading = Reading::start();
+        append(reading.dir.path(), LINE);
+        reading.delay().await;
+        for idle in [60, 3600] {
+            tokio::time::sleep(Duration::from_secs(idle) + POLL / 3).await;
+            append(reading.dir.path(), LINE);
+            reading.wake.notify_one();
+            let delay = reading.delay().await;
+            assert!(delay < Duration::from_millis(300), "{delay:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sees_a_rotation_while_what_it_has_read_waits_to_be_pushed() {
+        let mut reading = Reading::start();
+        // The place in the channel is taken, the next batch waits for it, and files come and go meanwhile.
+        for number in 0..4 {
+            append(reading.dir.path(), &format!("2026-02-20 22:31:07,000 INFO {number}\n"));
+            tokio::time::sleep(3 * POLL).await;
+            std::fs::remove_file(reading.dir.path().join("a.log")).unwrap();
+        }
+        let mut entries = 0;
+        while let Ok(batch) = tokio::time::timeout(Duration::from_mins(2), reading.batches.recv()).await {
+            entries += batch.unwrap().entries;
+        }
+        assert_eq!(entries, 4);
+    }
+
+    /// Nothing says how long it takes, but that it comes.
+    #[tokio::test]
+    async fn is_told_of_what_happens_in_the_directory() {
+        let (dir, wake) = (tempfile::tempdir().unwrap(), Arc::new(Notify::new()));
+        let _watcher = watch(dir.path(), wake.clone()).unwrap();
+        let path = dir.path().join("a.log");
+        let told = || async { tokio::time::timeout(Duration::from_mins(1), wake.notified()).await.unwrap() };
+        append(dir.path(), LINE);
+        told().await;
+        append(dir.path(), LINE);
+        told().await;
+        std::fs::rename(&path, dir.path().join("a.log.1")).unwrap();
+        told().await;
+    }
 
     #[test]
     fn looks_where_a_notification_says_or_may_have_been_lost() {

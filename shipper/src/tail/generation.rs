@@ -67,6 +67,8 @@ pub(super) struct Generation {
     pub(super) clocked: Option<Clocked>,
     /// Whether it was finished before and has grown since.
     pub(super) late: bool,
+    /// The rotated copy that it was found to be, where that is another file.
+    pub(super) copied_to: Option<Inode>,
     /// Where a text was taken to end because nothing followed it for a while.
     closed: Option<u64>,
     /// Where the file ends for good, its last line finished or not.
@@ -102,6 +104,7 @@ impl Generation {
             suspect: false,
             clocked: None,
             late: false,
+            copied_to: None,
             closed: None,
             ends: sealed.then_some(size),
         })
@@ -209,14 +212,33 @@ impl Generation {
 
     /// Whether this is the beginning of `other`, or all of it: a copy, complete or not.
     pub(super) fn is_beginning_of(&self, other: &Self) -> std::io::Result<bool> {
-        Ok(self.size <= other.size
+        let is = self.size <= other.size
             && self.head.is_beginning_of(&other.source)
-            && identity::have_the_same(&self.source, &other.source, self.size)?)
+            && identity::have_the_same(&self.source, &other.source, self.size)?;
+        self.put_away();
+        other.put_away();
+        Ok(is)
     }
 
     /// Whether this is the same file with the same beginning.
     pub(super) fn is_same(&self, now: &Self) -> bool {
         self.inode == now.inode && self.head.is_beginning_of(&now.source)
+    }
+
+    /// Whether it has to be decompressed to be read on.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.source.is_sealed()
+    }
+
+    /// Lets go of the memory it takes to read on.
+    pub(super) fn put_away(&self) {
+        self.source.put_away();
+    }
+
+    /// Whether it holds memory to read on.
+    #[cfg(test)]
+    pub(super) fn is_at_hand(&self) -> bool {
+        self.source.is_at_hand()
     }
 
     /// Whether it is read to where it ends for good.
@@ -238,7 +260,12 @@ impl Generation {
 
     /// Whether that, and the last time it grew, is so long ago.
     pub(super) fn was_left_before(&self, now: Instant, long: Duration) -> bool {
-        now.saturating_duration_since(self.left_at.max(self.grew_at)) >= long
+        now.saturating_duration_since(self.left_since()) >= long
+    }
+
+    /// When that was, or when it grew last.
+    pub(super) fn left_since(&self) -> Instant {
+        self.left_at.max(self.grew_at)
     }
 
     /// Whether it was declared to end before where it ends now: somebody has written on.
@@ -337,6 +364,9 @@ impl Generation {
             self.stalled = None;
             self.closed = self.closed.filter(|closed| *closed > self.read);
             self.clocked = self.clocked.filter(|clocked| clocked.until > self.read);
+            if self.is_at_its_end() {
+                self.put_away();
+            }
         }
     }
 

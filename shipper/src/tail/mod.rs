@@ -9,12 +9,16 @@
 //!
 //! Everything here is synchronous and takes the time as an argument; waiting is the pipeline's business.
 
+mod archives;
 mod generation;
 mod growth;
 mod identity;
 mod rotated;
+mod shed;
 mod source;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +32,7 @@ use crate::labels::Labels;
 use crate::metrics::Metrics;
 use crate::position::{Record, StreamRecord};
 use rotated::Siblings;
+pub use shed::DELETED;
 use stream::{Stream, Surprise};
 
 /// How much of a file is looked at in one go: it stays in the processor's cache, and holds the longest line.
@@ -35,12 +40,6 @@ const CHUNK: usize = 256 << 10;
 
 /// How often a scan looks again before it leaves the rest to the next one.
 const LOOKS: usize = 4;
-
-/// How many bytes of deleted files are kept on the disk because they are not shipped yet.
-pub const DELETED: u64 = 256 << 20;
-
-/// Descriptors that are needed for other things than log files.
-const OTHER_FILES: u64 = 64;
 
 /// What the tail is told once.
 #[derive(Clone, Debug)]
@@ -65,6 +64,11 @@ impl TailSettings {
     /// How much of a file is looked at in one go: it must hold the longest line, its end, and the marker before it.
     pub(crate) fn chunk_bytes(&self) -> usize {
         CHUNK.max(self.max_line + 4096)
+    }
+
+    /// How much memory the one archive takes that is decompressed.
+    pub(crate) fn archive_bytes(&self) -> usize {
+        source::Source::memory(self.chunk_bytes())
     }
 }
 
@@ -113,6 +117,8 @@ pub struct Tail {
     streams: Vec<Stream>,
     /// Where the search for the next due stream starts, so that a flood in one file does not starve the others.
     turn: usize,
+    /// The stream whose archive is decompressed. One at a time, because each takes memory.
+    decompressing: Option<Arc<str>>,
     /// Streams that are due by then go along with one that is due now.
     horizon: Option<Instant>,
     chunk: Vec<u8>,
@@ -121,8 +127,8 @@ pub struct Tail {
     listing: Vec<Found>,
     /// And when it was looked at before that.
     before: Vec<Found>,
-    /// How many files may be followed.
-    most_streams: usize,
+    /// How many files may be open.
+    most_open: usize,
     told_of_too_many: bool,
 }
 
@@ -146,11 +152,12 @@ impl Tail {
             metrics,
             streams: Vec::new(),
             turn: 0,
+            decompressing: None,
             horizon: None,
             // What is there before the very first start is none of our business.
             before: if record.is_empty() { listing.clone() } else { Vec::new() },
             listing,
-            most_streams: most_streams(),
+            most_open: shed::most_open(),
             told_of_too_many: false,
         };
         for (name, record) in record {
@@ -194,6 +201,10 @@ impl Tail {
             } else if !stream.is_due(self.horizon.unwrap_or(now.instant), &self.settings) {
                 continue;
             }
+            if stream.decompresses() && !self.may_decompress(turn) {
+                continue;
+            }
+            let Some(stream) = self.streams.get_mut(turn) else { continue };
             let mut workshop = stream::Workshop {
                 settings: &self.settings,
                 metrics: &self.metrics,
@@ -261,19 +272,6 @@ impl Tail {
         batch
     }
 
-    /// Gives up the files that nobody but us keeps on the disk, the oldest first, as far as they are too much: the disk is
-    /// the database's.
-    fn shed(&mut self) {
-        while self.streams.iter().map(Stream::deleted).sum::<u64>() > DELETED {
-            let oldest =
-                self.streams.iter_mut().filter(|stream| stream.deleted() > 0).min_by_key(|s| s.deleted_since());
-            match oldest {
-                Some(stream) => stream.shed_oldest(&self.metrics),
-                None => return,
-            }
-        }
-    }
-
     fn new_stream(&self, name: &str) -> Stream {
         let stem = name.strip_suffix(".log").unwrap_or(name);
         Stream::new(name, self.settings.labels.stream(stem), TimeReader::new(self.settings.zone.clone()))
@@ -316,18 +314,24 @@ impl Tail {
     fn look_at_new(&mut self, found: &Found, now: Now) -> bool {
         let known = self.streams.binary_search_by(|stream| stream.name.as_ref().cmp(found.name.as_str()));
         let Err(place) = known else { return false };
+        // Most of a directory are rotated copies.
+        if !self.discovery.is_stream(&found.name) {
+            return false;
+        }
         // It may be a second name of a file that is read already, or one that was renamed to a name that is followed, too.
         let same = self.listing.iter().filter(|other| other.inode == found.inode && other.name != found.name);
         let names: Vec<_> = same.map(|other| other.name.as_str()).collect();
         let has = |stream: &Stream| stream.has_open(found.inode) || names.contains(&&*stream.name);
-        if !self.discovery.is_stream(&found.name) || self.streams.iter().any(has) {
+        if self.streams.iter().any(has) {
             return false;
         }
-        if self.streams.len() >= self.most_streams {
+        // Each with a rotated copy.
+        let most = self.most_open / 2;
+        if self.streams.iter().filter(|stream| stream.open_files() > 0).count() >= most {
             if !std::mem::replace(&mut self.told_of_too_many, true) {
                 tracing::error!(
                     file = found.name,
-                    most = self.most_streams,
+                    most,
                     "too many log files: the others are not followed; raise the limit of open files, or narrow --include"
                 );
             }
@@ -345,11 +349,33 @@ impl Tail {
     }
 }
 
-/// As many as there are descriptors for, each with a rotated copy. The limit is raised as far as we may.
-fn most_streams() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    current.map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_a_chunk_and_a_batch_of_a_file_that_has_no_line_ending() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.log"), "x".repeat(2 * CHUNK)).unwrap();
+        let (mut tail, _) = testing::tail(dir.path(), &Record::new());
+        let entries = |tail: &mut Tail| {
+            let mut entries = 0;
+            while let Some(batch) = tail.next_batch(Now::read(), true) {
+                assert!(batch.bytes <= tail.settings.batch_bytes, "{}", batch.bytes);
+                assert!(batch.body.len() <= tail.settings.batch_bytes);
+                entries += batch.entries;
+            }
+            assert_eq!((tail.chunk.len(), tail.chunk.capacity()), (CHUNK, CHUNK));
+            entries
+        };
+        let first = entries(&mut tail);
+        // 64 MiB of it stand in no relation to that.
+        let file = std::fs::File::options().append(true).open(dir.path().join("a.log")).unwrap();
+        for _ in 0..64 {
+            std::io::Write::write_all(&mut &file, &vec![b'x'; 1 << 20]).unwrap();
+        }
+        tail.scan(Now::read()).unwrap();
+        // The last piece may still be a line that ends there.
+        assert_eq!(first + entries(&mut tail), (2 * CHUNK + (64 << 20)) / 4096 - 1);
+    }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::Now;
 use super::generation::{Generation, Kind};
-use super::identity::{begins_as, is_inode};
+use super::identity::{begins_as, is_inode, verify};
 use super::source::Source;
 use crate::discover::{Discovery, Found, Inode, is_compressed, rotation};
 use crate::position::GenerationRecord;
@@ -50,7 +50,9 @@ impl<'a> Siblings<'a> {
             }
             generation => generation?,
         };
-        Ok(generation.look(now.instant)?.is_ok().then_some(generation))
+        let is_good = generation.look(now.instant)?.is_ok();
+        generation.put_away();
+        Ok(is_good.then_some(generation))
     }
 
     fn open(&self, found: &Found) -> std::io::Result<Option<Source>> {
@@ -129,10 +131,27 @@ impl<'a> Siblings<'a> {
         })
     }
 
-    /// The copy that is the file of `record`, by its inode or else by its content.
-    pub(super) fn copy_of(&self, record: &GenerationRecord, now: Now) -> Option<Inode> {
-        let named = self.rotated.iter().find(|found| is_inode(record, found.inode));
-        named.map(|found| found.inode).or_else(|| Some(self.find_copy(record, now)?.inode))
+    /// The copy that is this open file, by its inode or else by its content. To know that of a compressed one all of it
+    /// has to be read, so it is remembered.
+    pub(super) fn copy_of_open(&self, open: &mut Generation, now: Now) -> Option<Inode> {
+        let record = open.record();
+        if self.rotated.iter().any(|found| is_inode(&record, found.inode)) {
+            return Some(open.inode);
+        }
+        let begins = |found: &Found| {
+            self.open(found).is_ok_and(|source| source.is_some_and(|source| begins_as(&source, &record)))
+        };
+        let known = self.rotated.iter().find(|found| open.copied_to == Some(found.inode) && begins(found));
+        open.copied_to = known.map(|found| found.inode).or_else(|| Some(self.find_copy(&record, now)?.inode));
+        open.copied_to
+    }
+
+    /// Whether the file of `record` may be there, under whatever name, though it cannot be read for now.
+    pub(super) fn may_have(&self, record: &GenerationRecord) -> bool {
+        let mut all = self.live.into_iter().chain(self.rotated.iter().copied());
+        let another =
+            |found| matches!(self.open(found), Ok(Some(source)) if matches!(verify(&source, record), Ok(None)));
+        all.any(|found| is_inode(record, found.inode) && !another(found))
     }
 
     /// Sees to it that `youngest` is how to know the youngest copy again that holds anything.
@@ -205,6 +224,7 @@ impl<'a> Siblings<'a> {
         let mut generation = Generation::resume(source, found.inode, kind, record, now).ok()??;
         // The size must be known before anything is said about the end.
         generation.look(now.instant).ok()?.ok()?;
+        generation.put_away();
         Some(generation)
     }
 }

@@ -1,7 +1,7 @@
 //! Where the bytes of a generation come from: a file, or what a compressed one holds.
 //!
 //! A compressed copy is read as if it were the file it was made of. Nothing is written anywhere: it is decompressed again
-//! where the reader goes back further than what is remembered.
+//! where the reader goes back further than what is remembered, or has put it away meanwhile.
 
 use std::fs::{File, Metadata};
 use std::io::{BufReader, Read as _};
@@ -10,10 +10,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// How much of what was decompressed last is remembered. The reader goes back by an unfinished line and a marker.
-const REMEMBERED: usize = 512 << 10;
-/// How much is decompressed in one go where the reader skips.
+/// How much is decompressed in one go.
 const STEP: usize = 32 << 10;
+/// How much the decoder itself takes: deflate's window and tables, and what it reads at a time.
+const DECODER: usize = 64 << 10;
 
 /// An open file.
 #[derive(Debug)]
@@ -55,6 +55,24 @@ impl Source {
     /// Whether nothing can ever change about it.
     pub(super) fn is_sealed(&self) -> bool {
         matches!(self, Self::Gzip(_))
+    }
+
+    /// Lets go of the memory it takes to read on from here.
+    pub(super) fn put_away(&self) {
+        if let Self::Gzip(gzip) = self {
+            gzip.decoder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
+    /// Whether it holds memory to read on.
+    #[cfg(test)]
+    pub(super) fn is_at_hand(&self) -> bool {
+        matches!(self, Self::Gzip(gzip) if gzip.decoder.lock().unwrap().is_some())
+    }
+
+    /// How much memory a compressed one takes, where at most `buffer` bytes are read at a time.
+    pub(super) fn memory(buffer: usize) -> usize {
+        buffer + 3 * STEP + DECODER
     }
 
     /// Reads until `buffer` is full or the bytes end.
@@ -123,13 +141,15 @@ struct Decoder {
     /// Nothing once it is at its end.
     gzip: Option<MultiGzDecoder<BufReader<At>>>,
     position: u64,
+    /// What was decompressed last: as much as is read at a time, because the reader goes back by what it did not use.
     remembered: Vec<u8>,
+    keep: usize,
 }
 
 impl Decoder {
     fn new(file: &File) -> std::io::Result<Self> {
         let gzip = MultiGzDecoder::new(BufReader::with_capacity(STEP, At::start(file)?));
-        Ok(Self { gzip: Some(gzip), position: 0, remembered: Vec::new() })
+        Ok(Self { gzip: Some(gzip), position: 0, remembered: Vec::new(), keep: 0 })
     }
 
     /// The first byte that is remembered.
@@ -149,6 +169,10 @@ impl Decoder {
     }
 
     fn read(&mut self, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+        if buffer.len() > self.keep {
+            self.keep = buffer.len();
+            self.remembered.reserve_exact((self.keep + 2 * STEP).saturating_sub(self.remembered.len()));
+        }
         let from = usize::try_from(position.saturating_sub(self.start())).unwrap_or(usize::MAX);
         let known = self.remembered.get(from..).unwrap_or_default();
         let mut filled = known.len().min(buffer.len());
@@ -156,7 +180,8 @@ impl Decoder {
             place.copy_from_slice(known);
         }
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.decode(rest)? {
+            let most = rest.len().min(STEP);
+            match self.decode(rest.get_mut(..most).unwrap_or_default())? {
                 0 => break,
                 read => filled += read,
             }
@@ -164,16 +189,16 @@ impl Decoder {
         Ok(filled)
     }
 
-    /// Decompresses into `place` and remembers it.
+    /// Decompresses into `place`, which is no longer than a step, and remembers it.
     fn decode(&mut self, place: &mut [u8]) -> std::io::Result<usize> {
         let Some(gzip) = &mut self.gzip else { return Ok(0) };
         let read = gzip.read(place)?;
         self.position += read as u64;
-        self.remembered.extend_from_slice(place.get(..read).unwrap_or_default());
-        // Twice as much may stand there, so that it is not moved for every read.
-        if self.remembered.len() > 2 * REMEMBERED {
-            self.remembered.drain(..self.remembered.len() - REMEMBERED);
+        // A step more may stand there, so that it is not moved for every few bytes.
+        if self.remembered.len() > self.keep + STEP {
+            self.remembered.drain(..self.remembered.len() - self.keep);
         }
+        self.remembered.extend_from_slice(place.get(..read).unwrap_or_default());
         Ok(read)
     }
 }
@@ -240,15 +265,28 @@ mod tests {
         assert!(Source::gzip(file).len().is_err());
     }
 
+    /// How much is remembered, and how much memory that takes.
+    fn remembered(source: &Source) -> (usize, usize) {
+        let Source::Gzip(gzip) = source else { panic!("not compressed") };
+        let decoder = gzip.decoder.lock().unwrap();
+        decoder.as_ref().map_or((0, 0), |decoder| (decoder.remembered.len(), decoder.remembered.capacity()))
+    }
+
     #[test]
-    fn remembers_a_bounded_part() {
-        let source = Source::gzip(compressed(&content()));
-        let mut buffer = vec![0; 64 << 10];
-        for step in 0..32 {
-            source.read_up_to(&mut buffer, step * (64 << 10)).unwrap();
+    fn remembers_as_much_as_is_read_at_a_time_and_hardly_more() {
+        for size in [1000, 64 << 10, 1 << 20] {
+            let source = Source::gzip(compressed(&content()));
+            let mut buffer = vec![0; size];
+            for step in 0..content().len() / size {
+                source.read_up_to(&mut buffer, (step * size) as u64).unwrap();
+                let (remembered, memory) = remembered(&source);
+                assert!(remembered >= size, "{remembered} of {size}");
+                assert!(memory <= Source::memory(size) - DECODER, "{memory} for {size}");
+            }
+            source.put_away();
+            assert_eq!(remembered(&source), (0, 0));
+            assert_eq!(source.read_up_to(&mut buffer, 4).unwrap(), size);
+            assert!(buffer[..4] == content()[4..8]);
         }
-        let Source::Gzip(gzip) = &source else { panic!("not compressed") };
-        let most = gzip.decoder.lock().unwrap().as_ref().map(|decoder| decoder.remembered.len());
-        assert!(most.unwrap() <= 2 * REMEMBERED + buffer.len());
     }
 }

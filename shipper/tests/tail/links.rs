@@ -1,6 +1,9 @@
 //! One file under several names, and several files that look alike.
 
-use std::os::unix::fs::symlink;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::world::{Fate, World};
 
@@ -91,6 +94,44 @@ fn tells_two_files_apart_that_begin_alike() {
     seen.dedup();
     assert_eq!(seen.len(), 8);
     assert_eq!(world.metric("entries_read_total"), 10);
+}
+
+#[test]
+fn waits_for_nobody_where_a_name_is_that_of_a_fifo_or_a_device() {
+    let mut world = World::new();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, world.path("fifo.log"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    symlink("fifo.log", world.path("link.log")).unwrap();
+    symlink("/dev/zero", world.path("device.log")).unwrap();
+    std::fs::create_dir(world.path("folder.log")).unwrap();
+    world.append("a.log", 2);
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("entries_read_total"), 2);
+    assert_eq!(world.descriptors(), 1);
+    assert_eq!(world.tail.as_mut().unwrap().files().len(), 1);
+}
+
+#[test]
+fn reads_a_file_once_it_may_and_the_others_meanwhile() {
+    let mut sets = capabilities(None).unwrap();
+    sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    set_capabilities(None, sets).unwrap();
+    let mut world = World::new();
+    let allow = |world: &World, mode| set_permissions(world.path("a.log"), Permissions::from_mode(mode)).unwrap();
+    world.append("a.log", 1);
+    allow(&world, 0o000);
+    world.append("b.log", 1);
+    world.ship();
+    assert_eq!(world.seen(), ["line 2"]);
+    assert!(world.tail.as_mut().unwrap().files()[0].error.is_some());
+    allow(&world, 0o600);
+    world.ship();
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once();
+    assert_eq!(world.metric("entries_read_total"), 3);
+    assert!(world.tail.as_mut().unwrap().files()[0].error.is_none());
 }
 
 #[test]

@@ -227,6 +227,38 @@ fn a_flood_in_one_file_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn gives_every_quiet_file_its_turn_beside_a_flood() {
+    let mut world = World::with(|settings| settings.batch_bytes = 4096);
+    world.append("a-flood.log", 5_000);
+    for n in 0..20 {
+        world.append(&format!("quiet-{n}.log"), 2);
+    }
+    world.scan();
+    // The order of reading is told first, then each has its turn.
+    for _ in 0..2 * 21 {
+        world.push_one(Fate::Acknowledged);
+    }
+    let seen = world.seen();
+    for n in 0..20 {
+        assert!(seen.contains(&format!("line {}", 5_001 + 2 * n)), "quiet-{n}.log");
+    }
+}
+
+#[test]
+fn goes_on_in_order_though_the_clock_is_set_back() {
+    let mut world = World::new();
+    for name in ["timed.log", "untimed.log"] {
+        for _ in 0..3 {
+            let line = if name == "timed.log" { world.line() } else { world.untimed_line() };
+            world.append_text(name, line);
+            world.ship();
+            world.now.clock -= 3_600_000_000_000;
+        }
+    }
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
 fn follows_a_thousand_files() {
     let mut world = World::new();
     for n in 0..1000 {

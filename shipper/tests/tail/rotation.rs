@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::time::Duration;
 
 use crate::world::{Fate, World};
 
@@ -73,7 +74,31 @@ fn follows_a_cascade_inside_and_outside_the_glob() {
         world.append("a.log", 1);
         world.ship();
         world.assert_every_line_once_in_order();
+        assert_eq!(world.metric("entries_read_total"), 9, "{include}");
     }
+}
+
+#[test]
+fn follows_a_writer_that_stays_on_the_renamed_file_for_a_minute_and_then_lets_go_of_it() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.rename("a.log", "a.log.1");
+    let start = world.now.instant;
+    while world.now.instant - start < Duration::from_mins(1) {
+        world.append("a.log", 1);
+        world.append("a.log.1", 1);
+        for _ in 0..5 {
+            world.pass(1);
+            while world.ship_one(Fate::Acknowledged) {}
+        }
+    }
+    world.ship();
+    world.assert_every_line_once();
+    assert_eq!(world.descriptors(), 2);
+    world.pass(60);
+    world.ship();
+    assert_eq!(world.descriptors(), 1);
 }
 
 #[test]
@@ -202,6 +227,26 @@ fn waits_for_a_file_that_is_away_for_a_while() {
 }
 
 #[test]
+fn reads_a_file_that_is_deleted_and_made_anew_between_two_looks() {
+    let mut world = World::new();
+    for lines in [1, 3, 1] {
+        world.append("a.log", 2);
+        world.scan();
+        world.delete("a.log");
+        world.append("a.log", lines);
+        world.ship();
+    }
+    // Nobody holds it any more, so that its inode may be used again.
+    world.delete("a.log");
+    world.ship();
+    world.pass(60);
+    world.ship();
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
 fn drains_a_deleted_file_that_is_still_written_to_and_then_lets_go_of_it() {
     let mut world = World::new();
     world.append("a.log", 2);
@@ -219,6 +264,91 @@ fn drains_a_deleted_file_that_is_still_written_to_and_then_lets_go_of_it() {
     world.pass(60);
     world.ship();
     assert_eq!(world.descriptors(), 1);
+}
+
+#[test]
+fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    let mut writer = File::options().append(true).open(world.path("a.log")).unwrap();
+    world.scan();
+    world.delete("a.log");
+    world.ship();
+    // Every time before it would be let go of.
+    for _ in 0..3 {
+        world.pass(30);
+        writer.write_all(world.line().as_bytes()).unwrap();
+        world.ship();
+    }
+    writer.write_all(b"unfinished").unwrap();
+    world.pass(30);
+    world.ship();
+    assert_eq!(world.descriptors(), 2);
+    world.pass(60);
+    world.ship();
+    drop(writer);
+    assert_eq!(world.descriptors(), 0);
+    assert_eq!(*world.entries().last().unwrap(), "unfinished");
+    assert_eq!(world.entries().len(), 6);
+    // It was read to its end: nothing is missed at the next start.
+    world.crash_and_restart();
+    assert_eq!(world.metric("files_lost_total"), 0);
+    world.written += 5;
+    world.append("a.log", 1);
+    world.ship();
+    assert_eq!(world.entries().len(), 7);
+}
+
+#[test]
+fn takes_back_a_file_that_is_renamed_away_and_back() {
+    // Nothing else is there, the new file is taken away again, or it took the old one's place long ago.
+    for turn in 0..3 {
+        let mut world = World::new();
+        world.append("a.log", 2);
+        world.ship();
+        world.append("a.log", 1);
+        world.rename("a.log", "elsewhere");
+        if turn > 0 {
+            world.append("a.log", 1);
+        }
+        world.ship();
+        if turn > 1 {
+            world.pass(120);
+            world.ship();
+        }
+        world.rename("elsewhere", "a.log");
+        world.ship();
+        world.append("a.log", 1);
+        world.ship();
+        world.assert_every_line_once_in_order();
+    }
+}
+
+#[test]
+fn decompresses_a_copy_of_what_it_has_open_once_and_not_at_every_look() {
+    let mut world = World::with(|settings| settings.batch_bytes = 4096);
+    world.append("a.log", 20_000);
+    world.ship_one(Fate::Acknowledged);
+    world.rotate_by_rename("a.log");
+    // The new one stays empty, and nothing more can be pushed for now.
+    world.append_text("a.log", "");
+    world.scan();
+    world.gzip("a.log.1");
+    let size = std::fs::metadata(world.path("a.log.1.gz")).unwrap().len();
+    world.scan();
+    let before = bytes_read();
+    for _ in 0..10 {
+        world.scan();
+    }
+    assert!(size > 50_000 && bytes_read() - before < 10 * size, "{} of {size}", bytes_read() - before);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+/// How much this thread has read from files so far.
+fn bytes_read() -> u64 {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -18,6 +18,27 @@ fn recovers_the_unread_rest_from_the_copy_after_a_truncation() {
 }
 
 #[test]
+fn recovers_the_unread_rest_from_the_copy_though_the_file_begins_with_the_same_again() {
+    let mut world = World::new();
+    let banner = "=".repeat(1500) + "\n";
+    world.append_text("a.log", &banner);
+    world.append("a.log", 2);
+    world.ship();
+    for _ in 0..2 {
+        world.append("a.log", 2);
+        world.copytruncate("a.log");
+        world.append_text("a.log", &banner);
+        world.append("a.log", 1);
+        world.ship();
+    }
+    let mut seen = world.seen();
+    seen.retain(|line| line.starts_with("line"));
+    assert_eq!(seen, (1..=8).map(|n| format!("line {n}")).collect::<Vec<_>>());
+    // Each banner once, with or without lines that it begins.
+    assert!(world.metric("entries_read_total") <= 8 + 3);
+}
+
+#[test]
 fn recovers_the_unread_rest_from_a_copy_inside_the_glob_and_ships_no_copy() {
     let mut world = World::new();
     world.include = "*";

@@ -1,17 +1,12 @@
 //! What happened to the files of a stream while they were not looked at.
 
-use std::time::Duration;
-
 use super::super::generation::{Changed, Generation, Kind};
 use super::super::rotated::Siblings;
-use super::{RETRY, Stream};
+use super::{LINGER, RETRY, Stream};
 use crate::discover::Found;
 use crate::metrics::{Lost, Metrics};
 use crate::position::GenerationRecord;
 use crate::tail::Now;
-
-/// A rotated file is looked after this long in case its writer has not noticed the rotation.
-const LINGER: Duration = Duration::from_mins(1);
 
 impl Stream {
     /// Looks at the live file and the rotated ones, and follows what happened to them. Whether another look at a new
@@ -28,8 +23,10 @@ impl Stream {
     }
 
     fn follow(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
-        self.look_at_rotated(metrics, now)?;
+        // One that cannot be read must not keep the others from being followed.
+        let rotated = self.look_at_rotated(metrics, now);
         let again = self.look_at_newest(siblings, metrics, now)?;
+        rotated?;
         self.look_at_lingering(now)?;
         if !again && !siblings.have_moved() {
             siblings.remember_youngest(&mut self.beside);
@@ -37,35 +34,18 @@ impl Stream {
         Ok(again)
     }
 
-    /// Opens the files anew that cannot be read any more, as after a volume was detached and attached again.
-    fn reopen(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) {
-        for generation in &mut self.queue {
-            if generation.look(now.instant).is_err()
-                && let Some(mut found) = siblings.find(&generation.record(), now)
-            {
-                found.confirmed = generation.confirmed;
-                *generation = found;
-                metrics.reopened();
-            }
-        }
-        self.lingering.retain_mut(|generation| generation.look(now.instant).is_ok());
-    }
-
     /// The generations that are not live any more: only their content can surprise.
     fn look_at_rotated(&mut self, metrics: &Metrics, now: Now) -> std::io::Result<()> {
-        let mut gone = Vec::new();
-        for (i, generation) in self.queue.iter_mut().enumerate() {
-            if generation.kind != Kind::Live && generation.look(now.instant)?.is_err() {
-                gone.push(i);
+        let (mut gone, mut failed) = (Vec::new(), Ok(()));
+        for (i, generation) in self.queue.iter_mut().enumerate().filter(|(_, known)| known.kind != Kind::Live) {
+            match generation.look(now.instant) {
+                Ok(Ok(())) => {}
+                Ok(Err(Changed)) => gone.push(i),
+                Err(error) => failed = Err(error),
             }
         }
-        for i in gone.into_iter().rev() {
-            if let Some(gone) = self.queue.remove(i) {
-                self.reordered = true;
-                self.miss(&gone.record(), metrics);
-            }
-        }
-        Ok(())
+        self.give_up(&gone, metrics);
+        failed
     }
 
     /// The live file: as it was, rotated away, truncated, written anew, or seen for the first time.
@@ -104,6 +84,12 @@ impl Stream {
                     self.reordered = true;
                 }
             }
+        }
+        if let Some(mut back) = self.take_back(siblings, now) {
+            back.confirmed = true;
+            self.reordered = true;
+            self.queue.push_back(back);
+            return Ok(false);
         }
         let live = match siblings.live {
             Some(live) => siblings.opened(live, Kind::Live, now)?,
@@ -173,6 +159,21 @@ impl Stream {
         }
     }
 
+    /// The live file, where it is one that is followed as a rotated one, or was: its name was away for a while.
+    fn take_back(&mut self, siblings: &Siblings<'_>, now: Now) -> Option<Generation> {
+        let live = siblings.live?;
+        let is_live = |known: &Generation| known.inode == live.inode && known.kind == Kind::Rotated;
+        let queued = self.queue.iter().position(is_live).and_then(|at| self.queue.remove(at));
+        let lingering = || Some(self.lingering.remove(self.lingering.iter().position(is_live)?));
+        if let Some(mut back) = queued.or_else(lingering) {
+            back.kind = Kind::Live;
+            back.go_on();
+            return Some(back);
+        }
+        let anchor = self.anchor.as_ref().filter(|anchor| self.may_be(anchor.position))?;
+        siblings.live_from(anchor, now)
+    }
+
     /// Whether the newest file, of which next to nothing was read, was copied away and truncated, and begins with the same
     /// bytes again. Then the copy takes its place.
     fn was_copied_away(
@@ -223,9 +224,9 @@ impl Stream {
         now: Now,
     ) -> std::io::Result<Vec<&'a Found>> {
         // Where a finished one has grown late, younger ones may be finished, too.
-        let before = self.queue.iter().take(generations).rfind(|known| !known.late);
+        let before = self.queue.iter_mut().take(generations).rfind(|known| !known.late);
         Ok(match (before, &self.anchor) {
-            (Some(before), _) => match siblings.copy_of(&before.record(), now) {
+            (Some(before), _) => match siblings.copy_of_open(before, now) {
                 Some(inode) => siblings.younger_than(Some(inode)),
                 None => siblings.younger_than_deleted(before)?,
             },
@@ -343,37 +344,5 @@ impl Stream {
         empty.confirmed = true;
         self.lingering.push(empty.left_at(now.instant));
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::File;
-
-    use globset::Glob;
-    use jiff::tz::TimeZone;
-
-    use super::*;
-    use crate::discover::Discovery;
-    use crate::formats::TimeReader;
-
-    #[test]
-    fn opens_a_file_again_that_cannot_be_read_any_more() {
-        let (dir, now, metrics) = (tempfile::tempdir().unwrap(), Now::read(), Metrics::default());
-        let path = dir.path().join("a.log");
-        std::fs::write(&path, "one\n").unwrap();
-        let discovery = Discovery::new(dir.path().to_owned(), &[Glob::new("*").unwrap()], &[]).unwrap();
-        let listing = discovery.list().unwrap();
-        let siblings = Siblings::of("a.log", &listing, &listing, &discovery);
-        let mut stream = Stream::new("a.log", String::new(), TimeReader::new(TimeZone::UTC));
-        while stream.look(&siblings, &metrics, now) {}
-        assert_eq!(stream.state().unread, 4);
-        // A descriptor that was opened for writing fails as one does whose volume is gone.
-        stream.queue[0].read_from(File::options().write(true).open(&path).unwrap());
-        stream.look(&siblings, &metrics, now);
-        assert!(stream.state().error.is_some());
-        std::fs::write(&path, "one\ntwo\n").unwrap();
-        stream.look(&siblings, &metrics, now);
-        assert_eq!(stream.state().unread, 8);
     }
 }

@@ -5,6 +5,7 @@
 
 mod fill;
 mod look;
+mod reopen;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use crate::position::{Clocked, GenerationRecord, Record, StreamRecord};
 const QUIET: Duration = Duration::from_secs(1);
 /// A rotated file whose last line is unfinished is given this long to finish it.
 const UNFINISHED: Duration = Duration::from_secs(5);
+/// A rotated or deleted file is looked after this long in case its writer has not noticed.
+const LINGER: Duration = Duration::from_mins(1);
 /// A batch covers at most this many times its own size of the file, however many of its lines are skipped.
 const MAX_SPAN: usize = 4;
 /// A file that could not be read is tried again after this long.
@@ -179,6 +182,17 @@ impl Stream {
         self.due(settings).is_some_and(|due| due <= now)
     }
 
+    /// Whether what it hands out next has to be decompressed.
+    pub(super) fn decompresses(&self) -> bool {
+        self.failed.is_none() && self.queue.front().is_some_and(|front| front.is_compressed() && front.rest() > 0)
+    }
+
+    /// How many files hold memory to be decompressed on.
+    #[cfg(test)]
+    pub(super) fn archives_at_hand(&self) -> usize {
+        self.queue.iter().chain(&self.lingering).filter(|known| known.is_at_hand()).count()
+    }
+
     /// When the unread lines are due; at once where they fill a batch, or nothing was sent for a while.
     pub(super) fn due(&self, settings: &TailSettings) -> Option<Instant> {
         let due = self.wanted(settings)?;
@@ -191,6 +205,9 @@ impl Stream {
         let others_wait = self.queue.len() > 1;
         if self.reordered || self.write_ahead || others_wait && (unread > 0 || front.is_at_its_end()) {
             return Some(front.grew_at);
+        }
+        if self.is_deleted_for_good() {
+            return Some(front.closes_at().unwrap_or(front.grew_at + LINGER));
         }
         if others_wait {
             let finished = front.grew_at + if front.rest() == 0 { QUIET } else { UNFINISHED };
@@ -216,6 +233,22 @@ impl Stream {
     /// Whether every complete line is handed out.
     pub(super) fn is_drained(&self) -> bool {
         self.queue.iter().all(|generation| generation.unread() == 0 && generation.closes_at().is_none())
+    }
+
+    /// How many files are open.
+    pub(super) fn open_files(&self) -> usize {
+        self.queue.len() + self.lingering.len()
+    }
+
+    /// When the first of the files was left that are read to their end.
+    pub(super) fn left_since(&self) -> Option<Instant> {
+        self.lingering.iter().map(Generation::left_since).min()
+    }
+
+    /// Looks after that one no longer.
+    pub(super) fn leave_oldest(&mut self) {
+        let since = self.left_since();
+        self.lingering.retain(|known| Some(known.left_since()) != since);
     }
 
     /// Bytes of files that nobody but us keeps on the disk.
@@ -319,7 +352,7 @@ impl Stream {
 
     /// A batch without entries, to have the order of reading on disk though there is nothing to push.
     fn news(&mut self) -> Option<Batch> {
-        let news = (std::mem::take(&mut self.reordered) | self.write_ahead) && !self.queue.is_empty();
+        let news = std::mem::take(&mut self.reordered) | self.write_ahead;
         news.then(|| Batch {
             name: self.name.clone(),
             body: bytes::Bytes::new(),
@@ -331,11 +364,21 @@ impl Stream {
         })
     }
 
-    /// Leaves the front generation once it is finished and another one waits.
+    /// Whether the only file was deleted and none took its place.
+    fn is_deleted_for_good(&self) -> bool {
+        self.queue.len() == 1 && self.queue.front().is_some_and(|front| front.unlinked && front.kind != Kind::Live)
+    }
+
+    /// Leaves the front generation once it is finished and another one waits, or nobody has written to it for long after
+    /// it was deleted: its bytes are kept on the disk by us alone.
     fn move_on(&mut self, now: Instant) {
-        while self.queue.len() > 1 {
+        loop {
+            let alone = self.queue.len() == 1;
+            if alone && !self.is_deleted_for_good() {
+                return;
+            }
             let Some(front) = self.queue.front_mut() else { return };
-            if front.unread() > 0 {
+            if front.unread() > 0 || alone && now.saturating_duration_since(front.grew_at) < LINGER {
                 return;
             }
             let quiet = now.saturating_duration_since(front.grew_at);
@@ -355,7 +398,7 @@ impl Stream {
             if !done.late || self.anchor.as_ref().is_none_or(is_anchor) {
                 self.anchor = Some(done.record());
             }
-            if done.kind == Kind::Rotated {
+            if done.kind == Kind::Rotated && !alone {
                 self.lingering.push(done.left_at(now));
             }
         }

@@ -1,0 +1,93 @@
+//! What is given up so that the disk and the descriptors last: both belong to others as well.
+
+use super::Tail;
+use super::stream::Stream;
+
+/// How many bytes of deleted files are kept on the disk because they are not shipped yet.
+pub const DELETED: u64 = 256 << 20;
+
+/// Descriptors that are needed for other things than log files.
+const OTHER_FILES: u64 = 64;
+
+impl Tail {
+    /// Lets go of what is too much: of files that nobody but us keeps on the disk, the oldest first; where too many are
+    /// open, of those that are read already before those.
+    pub(super) fn shed(&mut self) {
+        while self.streams.iter().map(Stream::deleted).sum::<u64>() > DELETED {
+            if !self.shed_oldest() {
+                break;
+            }
+        }
+        while self.streams.iter().map(Stream::open_files).sum::<usize>() > self.most_open {
+            if !self.leave_oldest() && !self.shed_oldest() {
+                break;
+            }
+        }
+    }
+
+    /// Looks no longer after the file that was read to its end first, if there is one.
+    fn leave_oldest(&mut self) -> bool {
+        let read = self.streams.iter_mut().filter(|stream| stream.left_since().is_some());
+        let Some(oldest) = read.min_by_key(|stream| stream.left_since()) else { return false };
+        oldest.leave_oldest();
+        true
+    }
+
+    /// Gives up the oldest deleted file, if there is one.
+    fn shed_oldest(&mut self) -> bool {
+        let deleted = self.streams.iter_mut().filter(|stream| stream.deleted_since().is_some());
+        let Some(oldest) = deleted.min_by_key(|stream| stream.deleted_since()) else { return false };
+        oldest.shed_oldest(&self.metrics);
+        true
+    }
+}
+
+/// How many log files may be open at a time. The limit is raised as far as we may.
+pub(super) fn most_open() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    current.map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::testing::{counted, tail};
+    use crate::position::Record;
+    use crate::tail::Now;
+
+    #[test]
+    fn keeps_few_files_open_and_gives_up_what_is_read_before_what_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let start = Now { instant: Instant::now(), ..Now::read() };
+        let at = |seconds| Now { instant: start.instant + Duration::from_secs(seconds), ..start };
+        let (mut tail, registry) = tail(dir.path(), &Record::new());
+        tail.most_open = 3;
+        // Two are read to their end and deleted, one after the other.
+        for turn in 0..2 {
+            std::fs::write(path("a.log"), format!("{turn}\n")).unwrap();
+            tail.scan(at(10 * turn)).unwrap();
+            std::fs::rename(path("a.log"), path("a.log.1")).unwrap();
+            std::fs::write(path("a.log"), "x").unwrap();
+            tail.scan(at(10 * turn)).unwrap();
+            while tail.next_batch(at(10 * turn + 5), true).is_some() {}
+            std::fs::remove_file(path("a.log")).unwrap();
+        }
+        // Others are not.
+        for turn in 2..6 {
+            std::fs::write(path("a.log"), format!("{turn} unread\n")).unwrap();
+            tail.scan(at(20)).unwrap();
+            let open: usize = tail.streams.iter().map(super::Stream::open_files).sum();
+            assert!(open <= 3, "{open}");
+            std::fs::remove_file(path("a.log")).unwrap();
+            if turn == 3 {
+                assert!(!counted(&registry).contains("reason=\"shed\""), "{}", counted(&registry));
+            }
+        }
+        assert!(counted(&registry).contains("bytes_lost_total{reason=\"shed\"}"), "{}", counted(&registry));
+    }
+}

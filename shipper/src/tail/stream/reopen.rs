@@ -1,0 +1,159 @@
+//! Files that cannot be read any more: opened again, or given up.
+
+use super::super::rotated::Siblings;
+use super::Stream;
+use crate::metrics::Metrics;
+use crate::tail::Now;
+
+impl Stream {
+    /// Opens the files anew that cannot be read any more, as after a volume was detached and attached again. One that is
+    /// not there any more, under whatever name, is given up.
+    pub(super) fn reopen(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) {
+        let mut gone = Vec::new();
+        for (i, generation) in self.queue.iter_mut().enumerate() {
+            if generation.look(now.instant).is_ok() {
+                continue;
+            }
+            let record = generation.record();
+            if let Some(mut found) = siblings.find(&record, now) {
+                found.confirmed = generation.confirmed;
+                *generation = found;
+                metrics.reopened();
+            } else if !siblings.may_have(&record) && !siblings.have_moved() {
+                gone.push(i);
+            }
+        }
+        self.give_up(&gone, metrics);
+        self.lingering.retain_mut(|generation| generation.look(now.instant).is_ok());
+    }
+
+    /// Takes generations out of the queue that cannot be read to their end.
+    pub(super) fn give_up(&mut self, gone: &[usize], metrics: &Metrics) {
+        for i in gone.iter().rev() {
+            if let Some(gone) = self.queue.remove(*i) {
+                self.reordered = true;
+                self.miss(&gone.record(), metrics);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use globset::Glob;
+    use jiff::tz::TimeZone;
+    use prometheus_client::registry::Registry;
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+    use super::*;
+    use crate::discover::Discovery;
+    use crate::formats::TimeReader;
+    use crate::tail::LOOKS;
+
+    /// A directory, and a stream that follows `a.log` in it.
+    struct Place {
+        dir: tempfile::TempDir,
+        discovery: Discovery,
+        stream: Stream,
+        registry: Registry,
+        metrics: Metrics,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let mut registry = Registry::default();
+            let metrics = Metrics::register(&mut registry);
+            let discovery = Discovery::new(dir.path().to_owned(), &[Glob::new("*").unwrap()], &[]).unwrap();
+            let stream = Stream::new("a.log", String::new(), TimeReader::new(TimeZone::UTC));
+            Self { dir, discovery, stream, registry, metrics }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.dir.path().join(name), text).unwrap();
+        }
+
+        fn look(&mut self) {
+            for _ in 0..LOOKS {
+                let listing = self.discovery.list().unwrap();
+                let siblings = Siblings::of("a.log", &listing, &listing, &self.discovery);
+                self.stream.look(&siblings, &self.metrics, Now::read());
+            }
+        }
+
+        /// Has reading of a generation fail: a descriptor that was opened for writing fails as one does whose volume is
+        /// gone.
+        fn fail(&mut self, generation: usize) {
+            let elsewhere = self.dir.path().join("elsewhere");
+            let broken = File::options().create(true).truncate(false).write(true).open(&elsewhere).unwrap();
+            std::fs::remove_file(elsewhere).unwrap();
+            broken.set_len(4).unwrap();
+            self.stream.queue[generation].read_from(broken);
+        }
+
+        /// What the metrics say.
+        fn counted(&self, what: &str) -> bool {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+            text.lines().any(|line| line == format!("redis_log_shipper_{what}"))
+        }
+    }
+
+    /// Gives up what root may do with any file, for this thread.
+    fn be_anybody() {
+        let mut sets = capabilities(None).unwrap();
+        sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+        set_capabilities(None, sets).unwrap();
+    }
+
+    #[test]
+    fn opens_a_file_again_that_cannot_be_read_any_more() {
+        let mut place = Place::new();
+        place.write("a.log", "one\n");
+        place.look();
+        assert_eq!(place.stream.state().unread, 4);
+        place.fail(0);
+        place.write("a.log", "one\ntwo\n");
+        place.look();
+        assert!(place.stream.state().error.is_some());
+        assert_eq!(place.stream.state().unread, 8);
+        assert!(place.counted("files_reopened_total 1"));
+    }
+
+    #[test]
+    fn follows_the_others_though_one_file_cannot_be_read() {
+        let mut place = Place::new();
+        place.write("a.log", "one\n");
+        place.look();
+        std::fs::rename(place.dir.path().join("a.log"), place.dir.path().join("a.log.1")).unwrap();
+        place.look();
+        place.fail(0);
+        let rotated = place.dir.path().join("a.log.1");
+        be_anybody();
+        std::fs::set_permissions(&rotated, std::fs::Permissions::from_mode(0o000)).unwrap();
+        place.write("a.log", "three\n");
+        place.look();
+        assert_eq!((place.stream.state().generations, place.stream.state().unread), (2, 10));
+        assert!(place.stream.state().error.is_some());
+        std::fs::set_permissions(&rotated, std::fs::Permissions::from_mode(0o600)).unwrap();
+        place.look();
+        assert!(place.counted("files_reopened_total 1"));
+    }
+
+    #[test]
+    fn gives_up_a_file_that_cannot_be_read_and_is_gone() {
+        let mut place = Place::new();
+        place.write("a.log", "one\n");
+        place.look();
+        std::fs::remove_file(place.dir.path().join("a.log")).unwrap();
+        place.look();
+        place.fail(0);
+        place.write("a.log", "three\n");
+        place.look();
+        assert_eq!((place.stream.state().generations, place.stream.state().unread), (1, 6));
+        assert!(place.counted("files_lost_total{reason=\"missing\"} 1"));
+    }
+}
