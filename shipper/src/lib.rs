@@ -21,6 +21,7 @@ pub mod discover;
 mod encode;
 pub mod entries;
 pub mod formats;
+mod journal;
 pub mod labels;
 pub mod lines;
 pub mod metrics;

@@ -6,6 +6,7 @@
 //! The file is a header line with a version and a checksum, then JSON. It is written beside, synced and renamed, and the
 //! generation before it is kept: a damaged file means the other one, and at the worst a start from the beginning. Only a
 //! file that can still be read becomes the generation before: a damaged one never takes the place of a good one.
+//! What is acknowledged between two of them stands in the [journal].
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entries::Chain;
+use crate::journal::{self, Journal};
 
 /// The file in the state directory.
 pub const FILE: &str = "positions.json";
@@ -132,7 +134,12 @@ impl Store {
         for name in [FILE, OLD_FILE] {
             let Some(dir) = &self.0 else { break };
             match read(&dir.join(name)) {
-                Ok(Some(record)) => return (record, errors),
+                Ok(Some((mut record, checksum))) => {
+                    let path = dir.join(journal::FILE);
+                    let replayed = journal::replay(dir, checksum, &mut record);
+                    errors.extend(replayed.err().map(|source| PositionError::Read { path, source }));
+                    return (record, errors);
+                }
                 Ok(None) => {}
                 Err(error) => errors.push(error),
             }
@@ -142,44 +149,55 @@ impl Store {
 
     /// Writes `record` so that a crash at any moment leaves it or the one before it.
     pub fn save(&self, record: &Record) -> Result<(), PositionError> {
-        let Some(dir) = &self.0 else { return Ok(()) };
-        let path = dir.join(FILE);
-        write(dir, &path, record).map_err(|source| PositionError::Write { path, source })
+        self.save_and_go_on(record).map(|_journal| ())
+    }
+
+    /// The same, and where to write what is acknowledged from here on, if positions are kept.
+    pub(crate) fn save_and_go_on(&self, record: &Record) -> Result<Option<Journal>, PositionError> {
+        let Some(dir) = &self.0 else { return Ok(None) };
+        let failed = |name| move |source| PositionError::Write { path: dir.join(name), source };
+        let checksum = write(dir, &dir.join(FILE), record).map_err(failed(FILE))?;
+        Journal::begin(dir, checksum).map(Some).map_err(failed(journal::FILE))
     }
 }
 
-fn read(path: &Path) -> Result<Option<Record>, PositionError> {
+/// A position file, and its checksum.
+fn read(path: &Path) -> Result<Option<(Record, u64)>, PositionError> {
     let damaged = |fault: &str| PositionError::Damaged { path: path.to_owned(), fault: fault.to_owned() };
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(PositionError::Read { path: path.to_owned(), source }),
     };
-    let body = checked(&bytes).map_err(damaged)?;
-    serde_json::from_str(body).map(Some).map_err(|error| damaged(&error.to_string()))
+    let (body, checksum) = checked(&bytes).map_err(damaged)?;
+    let record = serde_json::from_str(body).map_err(|error| damaged(&error.to_string()))?;
+    Ok(Some((record, checksum)))
 }
 
-/// What follows the header, where that fits.
-fn checked(bytes: &[u8]) -> Result<&str, &'static str> {
+/// What follows the header, where that fits, and its checksum.
+fn checked(bytes: &[u8]) -> Result<(&str, u64), &'static str> {
     let text = std::str::from_utf8(bytes).map_err(|_not_utf8| "it is not UTF-8")?;
     let (header, body) = text.split_once('\n').ok_or("it has no header line")?;
-    let checksum = header.strip_prefix(MAGIC).ok_or("its header is not that of version 1")?;
-    let fits = checksum.trim() == format!("{:016x}", xxh3_64(body.as_bytes()));
-    fits.then_some(body).ok_or("its checksum does not fit")
+    let said = header.strip_prefix(MAGIC).ok_or("its header is not that of version 1")?;
+    let checksum = xxh3_64(body.as_bytes());
+    let fits = said.trim() == format!("{checksum:016x}");
+    fits.then_some((body, checksum)).ok_or("its checksum does not fit")
 }
 
-fn write(dir: &Path, path: &Path, record: &Record) -> std::io::Result<()> {
+/// Writes a position file, and returns its checksum.
+fn write(dir: &Path, path: &Path, record: &Record) -> std::io::Result<u64> {
     let body = serde_json::to_string(record)?;
+    let checksum = xxh3_64(body.as_bytes());
     let new = dir.join(NEW_FILE);
     let mut file = std::fs::File::create(&new)?;
-    write!(file, "{MAGIC} {:016x}\n{body}", xxh3_64(body.as_bytes()))?;
+    write!(file, "{MAGIC} {checksum:016x}\n{body}")?;
     file.sync_all()?;
     let is_good = std::fs::read(path).is_ok_and(|bytes| checked(&bytes).is_ok());
     // Where the generation before cannot be kept, the new one is worth all the more.
     let kept = if is_good { std::fs::rename(path, dir.join(OLD_FILE)) } else { Ok(()) };
     std::fs::rename(&new, path)?;
     std::fs::File::open(dir)?.sync_all()?;
-    kept
+    kept.map(|()| checksum)
 }
 
 #[cfg(test)]
@@ -229,7 +247,7 @@ mod tests {
             assert_eq!(store.load().0, record(1));
             store.save(&record(n)).unwrap();
             assert_eq!(store.load().0, record(n));
-            assert_eq!(read(&dir.path().join(OLD_FILE)).unwrap(), Some(record(1)));
+            assert_eq!(read(&dir.path().join(OLD_FILE)).unwrap().unwrap().0, record(1));
         }
     }
 
@@ -262,7 +280,7 @@ mod tests {
         assert_eq!(store.load().0, record(2));
         std::fs::remove_dir(&new).unwrap();
         store.save(&record(3)).unwrap();
-        assert_eq!((store.load().0, read(&dir.path().join(OLD_FILE)).unwrap()), (record(3), Some(record(2))));
+        assert_eq!((store.load().0, read(&dir.path().join(OLD_FILE)).unwrap().unwrap().0), (record(3), record(2)));
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::position::{Record, Store, StreamRecord};
 
-/// Acknowledged positions are on disk after this time at the latest.
+/// Acknowledged positions are saved after this time at the latest; until then the journal has them.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// That they cannot be saved is told again this often.
 const REMINDER: Duration = Duration::from_mins(1);
@@ -17,6 +18,8 @@ const REMINDER: Duration = Duration::from_mins(1);
 pub(super) struct Positions {
     store: Store,
     record: Record,
+    /// Where acknowledgements go until the next save; nothing where positions are not kept, or cannot be.
+    journal: Option<Journal>,
     dirty: bool,
     saved_at: Instant,
     /// When it was told that they cannot be saved, as long as that lasts.
@@ -33,7 +36,7 @@ impl Positions {
             tracing::error!(error = &error as &dyn std::error::Error, "positions are damaged");
             metrics.position_error();
         }
-        Self { store, record, dirty: true, saved_at: Instant::now(), told_at: None, metrics }
+        Self { store, record, journal: None, dirty: true, saved_at: Instant::now(), told_at: None, metrics }
     }
 
     /// All of them.
@@ -55,6 +58,12 @@ impl Positions {
     /// Says where one stream stands.
     pub(super) fn set(&mut self, name: &str, record: StreamRecord) {
         self.dirty = true;
+        if let Some(mut journal) = self.journal.take() {
+            match journal.append(name, &record) {
+                Ok(()) => self.journal = Some(journal),
+                Err(error) => self.failed(&error),
+            }
+        }
         match self.record.get_mut(name) {
             Some(known) => *known = record,
             None => {
@@ -78,23 +87,29 @@ impl Positions {
         if !std::mem::take(&mut self.dirty) {
             return;
         }
+        // With another position file, or half of one, it is void.
+        self.journal = None;
         let (store, record) = (self.store.clone(), self.record.clone());
-        let saved = tokio::task::spawn_blocking(move || store.save(&record)).await;
+        let saved = tokio::task::spawn_blocking(move || store.save_and_go_on(&record)).await;
         self.saved_at = Instant::now();
-        let error: Box<dyn std::error::Error> = match saved {
-            Ok(Ok(())) => {
+        match saved {
+            Ok(Ok(journal)) => {
+                self.journal = journal;
                 if self.told_at.take().is_some() {
                     tracing::info!("positions are saved again");
                 }
                 return;
             }
-            Ok(Err(error)) => Box::new(error),
-            Err(error) => Box::new(error),
-        };
+            Ok(Err(error)) => self.failed(&error),
+            Err(error) => self.failed(&error),
+        }
         self.dirty = true;
+    }
+
+    fn failed(&mut self, error: &(dyn std::error::Error + 'static)) {
         self.metrics.position_error();
         if self.told_at.is_none_or(|told| told.elapsed() >= REMINDER) {
-            self.told_at = Some(self.saved_at);
+            self.told_at = Some(Instant::now());
             tracing::error!(error, "positions could not be saved; a restart would ship some lines again");
         }
     }
@@ -103,7 +118,29 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::FILE;
+    use crate::position::{FILE, GenerationRecord};
+
+    #[tokio::test(start_paused = true)]
+    async fn knows_after_a_kill_what_was_acknowledged_since_they_were_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || Positions::load(Some(dir.path().to_owned()), Metrics::default());
+        let stream = |position| StreamRecord {
+            queue: vec![GenerationRecord { position, ..GenerationRecord::default() }],
+            ..StreamRecord::default()
+        };
+        let mut positions = load();
+        for (name, position) in [("a.log", 1), ("b.log", 1)] {
+            positions.extend(Record::from([(name.to_owned(), stream(position))]));
+        }
+        positions.save().await;
+        positions.set("a.log", stream(2));
+        positions.set("a.log", stream(3));
+        assert_eq!(load().record(), positions.record());
+        assert_eq!(load().record().get("a.log"), Some(&stream(3)));
+        positions.save().await;
+        positions.set("b.log", stream(4));
+        assert_eq!(load().record(), positions.record());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn saves_what_it_could_not_save_once_the_disk_has_room_again() {

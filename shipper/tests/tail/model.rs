@@ -48,6 +48,8 @@ enum Step {
     Expect(Whim),
     /// One more is pushed, stored or not, and then the shipper dies before it knows.
     Crash(Fate),
+    /// The same, and what is not synced is gone as well.
+    Fail(Fate),
     /// It dies, and nothing is looked at until the next start.
     Stop,
     Start,
@@ -65,6 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         1 => Just(Whim::Resets),
         1 => Just(Whim::Hangs),
     ];
+    let fate = prop_oneof![Just(Fate::Stored), Just(Fate::Lost)];
     let step = prop_oneof![
         6 => (1..4_usize).prop_map(Step::Append),
         1 => Just(Step::Continue),
@@ -85,7 +88,8 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         4 => Just(Step::ShipBlindly),
         2 => Just(Step::Make),
         3 => whim.prop_map(Step::Expect),
-        3 => prop_oneof![Just(Fate::Stored), Just(Fate::Lost)].prop_map(Step::Crash),
+        2 => fate.clone().prop_map(Step::Crash),
+        2 => fate.prop_map(Step::Fail),
         1 => Just(Step::Stop),
         1 => Just(Step::Start),
     ];
@@ -214,7 +218,7 @@ impl Model {
             Step::SetClock(seconds) => world.now.clock += seconds * 1_000_000_000,
             Step::Pass(seconds) => world.pass(*seconds),
             Step::Expect(whim) => world.loki.is_in_for(*whim),
-            Step::Start if !runs => world.crash_and_restart(),
+            Step::Start if !runs => world.start(),
             Step::Truncate if exists && runs => {
                 file.before_rotation(world);
                 file.finish_line(file.name, world);
@@ -252,9 +256,15 @@ impl Model {
                 self.world.ship_one(*fate);
                 self.world.crash_and_restart();
             }
+            Step::Fail(fate) if runs => {
+                self.save_the_fragile();
+                self.world.ship_one(*fate);
+                self.world.fail();
+                self.world.start();
+            }
             Step::Stop if runs => {
                 self.save_the_fragile();
-                self.world.crash();
+                self.world.fail();
             }
             step => file.apply(step, world),
         }
@@ -271,17 +281,17 @@ impl Model {
             file.finish_line(file.name, &self.world);
         }
         if self.world.tail.is_none() {
-            self.world.crash_and_restart();
+            self.world.start();
         }
         self.world.ship();
         self.world
     }
 }
 
-fn run<'a>(steps: impl IntoIterator<Item = (usize, &'a Step)>) -> World {
+fn run(steps: &[(usize, Step)]) -> World {
     let mut model = Model::new();
     for (file, step) in steps {
-        model.apply(file, step);
+        model.apply(*file, step);
     }
     model.end()
 }
@@ -300,7 +310,7 @@ proptest! {
     #![proptest_config(config())]
     #[test]
     fn shows_every_line_once_whatever_happens(steps in steps()) {
-        run(steps.iter().map(|(file, step)| (*file, step))).assert_every_line_once();
+        run(&steps).assert_every_line_once();
     }
 }
 
@@ -426,10 +436,14 @@ const FOUND: &[&[Step]] = &[
 
 #[test]
 fn shows_every_line_once_where_that_went_wrong_once() {
-    let with_one = FOUND.iter().map(|steps| steps.iter().map(|step| (0, step)).collect::<Vec<_>>());
-    let with_two = FOUND_WITH_TWO.iter().map(|steps| steps.iter().map(|(file, step)| (*file, step)).collect());
+    let with_one = FOUND.iter().map(|steps| steps.iter().map(|step| (0, step.clone())).collect::<Vec<_>>());
+    let with_two = FOUND_WITH_TWO.iter().map(|steps| steps.to_vec());
     for steps in with_one.chain(with_two) {
-        eprintln!("{steps:?}");
-        run(steps).assert_every_line_once();
+        let fails = |step: &Step| if let Step::Crash(fate) = step { Step::Fail(*fate) } else { step.clone() };
+        let failing: Vec<_> = steps.iter().map(|(file, step)| (*file, fails(step))).collect();
+        for steps in [steps, failing] {
+            eprintln!("{steps:?}");
+            run(&steps).assert_every_line_once();
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A log directory, a tail that follows it, and a Loki that it is pushed to.
 //!
-//! What stands here for the pipeline does as that does: batches are made ahead, what must be known before a push is saved
-//! before it, and acknowledged positions are saved a second later.
+//! What stands here for the pipeline does as that does: batches are made ahead, what must be known before a push is synced
+//! before it, and acknowledged positions are written at once and synced a second later.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
@@ -28,7 +28,7 @@ use crate::loki::Loki;
 /// 2026-02-20 22:31:00 UTC.
 const START: i64 = 1_771_626_660_000_000_000;
 
-/// Acknowledged positions are on disk after this time at the latest.
+/// Acknowledged positions are synced after this time at the latest.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// So many batches are made at most before the first of them is acknowledged.
 const MADE: usize = 3;
@@ -40,9 +40,9 @@ pub(crate) struct World {
     pub(crate) loki: Loki,
     /// Batches that are made and not acknowledged, the oldest first.
     made: VecDeque<Batch>,
-    /// The position record as the process knows it.
+    /// The position record as the process knows it and has written it.
     record: Record,
-    /// And as it is on disk.
+    /// And as it is synced.
     saved: Record,
     saved_at: Instant,
     pub(crate) now: Now,
@@ -101,15 +101,22 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// Whatever is not on disk is forgotten.
+    /// The shipper dies: whatever it has not written is forgotten.
     pub(crate) fn crash(&mut self) {
         self.tail = None;
         self.made.clear();
+        self.saved.clone_from(&self.record);
+    }
+
+    /// The machine fails: what is not synced is forgotten as well.
+    pub(crate) fn fail(&mut self) {
         self.record.clone_from(&self.saved);
+        self.crash();
     }
 
     /// The position file is gone.
     pub(crate) fn forget_positions(&mut self) {
+        self.record.clear();
         self.saved.clear();
     }
 
@@ -123,6 +130,12 @@ impl World {
 
     pub(crate) fn crash_and_restart(&mut self) {
         self.crash();
+        self.start();
+    }
+
+    /// It takes up what is on disk.
+    pub(crate) fn start(&mut self) {
+        self.record.clone_from(&self.saved);
         let glob = Glob::new(self.include).unwrap();
         let discovery = Discovery::new(self.dir.path().to_owned(), &[glob], &[]).unwrap();
         let tail =

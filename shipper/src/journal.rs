@@ -1,0 +1,117 @@
+//! What was acknowledged since the position file was saved, one line for each acknowledgement.
+//!
+//! The position file is synced, and so written once a second at most. A process that is killed in between must not forget
+//! a second's acknowledgements: Loki shows entries that are pushed again once only as long as it has not compressed the
+//! first ones into a block. Hence this file, written without a sync after each acknowledgement: it survives the process,
+//! not the machine, and costs next to nothing.
+//!
+//! A line belongs to one position file by its checksum. With the next position file all lines are void.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::position::{Record, StreamRecord};
+
+/// The file in the state directory.
+pub(crate) const FILE: &str = "positions.journal";
+
+/// Acknowledgements after a position file.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: File,
+    /// The checksum of the position file.
+    base: u64,
+    line: Vec<u8>,
+}
+
+impl Journal {
+    /// An empty one in `dir`, to follow the position file with this checksum.
+    pub(crate) fn begin(dir: &Path, base: u64) -> std::io::Result<Self> {
+        Ok(Self { file: File::create(dir.join(FILE))?, base, line: Vec::new() })
+    }
+
+    /// Adds where a stream stands. After an error nothing more can be added: what follows a torn line is not read.
+    pub(crate) fn append(&mut self, name: &str, record: &StreamRecord) -> std::io::Result<()> {
+        let body = serde_json::to_string(&(name, record))?;
+        self.line.clear();
+        writeln!(self.line, "{:016x} {body}", xxh3_64_with_seed(body.as_bytes(), self.base))?;
+        self.file.write_all(&self.line)
+    }
+}
+
+/// Adds to `record` what was acknowledged after the position file with this checksum.
+pub(crate) fn replay(dir: &Path, base: u64, record: &mut Record) -> std::io::Result<()> {
+    let text = match std::fs::read(dir.join(FILE)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        read => read?,
+    };
+    // The last line may be torn, and all of them may belong to another position file.
+    record.extend(text.split_inclusive(|byte| *byte == b'\n').map_while(|line| read(line, base)));
+    Ok(())
+}
+
+fn read(line: &[u8], base: u64) -> Option<(String, StreamRecord)> {
+    let (checksum, body) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
+    let fits = checksum == format!("{:016x}", xxh3_64_with_seed(body.as_bytes(), base));
+    serde_json::from_str(body).ok().filter(|_| fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entries::Chain;
+
+    fn stream(last: i64) -> StreamRecord {
+        StreamRecord { chain: Chain { last, ..Chain::default() }, ..StreamRecord::default() }
+    }
+
+    fn replayed(dir: &Path, base: u64) -> Vec<(String, i64)> {
+        let mut record = Record::from([("a.log".to_owned(), stream(0))]);
+        replay(dir, base, &mut record).unwrap();
+        record.into_iter().map(|(name, stream)| (name, stream.chain.last)).collect()
+    }
+
+    fn of(a: i64, b: Option<i64>) -> Vec<(String, i64)> {
+        [("a.log".to_owned(), a)].into_iter().chain(b.map(|b| ("b.log".to_owned(), b))).collect()
+    }
+
+    #[test]
+    fn remembers_each_stream_s_last_acknowledgement() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(replayed(dir.path(), 7), of(0, None));
+        let mut journal = Journal::begin(dir.path(), 7).unwrap();
+        for (name, last) in [("a.log", 1), ("b.log", 2), ("a.log", 3)] {
+            journal.append(name, &stream(last)).unwrap();
+        }
+        assert_eq!(replayed(dir.path(), 7), of(3, Some(2)));
+    }
+
+    #[test]
+    fn says_nothing_about_another_position_file() {
+        let dir = tempfile::tempdir().unwrap();
+        Journal::begin(dir.path(), 7).unwrap().append("a.log", &stream(1)).unwrap();
+        assert_eq!(replayed(dir.path(), 8), of(0, None));
+        Journal::begin(dir.path(), 8).unwrap();
+        assert_eq!(replayed(dir.path(), 7), of(0, None));
+    }
+
+    #[test]
+    fn is_read_up_to_where_it_is_torn() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(dir.path(), 7).unwrap();
+        journal.append("a.log", &stream(1)).unwrap();
+        let whole = std::fs::read(dir.path().join(FILE)).unwrap().len();
+        journal.append("b.log", &stream(2)).unwrap();
+        let text = std::fs::read(dir.path().join(FILE)).unwrap();
+        for length in 0..text.len() {
+            std::fs::write(dir.path().join(FILE), &text[..length]).unwrap();
+            assert_eq!(replayed(dir.path(), 7), of(i64::from(length >= whole), None), "{length}");
+        }
+        let damaged = String::from_utf8(text).unwrap().replace("\"last\":2", "\"last\":9");
+        std::fs::write(dir.path().join(FILE), damaged).unwrap();
+        assert_eq!(replayed(dir.path(), 7), of(1, None));
+    }
+}
