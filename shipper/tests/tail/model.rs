@@ -50,8 +50,10 @@ enum Step {
     Crash(Fate),
     /// The same, and what is not synced is gone as well.
     Fail(Fate),
-    /// It dies, and nothing is looked at until the next start.
+    /// The machine fails, and nothing is looked at until the next start.
     Stop,
+    /// One more is pushed, stored or not, the shipper dies before it knows, and stays away.
+    Die(Fate),
     Start,
 }
 
@@ -89,8 +91,9 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         2 => Just(Step::Make),
         3 => whim.prop_map(Step::Expect),
         2 => fate.clone().prop_map(Step::Crash),
-        2 => fate.prop_map(Step::Fail),
+        2 => fate.clone().prop_map(Step::Fail),
         1 => Just(Step::Stop),
+        1 => fate.prop_map(Step::Die),
         1 => Just(Step::Start),
     ];
     let file = prop_oneof![3 => Just(0_usize), 1 => Just(1)];
@@ -262,6 +265,11 @@ impl Model {
                 self.world.fail();
                 self.world.start();
             }
+            Step::Die(fate) if runs => {
+                self.save_the_fragile();
+                self.world.ship_one(*fate);
+                self.world.crash();
+            }
             Step::Stop if runs => {
                 self.save_the_fragile();
                 self.world.fail();
@@ -337,6 +345,18 @@ const FOUND_WITH_TWO: &[&[(usize, Step)]] = &[&[
 
 /// What went wrong once. A sequence that the model finds goes here.
 const FOUND: &[&[Step]] = &[
+    &[Step::Copytruncate, Step::Rename, Step::Append(2), Step::Ship(1), Step::Stop, Step::AppendLate],
+    &[
+        Step::Truncate,
+        Step::Continue,
+        Step::Ship(1),
+        Step::Pass(1),
+        Step::Ship(1),
+        Step::Continue,
+        Step::Rewrite,
+        Step::Ship(1),
+        Step::Fail(Fate::Stored),
+    ],
     &[Step::Copytruncate, Step::Append(1), Step::Ship(1), Step::Gzip, Step::Copytruncate, Step::Truncate],
     &[Step::Copytruncate, Step::Rename, Step::Crash(Fate::Stored), Step::AppendLate, Step::Truncate, Step::Truncate],
     &[

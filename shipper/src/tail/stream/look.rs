@@ -58,7 +58,7 @@ impl Stream {
             match newest.look(now.instant)? {
                 Ok(()) => {
                     if self.was_copied_away(hardly_known, siblings, now)? {
-                        self.reordered = true;
+                        self.write_ahead = true;
                     } else if still_live || self.follow_rewritten(siblings, now)? {
                         return Ok(false);
                     }
@@ -81,13 +81,13 @@ impl Stream {
                         self.queue.pop_back();
                         self.newest_is_gone();
                     }
-                    self.reordered = true;
+                    self.write_ahead = true;
                 }
             }
         }
         if let Some(mut back) = self.take_back(siblings, now) {
             back.confirmed = true;
-            self.reordered = true;
+            self.write_ahead = true;
             self.queue.push_back(back);
             return Ok(false);
         }
@@ -110,7 +110,7 @@ impl Stream {
             self.linger(unconfirmed, live.as_ref(), now)?;
         }
         let Some(live) = live else { return Ok(siblings.have_moved()) };
-        self.reordered |= live.confirmed;
+        self.write_ahead |= live.confirmed;
         let again = !live.confirmed && !live.is_unknown();
         self.queue.push_back(live);
         Ok(again)
@@ -143,7 +143,7 @@ impl Stream {
             (Some(mut found), Some(newest)) if same => {
                 found.confirmed = true;
                 *newest = found;
-                self.reordered = true;
+                self.write_ahead = true;
                 Ok(newest.kind == Kind::Live)
             }
             _ => {
@@ -285,7 +285,7 @@ impl Stream {
             if is_copy()? {
                 continue;
             }
-            self.reordered = true;
+            self.write_ahead = true;
             self.queue.push_back(generation);
         }
         Ok(())

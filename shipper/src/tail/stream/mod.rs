@@ -59,10 +59,8 @@ pub(super) struct Stream {
     anchor: Option<GenerationRecord>,
     /// The youngest rotated file at the last look, in case that one is deleted.
     beside: Option<GenerationRecord>,
-    /// Whether there are generations that the record on disk does not know.
-    reordered: bool,
-    /// Whether the clock or the order of events decided about the next entries, so that the record must be on disk before
-    /// anything is pushed.
+    /// Whether the clock or the order of events decided about the next entries, or there are generations that the record on
+    /// disk does not know, so that it must be on disk before anything is pushed.
     write_ahead: bool,
     /// Whether lines may be handed out that were pushed before a restart. Until those are through, the order of reading
     /// stays as it is on disk, whatever has grown since.
@@ -87,7 +85,6 @@ impl Stream {
             lingering: Vec::new(),
             anchor: None,
             beside: None,
-            reordered: true,
             write_ahead: true,
             replaying: false,
             sealed_at: None,
@@ -106,8 +103,9 @@ impl Stream {
         let last = record.queue.len().saturating_sub(1);
         for (i, generation) in record.queue.iter().enumerate() {
             let found = self.found_again(generation, siblings, now);
-            let rewritten =
-                || siblings.find_rewritten(generation, now).filter(|_| i == last && self.may_be(generation.position));
+            // Of one that was not read yet nothing can be skipped by mistake.
+            let may_be = generation.position == 0 && generation.head_len > 0 || self.may_be(generation.position);
+            let rewritten = || siblings.find_rewritten(generation, now).filter(|_| i == last && may_be);
             if let Some(mut found) = found.or_else(rewritten) {
                 found.confirmed = true;
                 self.queue.push_back(found);
@@ -203,7 +201,7 @@ impl Stream {
         let front = self.queue.front()?;
         let unread = front.unread();
         let others_wait = self.queue.len() > 1;
-        if self.reordered || self.write_ahead || others_wait && (unread > 0 || front.is_at_its_end()) {
+        if self.write_ahead || others_wait && (unread > 0 || front.is_at_its_end()) {
             return Some(front.grew_at);
         }
         if self.is_deleted_for_good() {
@@ -268,7 +266,7 @@ impl Stream {
         self.lingering.retain(|known| !is_oldest(known));
         let Some(at) = self.queue.iter().position(is_oldest) else { return };
         let Some(shed) = self.queue.remove(at) else { return };
-        self.reordered = true;
+        self.write_ahead = true;
         let bytes = shed.rest();
         metrics.lost(Lost::Shed, bytes);
         tracing::error!(
@@ -312,7 +310,6 @@ impl Stream {
             }
         }
         let write_ahead = filled.is_some() | std::mem::take(&mut self.write_ahead);
-        self.reordered = false;
         let entries = workshop.batch.entries();
         let (body, bytes) = workshop.batch.seal(&self.labels);
         self.sealed_at = Some(now.instant);
@@ -326,7 +323,6 @@ impl Stream {
 
     /// Says that what [`Self::record`] returns is on disk.
     pub(super) fn recorded(&mut self) {
-        self.reordered = false;
         self.write_ahead = false;
     }
 
@@ -350,16 +346,16 @@ impl Stream {
         Record::from([(self.name.to_string(), record)])
     }
 
-    /// A batch without entries, to have the order of reading on disk though there is nothing to push.
+    /// A batch without entries, if need be, to have the order of reading on disk though there is nothing to push.
     fn news(&mut self) -> Option<Batch> {
-        let news = std::mem::take(&mut self.reordered) | self.write_ahead;
-        news.then(|| Batch {
+        let before = self.take_write_ahead()?;
+        Some(Batch {
             name: self.name.clone(),
             body: bytes::Bytes::new(),
             entries: 0,
             bytes: 0,
             since: None,
-            before: self.take_write_ahead().map(|record| self.named(record)).unwrap_or_default(),
+            before: self.named(before),
             after: self.record(),
         })
     }
@@ -390,9 +386,8 @@ impl Stream {
             if !finished {
                 return;
             }
-            self.reordered = true;
             // Had it grown a moment later, its lines would have come first.
-            self.write_ahead |= !front.is_at_its_end();
+            self.write_ahead = true;
             let Some(done) = self.queue.pop_front() else { return };
             let is_anchor = |anchor: &GenerationRecord| super::identity::is_inode(anchor, done.inode);
             if !done.late || self.anchor.as_ref().is_none_or(is_anchor) {

@@ -31,7 +31,7 @@ impl Stream {
     pub(super) fn give_up(&mut self, gone: &[usize], metrics: &Metrics) {
         for i in gone.iter().rev() {
             if let Some(gone) = self.queue.remove(*i) {
-                self.reordered = true;
+                self.write_ahead = true;
                 self.miss(&gone.record(), metrics);
             }
         }
