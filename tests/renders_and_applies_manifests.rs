@@ -119,17 +119,6 @@ fn the_example_for_argocd_names_what_is_there() {
 }
 
 #[test]
-fn the_dockerfile_builds_this_version_on_bases_that_are_named_exactly() {
-    let text = std::fs::read_to_string(repository().join("Dockerfile")).unwrap();
-    assert!(text.contains(&format!("\nARG VERSION={}\n", env!("CARGO_PKG_VERSION"))));
-    let bases = text.lines().filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next());
-    for base in bases.filter(|base| !["scratch", "base"].contains(base)) {
-        let (_, tag) = base.split_once(':').unwrap();
-        assert!(tag.split('-').next().unwrap().split('.').count() == 3 && !tag.contains("latest"), "{base}");
-    }
-}
-
-#[test]
 fn the_pods_fit_openshifts_restricted_v2() {
     let Some(tools) = Tools::find("the_pods_fit_openshifts_restricted_v2").unwrap() else { return };
     for (name, objects) in all(&tools.kustomize).unwrap() {
