@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use harness::cluster::Cluster;
-use harness::manifests::{all, apply, build, define_custom_resources, object, pod_of, render_with, try_pod};
+use harness::manifests::{all, apply, build, define_custom_resources, object, pod_of, render, render_with, try_pod};
 use harness::servers::{Servers, Tools};
 use harness::{read_object, repository};
 use kube::api::{Patch, PatchParams};
@@ -66,13 +66,33 @@ async fn assert_keeps_ca_bundle(cluster: &Cluster, objects: &[Value]) {
 fn prometheus_takes_every_rule() {
     let Some(tools) = Tools::find("prometheus_takes_every_rule").unwrap() else { return };
     let objects = render_with(&tools.kustomize, &["self-signed", "monitoring"]).unwrap();
-    let rule = object(&objects, "PrometheusRule", "redis-log-shipper").unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("rules.yaml");
-    // JSON is YAML.
-    std::fs::write(&file, rule["spec"].to_string()).unwrap();
-    let output = Command::new(&tools.rules).arg(&file).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["redis-log-webhook", "redis-log-shipper"] {
+        let rule = object(&objects, "PrometheusRule", name).unwrap();
+        // JSON is YAML.
+        std::fs::write(&file, rule["spec"].to_string()).unwrap();
+        let output = Command::new(&tools.rules).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// For a Prometheus that looks into no other namespace than an object's own, as on OpenShift.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_takes_what_watches_its_sidecars() {
+    let Some(servers) = Servers::find("a_namespace_takes_what_watches_its_sidecars").unwrap() else { return };
+    let Some(tools) = Tools::find("a_namespace_takes_what_watches_its_sidecars").unwrap() else { return };
+    let mut objects = render(&tools.kustomize, "sidecars").unwrap();
+    for object in &mut objects {
+        assert_eq!(object["metadata"]["namespace"], Value::Null, "whoever applies it says where");
+        object["metadata"]["namespace"] = json!("redis");
+    }
+    let monitor = object(&objects, "PodMonitor", "redis-log-shipper").unwrap();
+    assert_eq!(monitor["spec"]["namespaceSelector"], Value::Null);
+    let cluster = Cluster::start(&servers).await.unwrap();
+    cluster.create_namespace("redis", &json!({}), &[]).await.unwrap();
+    define_custom_resources(&cluster, &tools, &objects).await.unwrap();
+    assert_eq!(apply(&cluster, &objects).await.unwrap(), [""; 0]);
 }
 
 #[test]
