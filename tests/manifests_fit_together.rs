@@ -221,6 +221,29 @@ fn the_selectors_are_those_that_the_code_checks_again() {
     }
 }
 
+/// Each of these was chosen for a reason that stands beside it; what the API server does by them is seen elsewhere.
+#[test]
+fn the_api_server_asks_about_new_pods_only_and_goes_on_without_an_answer() {
+    let Some(rendered) = rendered("the_api_server_asks_about_new_pods_only") else { return };
+    let expected = json!({
+        "failurePolicy": "Ignore",
+        "timeoutSeconds": 5,
+        "reinvocationPolicy": "IfNeeded",
+        "sideEffects": "NoneOnDryRun",
+        "matchPolicy": "Equivalent",
+        "admissionReviewVersions": ["v1"],
+        "rules": [{
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
+            "scope": "Namespaced",
+        }],
+    });
+    for (name, objects) in &rendered {
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(webhook(objects)[key], *value, "{name}: {key}");
+        }
+    }
+}
+
 #[test]
 fn the_container_may_do_nothing_that_it_need_not() {
     let Some(rendered) = rendered("the_container_may_do_nothing_that_it_need_not") else { return };
