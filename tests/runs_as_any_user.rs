@@ -1,7 +1,8 @@
 //! Both programs run as any user, in a root that holds nothing but them and that this user cannot write to: no shell, no
 //! passwd file, no temporary directory. It is what their images promise, and what OpenShift's random users need.
 //!
-//! Not as in the images: these programs are linked to the system's C library, so its files are in the root too.
+//! Not as in the images: these programs are linked to the system's C library, so its files are in the root too. `PROGRAM_DIR`
+//! names a folder with static ones, as the images hold them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -37,6 +38,11 @@ fn may_become_others(test: &str) -> bool {
 
 /// Without time zones the default one is unknown, too; the images hold them all.
 const ZONE: &str = "/usr/share/zoneinfo/UTC";
+
+/// One of our programs, as it was built just now or where `PROGRAM_DIR` has it.
+fn built(name: &str) -> PathBuf {
+    std::env::var_os("PROGRAM_DIR").map_or_else(|| program(name).unwrap(), |dir| PathBuf::from(dir).join(name))
+}
 
 /// A root with one program, what it is linked to, and a time zone.
 struct Root {
@@ -118,7 +124,7 @@ async fn the_shipper_ships_as_any_user_and_writes_only_its_positions() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}/loki/api/v1/push", listener.local_addr().unwrap());
     tokio::spawn(async { axum::serve(listener, Router::new().route("/loki/api/v1/push", post(push))).await });
-    let shipper = program("redis-log-shipper").unwrap();
+    let shipper = built("redis-log-shipper");
     for user in USERS {
         let root = Root::with(&shipper);
         let logs = root.folder("/logs", 0o755);
@@ -148,7 +154,7 @@ async fn the_webhook_serves_as_any_user_and_writes_nothing() {
     }
     let ca = Authority::new("test", Duration::from_hours(1)).unwrap();
     let pair = ca.serving(&["localhost"], Duration::from_hours(1)).unwrap();
-    let webhook = program("redis-log-webhook").unwrap();
+    let webhook = built("redis-log-webhook");
     for user in USERS {
         let root = Root::with(&webhook);
         let mounted = root.folder("/mounted", 0o755);
