@@ -69,9 +69,14 @@ impl RawPair {
 
     /// Both files. The kubelet may swap them in between: then they are read again.
     pub(crate) fn read(dir: &Path) -> Result<Self, ReadError> {
-        let mut pair = Self::read_once(dir);
+        Self::settled(|| Self::read_once(dir))
+    }
+
+    /// What `read` yields twice in a row.
+    fn settled(mut read: impl FnMut() -> Result<Self, ReadError>) -> Result<Self, ReadError> {
+        let mut pair = read();
         for _ in 0..SWAPS {
-            let again = Self::read_once(dir);
+            let again = read();
             if let (Ok(pair), Ok(again)) = (&pair, &again)
                 && pair == again
             {
@@ -110,4 +115,23 @@ impl RawPair {
 /// Reads `tls.crt` and `tls.key` from `dir` and checks that they belong together.
 pub fn read_pair(dir: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, ReadError> {
     RawPair::read(dir)?.parse(dir, provider)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_that_is_swapped_while_it_is_read_is_read_again() {
+        let pair = |cert: &str, key: &str| RawPair { cert: cert.into(), key: key.into() };
+        let gone = || ReadError::File { path: CERT_FILE.into(), source: std::io::ErrorKind::NotFound.into() };
+        let cases = [
+            vec![Ok(pair("old", "new")), Ok(pair("new", "new")), Ok(pair("new", "new"))],
+            vec![Ok(pair("old", "old")), Err(gone()), Ok(pair("new", "new")), Ok(pair("new", "new"))],
+        ];
+        for mut reads in cases.map(Vec::into_iter) {
+            assert!(RawPair::settled(|| reads.next().unwrap()).unwrap() == pair("new", "new"));
+            assert!(reads.next().is_none(), "it was satisfied too early");
+        }
+    }
 }
