@@ -8,7 +8,7 @@
 # ones, the database's own, or the one named below.
 
 FROM rust:1.95.0-alpine3.22 AS build
-# ring compiles a little C; time zones are for the shipper's --timezone.
+# ring compiles a little C; time zones are what --timezone, and annotations that set it, are checked against.
 RUN apk add --no-cache musl-dev tzdata
 WORKDIR /src
 COPY . .
@@ -17,6 +17,7 @@ RUN cargo build --release --locked --package redis-log-webhook --package redis-l
 
 FROM scratch AS base
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /usr/share/zoneinfo /usr/share/zoneinfo
 COPY LICENSE /licenses/LICENSE
 USER 65532:65532
 ARG VERSION=0.1.0
@@ -36,7 +37,6 @@ ENTRYPOINT ["/redis-log-webhook"]
 FROM base AS shipper
 LABEL org.opencontainers.image.title="redis-log-shipper" \
       org.opencontainers.image.description="Ships Redis Enterprise's log files to Loki"
-COPY --from=build /usr/share/zoneinfo /usr/share/zoneinfo
 COPY --from=build /out/redis-log-shipper /redis-log-shipper
 EXPOSE 9464
 ENTRYPOINT ["/redis-log-shipper"]

@@ -176,8 +176,8 @@ async fn a_slow_replica_puts_no_older_bundle_over_a_newer_one() {
     let slow = tokio::spawn(async move { replica.keep(now).await });
     arrived.notified().await;
     // It is about to tell of the first CA, when the others have already told of a second one.
-    let kept = world.all_keep(now + HOUR * 24 * 250).await.remove(0);
-    world.all_keep(now + HOUR * 24 * 250).await;
+    let kept = world.all_keep(now + HOUR * 24 * 400).await.remove(0);
+    world.all_keep(now + HOUR * 24 * 400).await;
     assert_eq!(authorities(&kept.bundle), 1, "all of it had expired by then");
     go.notify_one();
     slow.await.unwrap().unwrap();

@@ -159,12 +159,21 @@ async fn a_slow_a_babbling_or_an_expired_webhook_keeps_no_pod_from_being_made() 
     // The API server asked every time, and went on every time.
     let failed = cluster.failed_open().await.unwrap() - before;
     assert!(failed >= u64::from(REPLICAS) * troubles.len() as u64, "{failed}");
+    for trouble in &troubles {
+        // The timeout is 5 s, and the API server counts in buckets.
+        let slow = cluster.slow_webhook_calls(&name_of(trouble), "10").await.unwrap();
+        assert_eq!(slow, 0, "{}: the timeout of the manifests does not hold", trouble.name);
+    }
+}
+
+fn name_of(trouble: &Trouble) -> String {
+    format!("{}.redis-log-shipper.io", trouble.name)
 }
 
 /// The manifests' webhook at the address of a trouble, for the namespace of that name only.
 fn registered(webhook: &Value, trouble: &Trouble) -> Value {
     let mut webhook = webhook.clone();
-    webhook["name"] = json!(format!("{}.redis-log-shipper.io", trouble.name));
+    webhook["name"] = json!(name_of(trouble));
     let url = format!("https://localhost:{}/mutate", trouble.port);
     webhook["clientConfig"] = json!({"url": url, "caBundle": STANDARD.encode(&trouble.ca)});
     webhook["namespaceSelector"]["matchLabels"] = json!({"kubernetes.io/metadata.name": trouble.name});

@@ -108,44 +108,88 @@ async fn no_review_fails_while_the_mounted_certificate_is_replaced() {
     server.await.unwrap().unwrap();
 }
 
+/// The real webhook, its certificate in a folder of the test's own.
+struct Running {
+    process: Process,
+    dir: tempfile::TempDir,
+    admin: String,
+}
+
+impl Running {
+    async fn with(pair: &PemPair) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = format!("127.0.0.1:{}", harness::free_port().unwrap());
+        write(dir.path(), pair);
+        let mut command = std::process::Command::new(program("redis-log-webhook").unwrap());
+        command
+            .args(["serve", "--listen=127.0.0.1:0", &format!("--admin-listen={admin}"), "--cert-dir"])
+            .arg(dir.path())
+            .env("KUBECONFIG", dir.path().join("no-kubeconfig"));
+        let process = Process::start("redis-log-webhook", &command, dir.path()).unwrap();
+        let running = Self { process, dir, admin };
+        eventually("it is alive", PATIENCE, || async { Ok(running.get("/live").await.ok()) }).await.unwrap();
+        running
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<(hyper::StatusCode, String)> {
+        let (status, body) = http::get(&http::client(None)?, &format!("http://{}{path}", self.admin)).await?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// The line of its log that says `text`.
+    async fn says(&self, text: &str) -> String {
+        eventually(&format!("it says {text}"), PATIENCE, || async {
+            Ok(self.process.log().lines().find(|line| line.contains(text)).map(str::to_owned))
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn is_ready(&self, ready: bool) {
+        eventually(&format!("ready: {ready}"), PATIENCE, || async {
+            Ok((self.get("/ready").await?.0.is_success() == ready).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+}
+
+fn write(dir: &Path, pair: &PemPair) {
+    std::fs::write(dir.join(CERT_FILE), &pair.cert).unwrap();
+    std::fs::write(dir.join(KEY_FILE), &pair.key).unwrap();
+}
+
 #[tokio::test]
 async fn is_not_ready_with_an_expired_certificate_and_says_when_it_expires() {
     let ca = Authority::new("test", Duration::from_hours(1)).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let write = |pair: &PemPair| {
-        std::fs::write(dir.path().join(CERT_FILE), &pair.cert).unwrap();
-        std::fs::write(dir.path().join(KEY_FILE), &pair.key).unwrap();
-    };
     let a_minute_ago = SystemTime::now() - Duration::from_mins(1);
-    write(&ca.serving_at(&["localhost"], Duration::ZERO, a_minute_ago).unwrap());
-    let admin = format!("127.0.0.1:{}", harness::free_port().unwrap());
-    let mut command = std::process::Command::new(program("redis-log-webhook").unwrap());
-    command
-        .args(["serve", "--listen=127.0.0.1:0", &format!("--admin-listen={admin}"), "--cert-dir"])
-        .arg(dir.path())
-        .env("KUBECONFIG", dir.path().join("no-kubeconfig"));
-    let process = Process::start("redis-log-webhook", &command, dir.path()).unwrap();
-    let client = http::client(None).unwrap();
-    let get = |path: &'static str| {
-        let (client, url) = (client.clone(), format!("http://{admin}{path}"));
-        async move { http::get(&client, &url).await }
-    };
-    eventually("it is alive", PATIENCE, || async { Ok(get("/live").await.ok()) }).await.unwrap();
-    eventually("it says that the certificate has expired", PATIENCE, || async {
-        Ok(process.log().contains("the certificate has expired").then_some(()))
-    })
-    .await
-    .unwrap();
-    assert_eq!(get("/ready").await.unwrap().0, hyper::StatusCode::SERVICE_UNAVAILABLE);
+    let running = Running::with(&ca.serving_at(&["localhost"], Duration::ZERO, a_minute_ago).unwrap()).await;
+    running.says("the certificate has expired").await;
+    assert_eq!(running.get("/ready").await.unwrap().0, hyper::StatusCode::SERVICE_UNAVAILABLE);
     let seconds = a_minute_ago.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let (_, metrics) = get("/metrics").await.unwrap();
+    let (_, metrics) = running.get("/metrics").await.unwrap();
     let gauge = format!("redis_log_webhook_certificate_expiry_timestamp {seconds}");
-    assert!(String::from_utf8_lossy(&metrics).contains(&gauge), "no {gauge}");
+    assert!(metrics.contains(&gauge), "no {gauge}");
 
-    write(&ca.serving(&["localhost"], Duration::from_hours(1)).unwrap());
-    eventually("it is ready with a good one", PATIENCE, || async {
-        Ok(get("/ready").await?.0.is_success().then_some(()))
-    })
-    .await
-    .unwrap();
+    write(running.dir.path(), &ca.serving(&["localhost"], Duration::from_hours(1)).unwrap());
+    running.is_ready(true).await;
+}
+
+#[tokio::test]
+async fn goes_on_with_the_last_good_pair_and_logs_which_file_is_at_fault_and_why() {
+    let ca = Authority::new("test", Duration::from_hours(1)).unwrap();
+    let pair = || ca.serving(&["localhost"], Duration::from_hours(1)).unwrap();
+    let running = Running::with(&pair()).await;
+    running.is_ready(true).await;
+    // Another certificate, and still the key of the first one.
+    std::fs::write(running.dir.path().join(CERT_FILE), pair().cert).unwrap();
+    let line = running.says("the new certificate cannot be used, the last good one stays").await;
+    for file in [CERT_FILE, KEY_FILE] {
+        let path = running.dir.path().join(file).display().to_string();
+        assert!(line.contains(&path), "{path} is not in {line}");
+    }
+    assert!(line.contains("KeyMismatch"), "no reason in {line}");
+    assert!(running.get("/ready").await.unwrap().0.is_success());
+    let (_, metrics) = running.get("/metrics").await.unwrap();
+    assert!(metrics.contains("redis_log_webhook_certificate_good 0"), "{metrics}");
 }

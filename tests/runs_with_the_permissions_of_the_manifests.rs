@@ -48,8 +48,12 @@ fn allowed(objects: &[Value]) -> Vec<Deed> {
         value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
     let is_binding = |object: &&Value| object["kind"].as_str().unwrap().ends_with("RoleBinding");
-    let ours =
-        |binding: &&Value| binding["subjects"].as_array().unwrap().iter().any(|subject| subject["name"] == ACCOUNT);
+    // By its own name, or as one of a group.
+    let names = [ACCOUNT, "system:authenticated", "system:serviceaccounts", "system:serviceaccounts:redis-log-shipper"];
+    let ours = |binding: &&Value| {
+        let mut subjects = binding["subjects"].as_array().unwrap().iter();
+        subjects.any(|subject| names.iter().any(|name| subject["name"] == *name))
+    };
     let mut allowed = Vec::new();
     for binding in objects.iter().filter(is_binding).filter(ours) {
         let role = objects.iter().find(|role| {
@@ -60,6 +64,11 @@ fn allowed(objects: &[Value]) -> Vec<Deed> {
             let names = texts(&rule["resourceNames"]);
             let names = if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
             for verb in texts(&rule["verbs"]) {
+                // What is no object, such as /metrics.
+                for resource in texts(&rule["nonResourceURLs"]) {
+                    let (verb, group) = (verb.clone(), String::new());
+                    allowed.push(Deed { verb, group, resource, name: None, namespace: None });
+                }
                 for group in texts(&rule["apiGroups"]) {
                     for resource in texts(&rule["resources"]) {
                         for name in names.clone() {

@@ -69,9 +69,14 @@ impl RawPair {
 
     /// Both files. The kubelet may swap them in between: then they are read again.
     pub(crate) fn read(dir: &Path) -> Result<Self, ReadError> {
-        let mut pair = Self::read_once(dir);
+        Self::settled(|| Self::read_once(dir))
+    }
+
+    /// What `read` yields twice in a row.
+    fn settled(mut read: impl FnMut() -> Result<Self, ReadError>) -> Result<Self, ReadError> {
+        let mut pair = read();
         for _ in 0..SWAPS {
-            let again = Self::read_once(dir);
+            let again = read();
             if let (Ok(pair), Ok(again)) = (&pair, &again)
                 && pair == again
             {
@@ -114,69 +119,19 @@ pub fn read_pair(dir: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use rsa::pkcs1::EncodeRsaPrivateKey as _;
-    use rsa::pkcs8::{EncodePrivateKey as _, LineEnding};
-    use rustls::crypto::ring::default_provider;
-
     use super::*;
-    use crate::Authority;
-
-    const DAY: Duration = Duration::from_hours(24);
-
-    fn write(dir: &Path, cert: &str, key: &str) {
-        std::fs::write(dir.join(CERT_FILE), cert).unwrap();
-        std::fs::write(dir.join(KEY_FILE), key).unwrap();
-    }
 
     #[test]
-    fn reads_a_chain_with_its_ca() {
-        let ca = Authority::new("test", DAY).unwrap();
-        let leaf = ca.serving(&["localhost"], DAY).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &(leaf.cert + ca.cert()), &leaf.key);
-        assert_eq!(read_pair(dir.path(), &default_provider()).unwrap().cert.len(), 2);
-    }
-
-    /// The content of the DER element at the start of `der`, and what follows it.
-    fn element(der: &[u8]) -> (&[u8], &[u8]) {
-        let (length, head) = match der[1] {
-            short @ 0..=0x7f => (usize::from(short), 2),
-            0x81 => (usize::from(der[2]), 3),
-            _ => (usize::from(der[2]) << 8 | usize::from(der[3]), 4),
-        };
-        (&der[head..head + length], &der[head + length..])
-    }
-
-    #[test]
-    fn takes_sec1_keys() {
-        let ca = Authority::new("test", DAY).unwrap();
-        let leaf = ca.serving(&["localhost"], DAY).unwrap();
-        let Ok(PrivateKeyDer::Pkcs8(pkcs8)) = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()) else { panic!() };
-        // PKCS#8 is a version, an algorithm, and the SEC1 key as an octet string.
-        let (inside, _) = element(pkcs8.secret_pkcs8_der());
-        let (_, after_version) = element(inside);
-        let (_, after_algorithm) = element(after_version);
-        let (sec1, _) = element(after_algorithm);
-        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, sec1);
-        let dir = tempfile::tempdir().unwrap();
-        let key = format!("-----BEGIN EC PRIVATE KEY-----\n{text}\n-----END EC PRIVATE KEY-----\n");
-        write(dir.path(), &leaf.cert, &key);
-        read_pair(dir.path(), &default_provider()).unwrap();
-    }
-
-    #[test]
-    fn takes_rsa_keys_as_pkcs1_and_as_pkcs8() {
-        let private = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
-        let pkcs8 = private.to_pkcs8_pem(LineEnding::LF).unwrap();
-        let pkcs1 = private.to_pkcs1_pem(LineEnding::LF).unwrap();
-        let pair = rcgen::KeyPair::from_pkcs8_pem_and_sign_algo(&pkcs8, &rcgen::PKCS_RSA_SHA256).unwrap();
-        let cert = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&pair).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        for key in [pkcs1, pkcs8] {
-            write(dir.path(), &cert.pem(), &key);
-            read_pair(dir.path(), &default_provider()).unwrap();
+    fn a_pair_that_is_swapped_while_it_is_read_is_read_again() {
+        let pair = |cert: &str, key: &str| RawPair { cert: cert.into(), key: key.into() };
+        let gone = || ReadError::File { path: CERT_FILE.into(), source: std::io::ErrorKind::NotFound.into() };
+        let cases = [
+            vec![Ok(pair("old", "new")), Ok(pair("new", "new")), Ok(pair("new", "new"))],
+            vec![Ok(pair("old", "old")), Err(gone()), Ok(pair("new", "new")), Ok(pair("new", "new"))],
+        ];
+        for mut reads in cases.map(Vec::into_iter) {
+            assert!(RawPair::settled(|| reads.next().unwrap()).unwrap() == pair("new", "new"));
+            assert!(reads.next().is_none(), "it was satisfied too early");
         }
     }
 }

@@ -9,6 +9,7 @@
 //! Replicas and API servers learn of a change one after the other. So a CA is trusted for a while before it signs, and for a
 //! while after its last leaf was replaced: whoever still serves the old leaf, and whoever still trusts the old bundle, agree.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
@@ -65,7 +66,7 @@ pub enum Change {
     Everything,
     /// A new CA is trusted; it signs nothing yet.
     NewAuthority,
-    /// A new leaf, signed by the newest CA.
+    /// A new leaf, signed by the newest CA: the old one is due, has expired, or cannot be used.
     NewLeaf,
     /// Nobody serves a leaf of the old CA any more.
     OldAuthorityGone,
@@ -78,19 +79,24 @@ pub fn next(
     lifetimes: &Lifetimes,
     now: SystemTime,
 ) -> Result<Option<(Change, Kept)>, IssueError> {
-    let Some((kept, facts)) = kept.and_then(|kept| Some((kept, Facts::read(kept)?))) else {
+    let known = kept.and_then(|kept| Some((kept, Facts::read(kept)?)));
+    let Some((kept, facts)) = known.filter(|(_, facts)| facts.newest().is_some_and(|newest| newest.expires > now))
+    else {
         return Ok(Some((Change::Everything, everything(names, lifetimes, now)?)));
     };
-    let Facts { authorities, leaf, signer, .. } = &facts;
-    let (Some((newest, newest_pem)), Some(signer)) = (authorities.first(), signer) else {
-        return Ok(Some((Change::Everything, everything(names, lifetimes, now)?)));
+    let Facts { authority, authorities, leaf } = &facts;
+    let new_leaf = || {
+        let pair = authority.serving_at(names, lifetimes.leaf, now)?;
+        Ok(Some((Change::NewLeaf, Kept { pair, ..kept.clone() })))
     };
-    if leaf.expires <= now || newest.expires <= now {
-        return Ok(Some((Change::Everything, everything(names, lifetimes, now)?)));
+    // The CAs are good: whoever serves a leaf of theirs until they learn of the new one goes on being trusted.
+    let (Some((newest, newest_pem)), Some((leaf, signer))) = (authorities.first(), leaf) else { return new_leaf() };
+    if leaf.expires <= now {
+        return new_leaf();
     }
     let signs_by_newest = *signer == 0;
     if signs_by_newest && newest.is_due(lifetimes.ca, now) {
-        let authority = authority(lifetimes, now)?;
+        let authority = self::authority(lifetimes, now)?;
         let old = authorities.iter().filter(|(facts, _)| facts.expires > now).map(|(_, pem)| pem.as_str());
         let bundle = std::iter::once(authority.cert()).chain(old).collect();
         let ca_key = CaKey(authority.key());
@@ -98,8 +104,7 @@ pub fn next(
     }
     let is_trusted = newest.issued + lifetimes.overlap <= now || authorities.len() == 1;
     if is_trusted && (!signs_by_newest || leaf.is_due(lifetimes.leaf, now) || !leaf.is_for(names)) {
-        let pair = facts.authority.serving_at(names, lifetimes.leaf, now)?;
-        return Ok(Some((Change::NewLeaf, Kept { pair, ..kept.clone() })));
+        return new_leaf();
     }
     if signs_by_newest && authorities.len() > 1 && leaf.issued + lifetimes.overlap <= now {
         return Ok(Some((Change::OldAuthorityGone, Kept { bundle: newest_pem.clone(), ..kept.clone() })));
@@ -123,13 +128,12 @@ struct Facts {
     authority: Authority,
     /// The bundle's CAs, the newest first, each with its PEM.
     authorities: Vec<(Certificate, String)>,
-    leaf: Certificate,
-    /// Which CA of the bundle signed the leaf.
-    signer: Option<usize>,
+    /// The leaf, and which CA of the bundle signed it; `None` where it cannot be served with.
+    leaf: Option<(Certificate, usize)>,
 }
 
 impl Facts {
-    /// `None` where anything in it cannot be used.
+    /// `None` where the newest CA cannot sign, or one of the others cannot be read.
     fn read(kept: &Kept) -> Option<Self> {
         let ders = CertificateDer::pem_slice_iter(kept.bundle.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
         let pems = kept.bundle.split_inclusive("-----END CERTIFICATE-----\n");
@@ -140,11 +144,21 @@ impl Facts {
             .collect::<Option<_>>()?;
         let (_, newest) = authorities.first()?;
         let authority = Authority::from_pem(newest, &kept.ca_key.0)?;
-        crate::read::RawPair::new(&kept.pair).parse("".as_ref(), &rustls::crypto::ring::default_provider()).ok()?;
-        let leaf = Certificate::read(&CertificateDer::from_pem_slice(kept.pair.cert.as_bytes()).ok()?)?;
-        let signer = authorities.iter().position(|(authority, _)| authority.id == leaf.issuer);
-        Some(Self { authority, authorities, leaf, signer })
+        let leaf = leaf(&kept.pair).and_then(|leaf| {
+            let signer = authorities.iter().position(|(authority, _)| authority.id == leaf.issuer)?;
+            Some((leaf, signer))
+        });
+        Some(Self { authority, authorities, leaf })
     }
+
+    fn newest(&self) -> Option<&Certificate> {
+        self.authorities.first().map(|(newest, _)| newest)
+    }
+}
+
+fn leaf(pair: &PemPair) -> Option<Certificate> {
+    crate::read::RawPair::new(pair).parse("".as_ref(), &rustls::crypto::ring::default_provider()).ok()?;
+    Certificate::read(&CertificateDer::from_pem_slice(pair.cert.as_bytes()).ok()?)
 }
 
 /// What the decision needs to know of a certificate.
@@ -182,7 +196,10 @@ impl Certificate {
     }
 
     fn is_for(&self, names: &[&str]) -> bool {
-        names.iter().all(|name| self.names.iter().any(|mine| mine == name))
+        // Addresses may be written in more than one way.
+        let address = |name: &str| name.parse::<IpAddr>().ok();
+        let is = |mine: &str, name: &str| mine == name || address(name).is_some_and(|name| address(mine) == Some(name));
+        names.iter().all(|name| self.names.iter().any(|mine| is(mine, name)))
     }
 }
 
@@ -196,8 +213,8 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let text = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
-            Ok(bytes) => Some(std::net::Ipv4Addr::from(bytes).to_string()),
-            Err(_) => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
+            Ok(bytes) => Some(IpAddr::from(bytes).to_string()),
+            Err(_) => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
         },
         _ => None,
     };
@@ -250,20 +267,36 @@ mod tests {
     }
 
     #[test]
-    fn what_was_damaged_or_expired_is_issued_anew() {
+    fn a_ca_that_was_damaged_or_expired_is_issued_anew_with_its_leaf() {
         let (_, kept) = step(None, start()).unwrap();
         let (_, other) = step(None, start()).unwrap();
         let damaged = [
             Kept { bundle: String::new(), ..kept.clone() },
-            Kept { bundle: other.bundle.clone(), ca_key: other.ca_key.clone(), pair: kept.pair.clone() },
+            Kept { bundle: kept.bundle.split_at(kept.bundle.len() / 2).0.to_owned(), ..kept.clone() },
             Kept { ca_key: other.ca_key.clone(), ..kept.clone() },
-            Kept { pair: PemPair { key: other.pair.key, ..kept.pair.clone() }, ..kept.clone() },
-            Kept { pair: PemPair { cert: "half a certif".to_owned(), ..kept.pair.clone() }, ..kept.clone() },
+            Kept { ca_key: CaKey(String::new()), ..kept.clone() },
         ];
         for damaged in damaged {
             assert_eq!(step(Some(&damaged), start()).unwrap().0, Change::Everything, "{damaged:?}");
         }
-        assert_eq!(step(Some(&kept), start() + DAY * 91).unwrap().0, Change::Everything, "expired");
+        assert_eq!(step(Some(&kept), start() + DAY * 366).unwrap().0, Change::Everything, "expired");
+    }
+
+    #[test]
+    fn a_leaf_that_was_damaged_or_expired_is_issued_anew_by_the_ca_that_is_trusted() {
+        let (_, kept) = step(None, start()).unwrap();
+        let (_, other) = step(None, start()).unwrap();
+        let damaged = [
+            Kept { pair: other.pair.clone(), ..kept.clone() },
+            Kept { pair: PemPair { key: other.pair.key, ..kept.pair.clone() }, ..kept.clone() },
+            Kept { pair: PemPair { cert: "half a certif".to_owned(), ..kept.pair.clone() }, ..kept.clone() },
+        ];
+        let damaged = damaged.iter().map(|damaged| (damaged, start()));
+        for (damaged, now) in damaged.chain([(&kept, start() + DAY * 91)]) {
+            let (change, new) = step(Some(damaged), now).unwrap();
+            assert_eq!((change, &new.bundle), (Change::NewLeaf, &kept.bundle), "{damaged:?}");
+            accepts(&new.bundle, &new.pair, now).unwrap();
+        }
     }
 
     #[test]
@@ -271,6 +304,13 @@ mod tests {
         let (_, kept) = step(None, start()).unwrap();
         let (change, _) = next(Some(&kept), &["another.ns.svc"], &Lifetimes::default(), start()).unwrap().unwrap();
         assert_eq!(change, Change::NewLeaf);
+    }
+
+    #[test]
+    fn an_address_that_can_be_written_in_many_ways_is_one_name() {
+        let names = ["0:0:0:0:0:0:0:1", "FD00::A"];
+        let (_, kept) = next(None, &names, &Lifetimes::default(), start()).unwrap().unwrap();
+        assert_eq!(next(Some(&kept), &names, &Lifetimes::default(), start()).unwrap(), None);
     }
 
     proptest! {

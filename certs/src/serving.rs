@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::read::{RawPair, ReadError};
@@ -129,6 +130,8 @@ impl ServingCert {
     /// Looks every `interval` until `shutdown`, says what it found, and tells `told` whether the source has a good pair.
     pub async fn watch(mut self, interval: Duration, mut told: impl FnMut(&Self, bool), shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(interval);
+        // A look that took long is no reason to look more often after it.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fault = None;
         loop {
             tokio::select! {
@@ -162,9 +165,9 @@ impl ServingCert {
             }
             Err(error) => error,
         };
-        let fault = error.to_string();
+        let fault = chain(&error);
         if before != Some(&fault) {
-            let error = &error as &dyn std::error::Error;
+            let error = &fault;
             if self.current.load().is_some() {
                 tracing::error!(error, "the new certificate cannot be used, the last good one stays");
             } else {
@@ -173,6 +176,21 @@ impl ServingCert {
         }
         Some(fault)
     }
+}
+
+/// `error` and its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        // Some errors of others say their cause themselves.
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 #[derive(Debug)]
@@ -223,7 +241,10 @@ mod tests {
             (String::new(), new.key.clone(), "invalid certificate chain in"),
             (half(&new.cert), new.key.clone(), "invalid certificate chain in"),
             (format!("{}{}", new.cert, half(ca.cert())), new.key.clone(), "invalid certificate chain in"),
+            // The CA before the leaf.
+            (format!("{}{}", ca.cert(), new.cert), new.key.clone(), "tls.key cannot be used with the certificate in"),
             (new.cert.clone(), String::new(), "invalid private key in"),
+            (new.cert.clone(), new.key.replace("PRIVATE", "ENCRYPTED PRIVATE"), "invalid private key in"),
             (new.cert.clone(), half(&new.key), "invalid private key in"),
         ];
         for (cert, key, fault) in bad {

@@ -51,6 +51,21 @@ fn troubleshooting_explains_nothing_that_is_no_longer_said() {
     assert!(stale.is_empty(), "docs/troubleshooting.md explains what no program says any more:\n{}", stale.join("\n"));
 }
 
+/// What the Portuguese page quotes is said, word for word.
+#[test]
+fn the_portuguese_page_quotes_what_the_programs_say() {
+    let said = explained();
+    let page = read("docs/pt-BR.md");
+    let first = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let quotes: Vec<_> =
+        first.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|code| code.contains(' ')).collect();
+    for quote in &quotes {
+        let quote = texts::normal(quote.trim_end_matches("..."));
+        assert!(said.iter().any(|text| text.contains(quote.trim_end_matches('…').trim())), "no program says {quote}");
+    }
+    assert!(quotes.len() > 5, "{quotes:?}");
+}
+
 /// The names of the metrics that both programs show before anything happened.
 fn shown() -> Vec<String> {
     let mut registry = Registry::default();
@@ -90,16 +105,13 @@ fn the_page_of_metrics_is_the_code() {
 
 #[test]
 fn alerts_ask_for_metrics_that_exist() {
-    let rules = read("manifests/components/monitoring/rules.yaml");
+    let rules = read("manifests/components/monitoring/rules.yaml") + &read("manifests/sidecars/rules.yaml");
     let names: BTreeSet<_> = metrics::all().into_iter().map(|metric| metric.name).collect();
     let mut asked = 0;
     for word in rules.split(|char: char| !char.is_ascii_alphanumeric() && char != '_') {
         if word.starts_with("redis_log_") {
             asked += 1;
-            assert!(
-                names.contains(word.trim_end_matches("_bucket")),
-                "rules.yaml asks for {word}, which no program has"
-            );
+            assert!(names.contains(word.trim_end_matches("_bucket")), "the rules ask for {word}, which no program has");
         }
     }
     assert!(asked > 5, "the rules ask for nothing");

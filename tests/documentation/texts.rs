@@ -84,13 +84,16 @@ fn collect(tokens: TokenStream, file: &str, texts: &mut Vec<Text>) {
     while at < tokens.len() {
         let (next, after) = (ident(at), ident(at + 1));
         match &tokens[at] {
-            // An attribute: a comment, a lint, `error("...")`, or the tests, with which the file ends.
+            // An attribute: a comment, a lint, `error("...")`, or what is there for the tests only.
             TokenTree::Punct(punct) if punct.as_char() == '#' => {
                 at += 1 + usize::from(is(at + 1, '!'));
                 let Some(TokenTree::Group(group)) = tokens.get(at) else { continue };
                 let attribute = group.stream().to_string();
                 if attribute.starts_with("cfg (test)") || attribute.starts_with("cfg(test)") {
-                    return;
+                    // The item ends with its body, or without one.
+                    while at < tokens.len() && !is(at, ';') && !is_body(&tokens[at]) {
+                        at += 1;
+                    }
                 }
                 if attribute.starts_with("error") {
                     collect(group.stream(), file, texts);
@@ -113,6 +116,10 @@ fn collect(tokens: TokenStream, file: &str, texts: &mut Vec<Text>) {
         }
         at += 1;
     }
+}
+
+fn is_body(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
 }
 
 /// The text of a literal, if it is one of a few words.

@@ -231,6 +231,21 @@ impl Cluster {
         counts.map(|count| Ok(count.parse::<u64>()?)).sum()
     }
 
+    /// How many of its calls to an admission webhook took the API server longer than `seconds`, one of its buckets.
+    pub async fn slow_webhook_calls(&self, webhook: &str, seconds: &str) -> anyhow::Result<u64> {
+        const NAME: &str = "apiserver_admission_webhook_admission_duration_seconds";
+        let text = self.client.request_text(hyper::Request::get("/metrics").body(Vec::new())?).await?;
+        let (name, limit) = (format!("name=\"{webhook}\""), format!("le=\"{seconds}\""));
+        let sum = |of: &str, limit: &str| -> anyhow::Result<u64> {
+            let lines = text.lines().filter(|line| line.starts_with(&format!("{NAME}_{of}{{")));
+            let counts = lines.filter(|line| line.contains(&name) && line.contains(limit));
+            counts.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<u64>()?)).sum()
+        };
+        let all = sum("count", "")?;
+        anyhow::ensure!(all > 0, "{webhook} was never called");
+        Ok(all - sum("bucket", &limit)?)
+    }
+
     fn dynamic(&self, group: &str, version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         match namespace {

@@ -1,5 +1,5 @@
-//! A real kube-controller-manager, of which only the controller of the kind StatefulSet runs: who makes the pods of a Redis
-//! Enterprise cluster.
+//! A real kube-controller-manager, of which only some controllers run: who makes the pods of a Redis Enterprise cluster, or of
+//! the webhook.
 
 use std::process::Command;
 use std::time::Duration;
@@ -22,21 +22,29 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// Starts it and waits until its controllers are under way.
+    /// Starts the controller of the kind StatefulSet, and waits until it is under way.
     pub async fn start(tools: &Tools, cluster: &Cluster) -> anyhow::Result<Self> {
+        Self::start_only(tools, cluster, &["statefulset-controller"]).await
+    }
+
+    /// Starts these controllers, and waits until they are under way.
+    pub async fn start_only(tools: &Tools, cluster: &Cluster, names: &[&str]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let port = free_port()?;
         let mut command = Command::new(&tools.kube_controller_manager);
         command
             .arg("--kubeconfig")
             .arg(&cluster.kubeconfig)
-            .args(["--controllers=statefulset-controller", "--leader-elect=false", "--bind-address=127.0.0.1"])
+            .arg(format!("--controllers={}", names.join(",")))
+            .args(["--leader-elect=false", "--bind-address=127.0.0.1"])
             .args([format!("--secure-port={port}"), format!("--cert-dir={}", dir.path().display())]);
         let mut process = Process::start("kube-controller-manager", &command, dir.path())?;
         let log = dir.path().join("kube-controller-manager.log");
         let is_started = || {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
-            async move { log.contains("Caches are synced") && log.contains("stateful set") }
+            let synced = log.lines().filter(|line| line.contains("Caches are synced") && line.contains("controller="));
+            let synced = synced.count();
+            async move { synced >= names.len() }
         };
         process.wait_until(PATIENCE, is_started).await?;
         Ok(Self { _process: process, _dir: dir })

@@ -15,6 +15,25 @@ use crate::repository;
 use crate::servers::Tools;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const OVERLAYS: [&str; 2] = ["overlays/plain", "overlays/openshift"];
+/// Each certificate with the components that do not depend on one, and all of these together.
+const COMBINATIONS: [&[&str]; 8] = [
+    &["self-signed"],
+    &["cert-manager"],
+    &["openshift-service-ca"],
+    &["self-signed", "monitoring"],
+    &["self-signed", "network-policy"],
+    &["self-signed", "matchconditions"],
+    &["self-signed", "managed-rbac"],
+    &["cert-manager", "monitoring", "network-policy", "matchconditions", "managed-rbac"],
+];
+
+/// All that can be rendered, by a name.
+pub fn all(kustomize: &Path) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
+    let overlays = OVERLAYS.into_iter().map(|overlay| Ok((overlay.to_owned(), render(kustomize, overlay)?)));
+    let with = |components: &[&str]| Ok((components.join(", "), render_with(kustomize, components)?));
+    overlays.chain(COMBINATIONS.into_iter().map(with)).collect()
+}
 
 /// Renders an overlay, such as `overlays/plain`.
 pub fn render(kustomize: &Path, folder: &str) -> anyhow::Result<Vec<Value>> {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::admission::{Answer, Verdict};
+use crate::chain::chain;
 use crate::metrics::Metrics;
 
 /// A rolling restart of a large cluster; what comes on top of it says nothing new.
@@ -76,7 +77,7 @@ impl Queue {
             let api: Api<Event> = Api::namespaced(client.clone(), &note.namespace);
             if let Err(error) = create(&api, &note).await {
                 self.metrics.event_dropped();
-                tracing::warn!(namespace = note.namespace, error = &*error, "failed to create an event");
+                tracing::warn!(namespace = note.namespace, error = chain(&*error), "failed to create an event");
             }
             tokio::time::sleep(PACE).await;
         }

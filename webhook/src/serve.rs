@@ -94,6 +94,10 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
             told.certificate(good, cert.expires());
             // Nobody trusts an expired certificate: better to say so than to time out.
             ready.set(cert.is_valid(SystemTime::now()) && !going.is_cancelled());
+            // Asked again: a signal that came in between must not be overruled until the next look.
+            if going.is_cancelled() {
+                ready.set(false);
+            }
         },
         ended.clone(),
     ));

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, Answer, Verdict};
+use crate::chain::chain;
 use crate::config::Config;
 use crate::connections::{Connections, Limits};
 use crate::events::Events;
@@ -114,8 +115,9 @@ async fn answer(webhook: &Webhook, parameters: &str, headers: &HeaderMap, body: 
         }
         Err(error) => {
             webhook.metrics.refused();
-            tracing::warn!(error = &error as &dyn std::error::Error, "refused a request");
-            (StatusCode::BAD_REQUEST, format!("{}\n", chain(&error))).into_response()
+            let error = chain(&error);
+            tracing::warn!(error, "refused a request");
+            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
         }
     }
 }
@@ -179,17 +181,6 @@ fn log(answer: &Answer, took: Duration) {
     } else {
         tracing::info!(uid, namespace, pod, outcome, dry_run, patch_bytes, warnings, micros, "reviewed");
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

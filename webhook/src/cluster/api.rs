@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::chain::chain;
+
 /// How long the start may wait for an API server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Native sidecars are on by default from Kubernetes 1.29.
@@ -23,7 +25,7 @@ pub(crate) async fn connect() -> Option<(kube::Client, bool)> {
             tracing::info!(version = version.git_version, native_sidecars = native, "found the API server");
             return Some((client, native));
         }
-        Ok(Err(error)) => format!("{error:#}"),
+        Ok(Err(error)) => chain(&*error),
         Err(_elapsed) => format!("no answer within {PATIENCE:?}"),
     };
     tracing::warn!(error, "no API server: no Events, and sidecarMode auto means container");

@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::rbac;
+use crate::chain::chain;
 
 /// The binding that is kept.
 const BINDING: &str = "redis-log-shipper-managed-writers";
@@ -96,8 +97,7 @@ pub async fn keep(client: kube::Client, metrics: Metrics, shutdown: Cancellation
             }
             Err(error) => {
                 metrics.failures.inc();
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the namespaces that may push are not those that opted in");
+                tracing::error!(error = chain(&error), "the namespaces that may push are not those that opted in");
                 AFTER_FAILURE
             }
         };
@@ -130,7 +130,7 @@ fn changes(client: &kube::Client) -> impl Stream<Item = ()> + Send + use<> {
     let bindings = watcher(bindings, watcher::Config::default().fields(&binding)).default_backoff();
     let told = |what: &'static str, error: Option<watcher::Error>| {
         if let Some(error) = error {
-            tracing::warn!(what, error = &error as &dyn std::error::Error, "a watch broke off, starting it again");
+            tracing::warn!(what, error = chain(&error), "a watch broke off, starting it again");
         }
     };
     futures::stream::select(

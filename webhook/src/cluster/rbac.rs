@@ -39,9 +39,10 @@ pub fn objects(namespace: &str, accounts: &Accounts, tenant: &str, access: Acces
         Access::Read => (READER, "get"),
     };
     let role = if tenant == APPLICATION { role.to_owned() } else { format!("{role}-{tenant}") };
+    // A colon stands in no name of a namespace, an account or a tenant: two permissions never share a binding.
     let (suffix, subject) = match accounts {
         Accounts::One(name) => {
-            (format!("{namespace}-{name}"), json!({"kind": "ServiceAccount", "name": name, "namespace": namespace}))
+            (format!("{namespace}:{name}"), json!({"kind": "ServiceAccount", "name": name, "namespace": namespace}))
         }
         Accounts::All => {
             (namespace.to_owned(), json!({"kind": "Group", "apiGroup": GROUP, "name": accounts_of(namespace)}))
@@ -62,7 +63,7 @@ pub fn objects(namespace: &str, accounts: &Accounts, tenant: &str, access: Acces
         json!({
             "apiVersion": format!("{GROUP}/v1"),
             "kind": "ClusterRoleBinding",
-            "metadata": {"name": format!("{role}-{suffix}")},
+            "metadata": {"name": format!("{role}:{suffix}")},
             "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": role},
             "subjects": [subject],
         }),
@@ -96,6 +97,27 @@ mod tests {
     fn names_a_group_for_all_accounts_of_a_namespace() {
         let objects = objects("redis", &Accounts::All, "audit", Access::Write);
         assert_eq!(objects[1]["subjects"][0]["name"], "system:serviceaccounts:redis");
-        assert_eq!(objects[1]["metadata"]["name"], "redis-log-shipper-writer-audit-redis");
+        assert_eq!(objects[1]["metadata"]["name"], "redis-log-shipper-writer-audit:redis");
+    }
+
+    #[test]
+    fn no_two_permissions_share_a_binding() {
+        let one = |name: &str| Accounts::One(name.to_owned());
+        let granted = [
+            ("a-b", one("c"), "application"),
+            ("a", one("b-c"), "application"),
+            ("a-b-c", Accounts::All, "application"),
+            ("audit", one("redis"), "application"),
+            ("redis", Accounts::All, "audit"),
+            ("audit-redis", Accounts::All, "application"),
+        ];
+        let names: std::collections::BTreeSet<_> = granted
+            .iter()
+            .flat_map(|(namespace, accounts, tenant)| {
+                [Access::Write, Access::Read].map(|access| objects(namespace, accounts, tenant, access).remove(1))
+            })
+            .map(|binding| binding["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(names.len(), 2 * granted.len(), "{names:?}");
     }
 }

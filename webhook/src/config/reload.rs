@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, ConfigError};
+use crate::chain::chain;
 
 /// A configuration that follows its file.
 #[derive(Debug)]
@@ -64,10 +65,8 @@ impl Reloader {
                 }
                 Err(error) => {
                     told(false);
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the new configuration cannot be used, the last good one stays"
-                    );
+                    let error = chain(&error);
+                    tracing::error!(error, "the new configuration cannot be used, the last good one stays");
                 }
             }
         }

@@ -1,0 +1,129 @@
+//! What the README promises: apply an overlay in which only the Loki URL was edited, label the namespace, restart a pod, and
+//! both queries answer. On a plain cluster with a Loki, and on one with OpenShift Logging's gateway before it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
+
+mod installation;
+
+use std::time::Duration;
+
+use harness::cluster::Cluster;
+use harness::controllers::{Controllers, stateful_set_of};
+use harness::gateway::Gateway;
+use harness::kubelet::Container;
+use harness::loki::Loki;
+use harness::manifests::{define_custom_resources, render};
+use harness::pod_fixture;
+use harness::process::{Process, eventually};
+use harness::programs::program;
+use harness::servers::{Servers, Tools};
+use harness::writer::LogFile;
+use installation::Installation;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "redis-enterprise";
+const PATIENCE: Duration = Duration::from_mins(1);
+const LINES: usize = 20;
+
+/// A cluster with a Redis Enterprise that nobody has told of us, and a Loki.
+struct World {
+    cluster: Cluster,
+    loki: Loki,
+    tools: Tools,
+    _controllers: Controllers,
+}
+
+impl World {
+    async fn new(account: &str, pod: &str) -> Option<Self> {
+        let servers = Servers::find("answers_after_three_commands").unwrap()?;
+        let tools = Tools::find("answers_after_three_commands").unwrap()?;
+        let (cluster, loki) = tokio::try_join!(Cluster::start(&servers), Loki::start(&servers)).unwrap();
+        let controllers = Controllers::start(&tools, &cluster).await.unwrap();
+        cluster.create_namespace(NAMESPACE, &json!({}), &[account]).await.unwrap();
+        cluster.apply(&stateful_set_of(&pod_fixture(pod).unwrap(), NAMESPACE, 1)).await.unwrap();
+        let world = Self { cluster, loki, tools, _controllers: controllers };
+        let pod = world.pod("").await;
+        assert!(!is_injected(&pod), "nobody was told yet");
+        Some(world)
+    }
+
+    /// The pod, as soon as there is one that is not `before`.
+    async fn pod(&self, before: &str) -> Value {
+        eventually("a pod of the StatefulSet", PATIENCE, || async {
+            let pods = self.cluster.whole_pods(NAMESPACE).await?;
+            Ok(pods.into_iter().find(|pod| pod["metadata"]["uid"] != before))
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Labels the namespace and restarts the pod; returns the one that came instead.
+    async fn opt_in_and_restart(&self) -> Value {
+        let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
+        let label = Patch::Merge(json!({"metadata": {"labels": {"redis-log-shipper.io/inject": "enabled"}}}));
+        namespaces.patch(NAMESPACE, &PatchParams::default(), &label).await.unwrap();
+        let before = self.pod("").await;
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), NAMESPACE);
+        pods.delete(before["metadata"]["name"].as_str().unwrap(), &DeleteParams::default()).await.unwrap();
+        self.pod(before["metadata"]["uid"].as_str().unwrap()).await
+    }
+
+    /// Runs the sidecar of `pod` as its node would, while Redis Enterprise writes; then asks.
+    async fn assert_answers(&self, pod: &Value) {
+        assert!(is_injected(pod), "{pod:#}");
+        let node = tempfile::tempdir().unwrap();
+        let container = Container::new(pod, "log-shipper", node.path()).unwrap();
+        container.make_volumes(&self.cluster).await.unwrap();
+        let command = container.command(&program("redis-log-shipper").unwrap()).unwrap();
+        let mut files = LogFile::open_all(&container.path("/var/opt/redislabs/log")).unwrap();
+        for file in &mut files {
+            file.write(LINES).unwrap();
+        }
+        let _shipper = Process::start("redis-log-shipper", &command, node.path()).unwrap();
+        let written: usize = files.iter().map(|file| file.written.len()).sum();
+        let of_dmcproxy = files.iter().find(|file| file.stem == "dmcproxy").unwrap().written.len();
+        let queries = [
+            (r#"{job="redis-enterprise-internal"}"#, written),
+            (r#"{job="redis-enterprise-internal", log_file="dmcproxy"}"#, of_dmcproxy),
+        ];
+        let readme = std::fs::read_to_string(harness::repository().join("README.md")).unwrap();
+        for (query, expected) in queries {
+            assert!(readme.contains(query), "{query}");
+            eventually(query, PATIENCE, || async {
+                Ok((self.loki.query().lines(query).await?.len() == expected).then_some(()))
+            })
+            .await
+            .unwrap();
+        }
+    }
+}
+
+fn is_injected(pod: &Value) -> bool {
+    pod["spec"]["containers"].as_array().unwrap().iter().any(|container| container["name"] == "log-shipper")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_plain_cluster_with_a_loki() {
+    let Some(world) = World::new("rec", "a-vanilla").await else { return };
+    let objects = render(&world.tools.kustomize, "overlays/plain").unwrap();
+    let url = format!("{}/loki/api/v1/push", world.loki.url);
+    let _installation = Installation::of(&world.cluster, objects, &url).await.unwrap();
+    let pod = world.opt_in_and_restart().await;
+    world.assert_answers(&pod).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_openshift_with_its_gateway() {
+    let Some(world) = World::new("demo-redis-cluster", "b-openshift").await else { return };
+    let gateway = Gateway::start(world.cluster.client.clone(), &world.loki.url).await.unwrap();
+    // OpenShift puts the CA of its Services into every namespace.
+    let ca = json!({"service-ca.crt": gateway.ca()});
+    world.cluster.create_config_map(NAMESPACE, "openshift-service-ca.crt", &ca).await.unwrap();
+    let objects = render(&world.tools.kustomize, "overlays/openshift").unwrap();
+    define_custom_resources(&world.cluster, &world.tools, &objects).await.unwrap();
+    let _installation = Installation::of(&world.cluster, objects, &gateway.push_url()).await.unwrap();
+    let pod = world.opt_in_and_restart().await;
+    world.assert_answers(&pod).await;
+}

@@ -1,0 +1,184 @@
+//! Both programs run as any user, in a root that holds nothing but them and that this user cannot write to: no shell, no
+//! passwd file, no temporary directory. It is what their images promise, and what OpenShift's random users need.
+//!
+//! Not as in the images: these programs are linked to the system's C library, so its files are in the root too. `PROGRAM_DIR`
+//! names a folder with static ones, as the images hold them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::post;
+use certs::{Authority, CERT_FILE, KEY_FILE};
+use harness::process::Process;
+use harness::programs::program;
+use harness::writer::LogFile;
+use harness::{free_port, http, say};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// One of OpenShift's, whose group is root's; the database's; the images' own.
+const USERS: [(u32, u32); 3] = [(1_000_680_000, 0), (1001, 1001), (65_532, 65_532)];
+
+/// Whether this test may become another user; says so where it may not.
+fn may_become_others(test: &str) -> bool {
+    let may = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !may {
+        say(&format!("SKIPPED {test}: only root may become another user"));
+    }
+    may
+}
+
+/// Without time zones the default one is unknown, too; the images hold them all.
+const ZONE: &str = "/usr/share/zoneinfo/UTC";
+
+/// One of our programs, as it was built just now or where `PROGRAM_DIR` has it.
+fn built(name: &str) -> PathBuf {
+    std::env::var_os("PROGRAM_DIR").map_or_else(|| program(name).unwrap(), |dir| PathBuf::from(dir).join(name))
+}
+
+/// A root with one program, what it is linked to, and a time zone.
+struct Root {
+    dir: TempDir,
+    program: String,
+}
+
+impl Root {
+    fn with(program: &Path) -> Self {
+        let root = Self { dir: tempfile::tempdir().unwrap(), program: String::new() };
+        let name = program.file_name().unwrap().to_str().unwrap();
+        root.folder("/", 0o755);
+        std::fs::copy(program, root.path(&format!("/{name}"))).unwrap();
+        let linked = Command::new("ldd").arg(program).output().unwrap().stdout;
+        let linked = String::from_utf8(linked).unwrap();
+        for word in linked.split_whitespace().filter(|word| word.starts_with('/')).chain([ZONE]) {
+            root.folder(Path::new(word).parent().unwrap().to_str().unwrap(), 0o755);
+            std::fs::copy(word, root.path(word)).unwrap();
+        }
+        Self { program: format!("/{name}"), ..root }
+    }
+
+    fn path(&self, inside: &str) -> PathBuf {
+        self.dir.path().join("root").join(inside.trim_start_matches('/'))
+    }
+
+    /// Makes a folder, which is this user's own whoever writes there.
+    fn folder(&self, inside: &str, mode: u32) -> PathBuf {
+        let path = self.path(inside);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        path
+    }
+
+    /// The program, as `user`, with next to no environment.
+    fn command(&self, (user, group): (u32, u32)) -> Command {
+        let mut command = Command::new("/usr/bin/env");
+        command
+            .args([
+                "-i",
+                "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                "chroot",
+                &format!("--userspec=+{user}:+{group}"),
+                "--groups=",
+            ])
+            .arg(self.path("/"))
+            .arg(&self.program);
+        command
+    }
+
+    /// Every file there is, with its owner.
+    fn files(&self) -> BTreeSet<(PathBuf, u32)> {
+        fn collect(dir: &Path, files: &mut BTreeSet<(PathBuf, u32)>) {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let (path, metadata) = (entry.as_ref().unwrap().path(), entry.unwrap().metadata().unwrap());
+                if metadata.is_dir() {
+                    collect(&path, files);
+                }
+                files.insert((path, metadata.uid()));
+            }
+        }
+        let mut files = BTreeSet::new();
+        collect(&self.path("/"), &mut files);
+        files
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shipper_ships_as_any_user_and_writes_only_its_positions() {
+    if !may_become_others("the_shipper_ships_as_any_user") {
+        return;
+    }
+    let pushes = Arc::new(AtomicUsize::new(0));
+    let counted = pushes.clone();
+    let push = move || async move {
+        counted.fetch_add(1, Ordering::Relaxed);
+        StatusCode::NO_CONTENT
+    };
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}/loki/api/v1/push", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, Router::new().route("/loki/api/v1/push", post(push))).await });
+    let shipper = built("redis-log-shipper");
+    for user in USERS {
+        let root = Root::with(&shipper);
+        let logs = root.folder("/logs", 0o755);
+        for mut file in LogFile::open_all(&logs).unwrap() {
+            file.write(10).unwrap();
+        }
+        root.folder("/state", 0o777);
+        let before = root.files();
+        let mut command = root.command(user);
+        command.args(["run", "--once", "--log-dir=/logs", "--state-dir=/state"]).arg(format!("--loki-url={url}"));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert!(output.status.success(), "{user:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let after = root.files();
+        assert!(before.is_subset(&after), "{user:?}");
+        let new: Vec<_> = after.difference(&before).collect();
+        let state = root.path("/state");
+        assert!(!new.is_empty(), "{user:?}: no positions");
+        assert!(new.iter().all(|(path, owner)| path.starts_with(&state) && *owner == user.0), "{user:?}: {new:?}");
+    }
+    assert!(pushes.load(Ordering::Relaxed) >= USERS.len() * 17);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_webhook_serves_as_any_user_and_writes_nothing() {
+    if !may_become_others("the_webhook_serves_as_any_user") {
+        return;
+    }
+    let ca = Authority::new("test", Duration::from_hours(1)).unwrap();
+    let pair = ca.serving(&["localhost"], Duration::from_hours(1)).unwrap();
+    let webhook = built("redis-log-webhook");
+    for user in USERS {
+        let root = Root::with(&webhook);
+        let mounted = root.folder("/mounted", 0o755);
+        // The kubelet gives a Secret's files these permissions.
+        for (name, text) in
+            [(CERT_FILE, &pair.cert), (KEY_FILE, &pair.key), ("config.yaml", &"tenant: audit\n".to_owned())]
+        {
+            std::fs::write(mounted.join(name), text).unwrap();
+            std::fs::set_permissions(mounted.join(name), PermissionsExt::from_mode(0o644)).unwrap();
+        }
+        let (port, before) = (free_port().unwrap(), root.files());
+        let mut command = root.command(user);
+        command
+            .args(["serve", "--config=/mounted/config.yaml", "--cert-dir=/mounted", "--listen=127.0.0.1:0"])
+            .arg(format!("--admin-listen=127.0.0.1:{port}"));
+        let log = tempfile::tempdir().unwrap();
+        let mut process = Process::start("redis-log-webhook", &command, log.path()).unwrap();
+        let (client, ready) = (http::client(None).unwrap(), format!("http://127.0.0.1:{port}/ready"));
+        process
+            .wait_until(PATIENCE, || async {
+                http::get(&client, &ready).await.is_ok_and(|(status, _)| status.is_success())
+            })
+            .await
+            .unwrap();
+        assert_eq!(root.files(), before, "{user:?}");
+    }
+}

@@ -1,0 +1,34 @@
+//! An error with its causes on one line: structured logs carry the error itself only, and the reason is in its causes.
+
+use std::error::Error;
+
+/// `error` and its causes, each said once.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        // Some errors of others say their cause themselves.
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    #[test]
+    fn says_every_cause_once() {
+        let layers = ["failed to write", "refused: no space", "no space", "quota"];
+        let error = layers.into_iter().rev().fold(None, |cause, text| Some(Box::new(Layer(text, cause))));
+        assert_eq!(chain(&error.unwrap()), "failed to write: refused: no space: quota");
+    }
+}
