@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::SharedStatus;
+use crate::file_metrics::FileMetrics;
 use crate::metrics::Metrics;
 use crate::push::Loki;
 use crate::settings::Settings;
@@ -52,6 +53,7 @@ impl Shipper {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let (status, readiness) = (SharedStatus::default(), Readiness::default());
+        FileMetrics::register(&mut registry, status.clone());
         let admin =
             AdminPort::new(settings.listen, readiness.clone(), Arc::new(registry), status.clone(), metrics.clone());
         let opening = Opening {

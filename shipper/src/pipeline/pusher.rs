@@ -18,6 +18,9 @@ pub(super) struct Pusher {
 
 impl Pusher {
     pub(super) async fn run(&mut self, mut incoming: mpsc::Receiver<Batch>) {
+        for (name, record) in self.positions.record() {
+            self.status.begins_at(name, record);
+        }
         loop {
             let batch = tokio::select! {
                 batch = incoming.recv() => batch,
@@ -34,7 +37,7 @@ impl Pusher {
             if !batch.body.is_empty() {
                 self.deliver(&batch).await;
             }
-            self.status.acknowledged(&batch.name, batch.after.queue.first().map(|front| front.position));
+            self.status.acknowledged(&batch.name, &batch.after);
             self.positions.set(&batch.name, batch.after);
             if self.positions.are_overdue() {
                 self.positions.save().await;
@@ -47,7 +50,7 @@ impl Pusher {
         let metadata = self.loki.metadata().clone();
         let mut push = std::pin::pin!(self.loki.push(&batch.body, batch.entries, |failure| {
             metrics.failed(failure.trouble);
-            status.trouble(failure);
+            status.trouble(&batch.name, failure);
         }));
         // While Loki does not answer, what it acknowledged before still gets to disk.
         let rejected = loop {
@@ -58,6 +61,7 @@ impl Pusher {
         };
         self.metrics.metadata(metadata.is_on());
         self.metrics.rejected(&rejected);
+        self.status.rejected(&batch.name, &rejected);
         let stored = batch.entries.saturating_sub(usize::try_from(rejected.total()).unwrap_or(usize::MAX));
         self.metrics.pushed(stored, batch.bytes);
         self.status.pushed(stored);
