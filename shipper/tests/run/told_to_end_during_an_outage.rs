@@ -33,3 +33,38 @@ async fn is_gone_at_once_when_told_twice() {
     running.signal("-TERM");
     assert_eq!(running.ends().await.code(), Some(130));
 }
+
+/// A pipe that nobody reads in the place of the file that positions are written to: it takes nothing, for ever.
+fn stop_the_disk(place: &Place) {
+    let pipe = place.state().join("positions.json.new");
+    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn is_gone_though_the_disk_does_not_answer_from_the_start() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    place.write(0, 3);
+    std::fs::create_dir(place.state()).unwrap();
+    stop_the_disk(&place);
+    let mut running = Running::start(place.command(&loki.url).arg("--drain-timeout=100ms"));
+    running.says("starting").await;
+    running.ends_when_told_to().await;
+}
+
+#[tokio::test]
+async fn is_gone_in_time_though_the_disk_does_not_answer_any_more() {
+    // With the positions of three lines still to be saved, and with lines that may be pushed only after that.
+    for more in [3, 6] {
+        let (place, mut loki) = (Place::new(), Loki::start().await);
+        place.write(0, 3);
+        let mut running = Running::start(place.command(&loki.url).arg("--drain-timeout=100ms"));
+        loki.has(3).await;
+        stop_the_disk(&place);
+        place.write(3, more);
+        running.ends_when_told_to().await;
+        std::fs::remove_file(place.state().join("positions.json.new")).unwrap();
+        assert_eq!(output(place.command(&loki.url).arg("--once")).await.status.code(), Some(0));
+        let lines: std::collections::BTreeSet<_> = loki.has(more).await.into_iter().collect();
+        assert_eq!(lines.len(), more);
+    }
+}

@@ -81,3 +81,36 @@ async fn ships_without_a_state_directory_it_can_write_to() {
     assert!(errors.unwrap().parse::<u64>().unwrap() > 0, "{metrics}");
     running.ends_when_told_to().await;
 }
+
+#[tokio::test]
+async fn ships_though_nobody_takes_its_log() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    place.write(0, 3);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut child = place.command(&loki.url).stderr(full).spawn().unwrap();
+    assert_eq!(loki.has(3).await, numbered(0, 3));
+    terminate(&child);
+    assert_eq!(tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn ships_once_the_token_and_the_ca_are_there_that_it_was_told_of() {
+    let (place, mut loki) = (Place::new(), Loki::start_with_tls().await);
+    place.write(0, 3);
+    let (token, ca) = (place.file("token"), place.file("ca.crt"));
+    let mut command = place.command(&loki.url);
+    command.arg("--listen=127.0.0.1:0").arg(format!("--token-file={token}")).arg(format!("--ca-file={ca}"));
+    let mut running = Running::start(&mut command);
+    assert!(running.says("holding").await.contains("failed to read the token file"));
+    running.says("no CA to trust").await;
+    std::fs::write(&token, "two\nlines").unwrap();
+    running.status_when(|status| status["trouble"]["answer"].as_str().unwrap().contains("invalid token")).await;
+    std::fs::write(&token, "token").unwrap();
+    running.status_when(|status| status["trouble"]["reason"] == "no_answer").await;
+    std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+    running.says("a CA file cannot be used").await;
+    std::fs::write(&ca, loki.ca()).unwrap();
+    assert_eq!(loki.has(3).await, numbered(0, 3));
+    assert_eq!(loki.tokens().last().map(String::as_str), Some("Bearer token"));
+    running.ends_when_told_to().await;
+}

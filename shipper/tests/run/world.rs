@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use http_body_util::{BodyExt as _, Full};
 use redis_log_shipper::decode::decode;
@@ -27,23 +27,65 @@ pub(crate) struct Loki {
     pub(crate) url: String,
     lines: watch::Receiver<Vec<String>>,
     inner: Arc<Inner>,
+    ca: String,
 }
 
 struct Inner {
     lines: watch::Sender<Vec<String>>,
     refusal: Mutex<Option<(StatusCode, String)>>,
     asked: watch::Sender<usize>,
+    tokens: Mutex<Vec<String>>,
 }
 
 impl Loki {
     pub(crate) async fn start() -> Self {
         let (sender, lines) = watch::channel(Vec::new());
-        let inner = Arc::new(Inner { lines: sender, refusal: Mutex::default(), asked: watch::channel(0).0 });
+        let inner = Arc::new(Inner {
+            lines: sender,
+            refusal: Mutex::default(),
+            asked: watch::channel(0).0,
+            tokens: Mutex::default(),
+        });
         let routes = Router::new().route("/loki/api/v1/push", post(push)).with_state(inner.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/loki/api/v1/push", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { url, lines, inner }
+        Self { url, lines, inner, ca: String::new() }
+    }
+
+    /// The same behind TLS.
+    pub(crate) async fn start_with_tls() -> Self {
+        let mut loki = Self::start().await;
+        let hour = Duration::from_hours(1);
+        let authority = certs::Authority::new("test CA", hour).unwrap();
+        let acceptor = acceptor(&authority.serving(&["localhost"], hour).unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = loki.url.split('/').nth(2).unwrap().to_owned();
+        loki.url = format!("https://localhost:{}/loki/api/v1/push", listener.local_addr().unwrap().port());
+        loki.ca = authority.cert().to_owned();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, address) = (acceptor.clone(), address.clone());
+                tokio::spawn(async move {
+                    // Whoever does not trust hangs up.
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut stream, &mut plain).await;
+                });
+            }
+        });
+        loki
+    }
+
+    /// The CA to trust.
+    pub(crate) fn ca(&self) -> &str {
+        &self.ca
+    }
+
+    /// The tokens of all pushes.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.inner.tokens.lock().unwrap().clone()
     }
 
     /// Answers this and stores nothing from now on, or stores again.
@@ -66,7 +108,20 @@ impl Loki {
     }
 }
 
-async fn push(State(loki): State<Arc<Inner>>, body: Bytes) -> (StatusCode, String) {
+fn acceptor(pair: &certs::PemPair) -> tokio_rustls::TlsAcceptor {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Arc::new(config.with_single_cert(chain, key).unwrap()).into()
+}
+
+async fn push(State(loki): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+    let token = headers.get("authorization").map(|token| token.to_str().unwrap().to_owned());
+    loki.tokens.lock().unwrap().extend(token);
     loki.asked.send_modify(|asked| *asked += 1);
     if let Some(refusal) = loki.refusal.lock().unwrap().clone() {
         return refusal;
@@ -92,6 +147,11 @@ impl Place {
 
     pub(crate) fn state(&self) -> PathBuf {
         self.0.path().join("state")
+    }
+
+    /// A path beside the logs.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
     }
 
     pub(crate) fn write(&self, from: usize, to: usize) {
@@ -124,6 +184,15 @@ pub(crate) fn shipper() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redis-log-shipper"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
     command
+}
+
+fn kill(child: &Child, signal: &str) {
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
+pub(crate) fn terminate(child: &Child) {
+    kill(child, "-TERM");
 }
 
 /// A shipper that runs, and its log.
@@ -183,8 +252,7 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        kill(&self.child, signal);
     }
 
     pub(crate) async fn ends(&mut self) -> ExitStatus {
