@@ -177,14 +177,16 @@ fn end_of_set(set: &str) -> Option<usize> {
 }
 
 /// Whether a 429 names a size larger than what it allows in a second. Loki tells the rate, not the burst; the burst is
-/// never smaller in any configuration that works, and pieces that are smaller than needed do no harm.
+/// never smaller in any configuration that works, and pieces that are smaller than needed do no harm. The ingester tells
+/// the size of one entry, and how many there are.
 fn is_over(body: &str) -> bool {
     let size_after = |words: &str| {
         let rest = body.split(words).nth(1)?.trim_start_matches('\'');
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len());
         Some(rest.get(..end)?.trim_end_matches('.').parse::<ByteSize>().ok()?.as_u64())
     };
-    matches!((size_after("totaling "), size_after("limit: ")), (Some(size), Some(limit)) if size > limit)
+    let entries = Rejections::ignored(body).unwrap_or(1);
+    matches!((size_after("totaling "), size_after("limit: ")), (Some(size), Some(limit)) if size.saturating_mul(entries) > limit)
 }
 
 #[cfg(test)]
@@ -345,7 +347,14 @@ mod tests {
         };
         let stream = "Per stream rate limit exceeded (limit: 512KB/sec) while attempting to ingest for stream '{}' totaling \
                       1.2MB, consider splitting a stream";
-        for (body, over) in [(tenant(1000, 999), false), (tenant(1000, 1001), true), (stream.to_owned(), true)] {
+        let entries = |ignored| {
+            format!(
+                "entry with timestamp t ignored, reason: 'Per stream rate limit exceeded (limit: 512KB/sec) while attempting to \
+                 ingest for stream '{{}}' totaling 288B, consider',\nuser 'fake', total ignored: {ignored} out of 4000 for stream: {{}}"
+            )
+        };
+        let cases = [(tenant(1000, 999), false), (tenant(1000, 1001), true), (stream.to_owned(), true)];
+        for (body, over) in cases.into_iter().chain([(entries(1000), false), (entries(4000), true)]) {
             assert_eq!(of(429, &body), Meaning::Again(Trouble::Throttled { after: None, over }), "{body}");
         }
     }

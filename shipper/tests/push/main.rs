@@ -4,6 +4,7 @@
 
 mod acknowledges;
 mod as_a_whole;
+mod breaking_off;
 mod drops_nothing;
 mod goes_on;
 mod holds;
