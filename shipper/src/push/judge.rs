@@ -18,10 +18,11 @@ use crate::rejections::{Reason, Rejections};
 
 /// A push request without streams, compressed: Loki stores nothing, and says by its answer that it would.
 const EMPTY: &[u8] = &[0];
-/// After so many entries that were refused all alone, with none stored, the request is at fault and not they. Each time
-/// that this is found of a batch, twice as many are tried the next time, up to [`MOST_SUSPECTS`].
+/// After so many entries that were refused all alone, with none stored, the request is at fault and not they.
 const SUSPECTS: usize = 32;
-const MOST_SUSPECTS: usize = 1024;
+/// Each time that this is found of a batch, twice as many are tried the next time, and after this many times as few as at
+/// first: each of them costs Loki three requests.
+const DOUBLINGS: u32 = 4;
 /// An entry that has no neighbours, and that is refused for so long, is dropped though nothing else was stored meanwhile:
 /// everything waits behind it.
 const CONVINCED: Duration = Duration::from_hours(1);
@@ -61,10 +62,11 @@ where
                 pieces.stored();
                 Step::Next(convicted)
             }
-            Meaning::StoredExcept(rejected) => {
+            Meaning::StoredExcept(mut rejected) => {
                 self.told.success();
                 self.trusted |= rejected.total() < pieces.entries() as u64;
                 self.tell(&rejected, &reply.said(), pieces);
+                rejected.extend(&self.convict(pieces));
                 pieces.stored();
                 Step::Next(rejected)
             }
@@ -109,7 +111,7 @@ where
             self.trusted &= pieces.all_entries() > 1;
             return Step::Next(self.convict(pieces));
         }
-        if suspects < (SUSPECTS << pieces.in_vain().min(16)).min(MOST_SUSPECTS) && pieces.entries() > 0 {
+        if suspects < SUSPECTS << (pieces.in_vain() % DOUBLINGS) && pieces.entries() > 0 {
             return Step::Again;
         }
         // Not one entry of many was taken: dropping them one by one would lose them all.

@@ -74,3 +74,13 @@ async fn where_an_entry_without_neighbours_is_refused_and_nothing_tells_that_oth
     assert!(start.elapsed() >= WHILE);
     assert_eq!(world.receiver.shown(), ["taken".to_owned(), second[0].clone()]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn and_asks_for_a_bounded_part_of_the_entries_one_by_one() {
+    let mut world = World::new(for_a_while(refuses("line", 400, "these labels are odd")));
+    world.push(batch(&lines(600))).await;
+    let pushes = world.receiver.pushes();
+    let alone = pushes.iter().filter(|push| push.lines().count() == 1).filter_map(|push| push.lines().next());
+    let alone: std::collections::BTreeSet<_> = alone.collect();
+    assert!((250..=256).contains(&alone.len()), "{}", alone.len());
+}

@@ -88,6 +88,21 @@ async fn and_shows_one_of_the_rejected_entries_and_why_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn and_counts_those_refused_alone_together_with_those_that_are_named() {
+    let mut lines = lines(2);
+    lines[0] = "poison".to_owned();
+    lines[1] = "old".to_owned();
+    let mut refuse = refuses("poison", 400, "Bad Request");
+    let mut world = World::new(Receiver::new(move |push| match refuse(push) {
+        Answer::Stored => Answer::StoredExcept("old", "entry for stream '{}' has timestamp too old: x"),
+        other => other,
+    }));
+    let mut both = Rejections::of(Reason::Other, 1);
+    both.extend(&Rejections::of(Reason::TooOld, 1));
+    assert_eq!(world.push(batch(&lines)).await, both);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_metadata_where_that_is_refused() {
     let text = "3 errors like: stream '{}' includes structured metadata, but this feature is disallowed. Please see \
                 `limits_config.allow_structured_metadata`";
