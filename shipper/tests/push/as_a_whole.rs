@@ -16,6 +16,19 @@ async fn pushes_no_more_per_second_than_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pushes_no_more_per_second_where_pushes_fail() {
+    let answers = [Answer::refused(503, ""), Answer::refused(500, ""), Answer::refused(400, "Bad Request")];
+    let mut world = World::with(Receiver::scripted(answers), |settings, _| settings.rate_limit = Some(10));
+    world.push(batch(&lines(50))).await;
+    let pushes: Vec<_> = world.receiver.pushes().into_iter().filter(|push| push.lines().count() > 0).collect();
+    assert_eq!(pushes.len(), 5);
+    for pair in pushes.windows(2) {
+        let (waited, bytes) = ((pair[1].at - pair[0].at).as_secs(), pair[0].body.len() as u64);
+        assert!((bytes / 10..=bytes / 10 + 1).contains(&waited), "{waited} s after {bytes} bytes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn sends_no_empty_push_but_to_ask_whether_one_would_be_taken() {
     let mut world = World::new(Receiver::scripted([Answer::refused(500, ""), Answer::refused(403, "")]));
     world.push(batch(&lines(3))).await;

@@ -13,7 +13,9 @@ async fn stays_up_not_ready_and_says_what_is_wrong() {
     let said = running.says("the settings cannot be used").await;
     let admin = running.admin().await;
     let (status, body) = get(admin, "/status").await;
-    let faults = serde_json::from_str::<Value>(&body).unwrap()["faults"].clone();
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(told["ready"], false);
+    let faults = told["faults"].clone();
     assert_eq!((status, faults.as_array().unwrap().len()), (200, 3), "{body}");
     for flag in ["--loki-url", "--max-age", "--once"] {
         assert!(said.contains(flag) && body.contains(flag), "{flag} missing in {said} or {body}");
