@@ -120,7 +120,7 @@ impl SharedStatus {
         });
     }
 
-    /// Where a file stands at the start.
+    /// Where a file stands before anything is pushed of it.
     pub fn begins_at(&self, file: &str, record: &StreamRecord) {
         self.change(|known| known.progress(&Arc::from(file)).acknowledged = front(record));
     }

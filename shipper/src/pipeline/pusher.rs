@@ -31,6 +31,9 @@ impl Pusher {
             };
             let Some(mut batch) = batch else { return };
             if !batch.before.is_empty() {
+                for (name, record) in &batch.before {
+                    self.status.begins_at(name, record);
+                }
                 self.positions.extend(std::mem::take(&mut batch.before));
                 self.positions.save().await;
             }

@@ -48,6 +48,21 @@ async fn says_how_each_file_stands_while_a_push_fails_and_after() {
 }
 
 #[tokio::test]
+async fn says_where_a_new_file_stands_before_anything_of_it_was_pushed() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    loki.refuse(Some((503, "")));
+    let mut running = Running::start(place.command(&loki.url).args(["--listen=127.0.0.1:0", "--drain-timeout=100ms"]));
+    running.says("\"shipping\"").await;
+    place.write(0, 3);
+    let status = running.status_when(|status| status["trouble"]["reason"] == "unavailable").await;
+    assert_eq!(status["trouble"]["file"], "a.log");
+    let inode = std::fs::metadata(place.logs().join("a.log")).unwrap().ino();
+    let waits = file(&running.status_when(|status| status["files"][0]["lag_bytes"] == 21).await);
+    assert_eq!((&waits["generation"], &waits["position"]), (&json!(inode), &json!(0)), "{waits}");
+    running.ends_when_told_to().await;
+}
+
+#[tokio::test]
 async fn says_which_generation_is_shipped_while_younger_ones_wait() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     loki.refuse(Some((503, "")));
