@@ -34,6 +34,23 @@ async fn is_gone_at_once_when_told_twice() {
     assert_eq!(running.ends().await.code(), Some(130));
 }
 
+#[tokio::test]
+async fn is_gone_at_once_when_told_twice_though_it_is_stuck() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    place.write(0, 3);
+    // A pipe into which nobody writes: opening it waits for ever.
+    let token = place.file("token");
+    assert!(std::process::Command::new("mkfifo").arg(&token).status().unwrap().success());
+    let mut command = place.command(&loki.url);
+    command.arg(format!("--token-file={token}")).args(["--allow-plaintext-token", "--drain-timeout=1h"]);
+    let mut running = Running::start(&mut command);
+    running.says("\"shipping\"").await;
+    running.signal("-TERM");
+    running.says("shutting down").await;
+    running.signal("-TERM");
+    assert_eq!(running.ends().await.code(), Some(130));
+}
+
 /// A pipe that nobody reads in the place of the file that positions are written to: it takes nothing, for ever.
 fn stop_the_disk(place: &Place) {
     let pipe = place.state().join("positions.json.new");
