@@ -14,6 +14,8 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::bounded::Bounded;
+
 /// The content type of the OpenMetrics text that `/metrics` answers with.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -48,9 +50,9 @@ pub fn routes(readiness: Readiness, registry: Arc<Registry>) -> Router {
         .with_state(Admin { readiness, registry })
 }
 
-/// Serves `routes` on `listener` until `shutdown`; a failing admin port is logged and never ends the process.
+/// Serves `routes` on `listener` until `shutdown`, so many connections at a time; a failing admin port is logged and never ends the process.
 pub async fn serve(listener: TcpListener, routes: Router, shutdown: CancellationToken) {
-    let ended = axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await;
+    let ended = axum::serve(Bounded::new(listener), routes).with_graceful_shutdown(shutdown.cancelled_owned()).await;
     if let Err(error) = ended {
         tracing::error!(%error, "the admin port ended");
     }

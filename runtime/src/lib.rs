@@ -11,6 +11,7 @@
 //! - [`admin`]: the port on which a process tells how it is
 
 pub mod admin;
+mod bounded;
 pub mod logging;
 pub mod shutdown;
 pub mod tls;

@@ -43,7 +43,11 @@ impl LogLevel {
 
 /// Starts logging for this process. A second call changes nothing: the first one in a process decides.
 pub fn init(format: LogFormat, level: LogLevel) {
-    let builder = tracing_subscriber::fmt().with_env_filter(level.filter()).with_writer(std::io::stderr);
+    // What cannot be written (a full disk, a reader that is gone) is not worth dying for: telling of it panics.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(level.filter())
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),

@@ -8,20 +8,25 @@ const INSISTED: i32 = 130;
 
 /// A token that is cancelled by the first SIGTERM or SIGINT; the second one ends the process on the spot.
 ///
-/// Must be called inside a tokio runtime.
+/// A thread of their own waits for them: whoever insists is heard though everything else is stuck.
 pub fn on_signals() -> std::io::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let ears = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _context = ears.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
     let shutdown = CancellationToken::new();
     let asked = shutdown.clone();
-    tokio::spawn(async move {
-        let mut name = next(&mut terminate, &mut interrupt).await;
-        tracing::info!(signal = name, "shutting down");
-        asked.cancel();
-        name = next(&mut terminate, &mut interrupt).await;
-        tracing::warn!(signal = name, "told twice, ending at once");
-        std::process::exit(INSISTED);
-    });
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        ears.block_on(async {
+            let mut name = next(&mut terminate, &mut interrupt).await;
+            tracing::info!(signal = name, "shutting down");
+            asked.cancel();
+            name = next(&mut terminate, &mut interrupt).await;
+            tracing::warn!(signal = name, "told twice, ending at once");
+            std::process::exit(INSISTED);
+        });
+    })?;
     Ok(shutdown)
 }
 

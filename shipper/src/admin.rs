@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use runtime::admin::Readiness;
 use serde::Serialize;
 
+use crate::position::StreamRecord;
 use crate::push::Failure;
+use crate::rejections::Rejections;
 use crate::tail::FileState;
 
 /// What `/status` answers.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
+    /// What `/ready` says: whether anything is shipped.
+    pub ready: bool,
     /// One entry a log file.
     pub files: Vec<FileStatus>,
     /// Why the last attempt to push failed, until one succeeds.
@@ -32,6 +37,8 @@ pub struct Status {
 /// What keeps pushing, and what to do about it.
 #[derive(Clone, Debug, Serialize)]
 pub struct TroubleStatus {
+    /// The file of which a batch was being pushed; those of other files wait behind it.
+    pub file: String,
     /// One stable word, the same as in the log and the metrics.
     pub reason: &'static str,
     /// What was answered, or what kept an answer from coming.
@@ -47,18 +54,30 @@ pub struct FileStatus {
     pub file: String,
     /// Its size in bytes.
     pub size: u64,
-    /// How many files there are to read: the live one, and those that were rotated away unread.
+    /// The inode of the file that is being shipped: the live one, or the oldest of those that were rotated away before they
+    /// were shipped.
+    pub generation: Option<u64>,
+    /// How many files there are to ship, the live one included.
     pub generations: usize,
-    /// Bytes read of the oldest of them.
+    /// Bytes of that generation that Loki has acknowledged, and that are not read again after a restart.
     pub position: u64,
-    /// Bytes acknowledged of it, if anything was since the start.
-    pub acknowledged: Option<u64>,
-    /// Bytes that are not handed out yet, rotated files included.
+    /// Bytes that Loki has not acknowledged, rotated files included.
     pub lag_bytes: u64,
-    /// How long the oldest byte waits that Loki has not acknowledged.
+    /// How long the oldest of them waits.
     pub oldest_unacknowledged_seconds: Option<u64>,
-    /// Why it cannot be read.
+    /// Why it cannot be read, or its lines cannot be pushed, now.
     pub error: Option<String>,
+    /// What went wrong with it last, whether that is over or not.
+    pub last_error: Option<LastError>,
+}
+
+/// What went wrong with a file, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastError {
+    /// What.
+    pub what: String,
+    /// How long ago it was noticed last.
+    pub seconds_ago: u64,
 }
 
 /// The status, shared between those who know and those who ask.
@@ -70,33 +89,54 @@ pub struct SharedStatus(Arc<Mutex<Known>>);
 struct Known {
     status: Status,
     files: Vec<FileState>,
-    /// By file: since when the batches wait that are handed out, oldest first, and how far the file is acknowledged.
-    pushes: BTreeMap<Arc<str>, Pushes>,
+    /// By file.
+    progress: BTreeMap<Arc<str>, Progress>,
 }
 
+/// What pushing knows of a file.
 #[derive(Debug, Default)]
-struct Pushes {
+struct Progress {
+    /// Since when the batches wait that are handed out, oldest first.
     waiting: VecDeque<Option<Instant>>,
-    acknowledged: Option<u64>,
+    /// The generation that is being shipped, and how far it is acknowledged.
+    acknowledged: Option<(u64, u64)>,
+    /// Why its batch is not acknowledged.
+    error: Option<String>,
+    last_error: Option<(String, Instant)>,
 }
 
 impl SharedStatus {
     /// The state of the files as of now.
-    pub fn files(&self, files: Vec<FileState>) {
-        self.change(|known| known.files = files);
+    pub fn files(&self, mut files: Vec<FileState>) {
+        files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        self.change(|known| {
+            for file in &files {
+                if let Some(error) = &file.error {
+                    known.progress(&file.name).last_error = Some((error.clone(), Instant::now()));
+                }
+            }
+            known.files = files;
+            known.forget_what_is_gone();
+        });
+    }
+
+    /// Where a file stands before anything is pushed of it.
+    pub fn begins_at(&self, file: &str, record: &StreamRecord) {
+        self.change(|known| known.progress(&Arc::from(file)).acknowledged = front(record));
     }
 
     /// A batch of a file was made, the first byte of which came at this time.
     pub fn handed_out(&self, file: &Arc<str>, since: Option<Instant>) {
-        self.change(|known| known.pushes.entry(file.clone()).or_default().waiting.push_back(since));
+        self.change(|known| known.progress(file).waiting.push_back(since));
     }
 
-    /// The oldest batch of a file that was handed out is acknowledged, up to this position.
-    pub fn acknowledged(&self, file: &Arc<str>, position: Option<u64>) {
+    /// The oldest batch of a file that was handed out is acknowledged; this is where the file stands now.
+    pub fn acknowledged(&self, file: &Arc<str>, record: &StreamRecord) {
         self.change(|known| {
-            let pushes = known.pushes.entry(file.clone()).or_default();
-            pushes.waiting.pop_front();
-            pushes.acknowledged = position.or(pushes.acknowledged);
+            let progress = known.progress(file);
+            progress.waiting.pop_front();
+            progress.acknowledged = front(record);
+            progress.error = None;
         });
     }
 
@@ -107,14 +147,31 @@ impl SharedStatus {
         oldest.map(|since| now.saturating_duration_since(since))
     }
 
-    /// A push failed.
-    pub fn trouble(&self, failure: &Failure<'_>) {
+    /// A push of a batch of this file failed.
+    pub fn trouble(&self, file: &Arc<str>, failure: &Failure<'_>) {
         let trouble = TroubleStatus {
+            file: file.to_string(),
             reason: failure.trouble.reason(),
             answer: failure.said.to_owned(),
             fix: failure.fix.to_owned(),
         };
-        self.change(|known| known.status.trouble = Some(trouble));
+        let error = format!("{}: {}", trouble.reason, trouble.answer);
+        self.change(|known| {
+            let progress = known.progress(file);
+            progress.error = Some(error.clone());
+            progress.last_error = Some((error, Instant::now()));
+            known.status.trouble = Some(trouble);
+        });
+    }
+
+    /// Loki rejected these entries of a file for good.
+    pub fn rejected(&self, file: &Arc<str>, rejected: &Rejections) {
+        if rejected.total() > 0 {
+            let reasons: Vec<_> =
+                rejected.iter().map(|(reason, entries)| format!("{entries} {}", reason.word())).collect();
+            let error = format!("entries rejected for good: {}", reasons.join(", "));
+            self.change(|known| known.progress(file).last_error = Some((error, Instant::now())));
+        }
     }
 
     /// The settings cannot be used.
@@ -138,7 +195,7 @@ impl SharedStatus {
     /// What is known by now.
     pub fn get(&self, now: Instant) -> Status {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = known.files.iter().map(|file| known.file(file, now)).collect();
+        let files = known.files.iter().filter(|file| known.is_there(file)).map(|file| known.file(file, now)).collect();
         Status { files, ..known.status.clone() }
     }
 
@@ -147,44 +204,88 @@ impl SharedStatus {
     }
 }
 
+/// The generation that is being shipped, and how far it is acknowledged.
+fn front(record: &StreamRecord) -> Option<(u64, u64)> {
+    record.queue.first().map(|front| (front.inode, front.position))
+}
+
 impl Known {
+    fn progress(&mut self, file: &Arc<str>) -> &mut Progress {
+        self.progress.entry(file.clone()).or_default()
+    }
+
+    /// Whether there is a file of this name, or something left of one that was.
+    fn is_there(&self, file: &FileState) -> bool {
+        let waits = self.progress.get(&file.name).is_some_and(|progress| !progress.waiting.is_empty());
+        file.generations > 0 || waits || file.error.is_some()
+    }
+
+    /// Names come and go for as long as the process lives.
+    fn forget_what_is_gone(&mut self) {
+        let files = &self.files;
+        let is_known = |name: &Arc<str>| {
+            let place = files.binary_search_by(|file| file.name.cmp(name)).ok();
+            place.and_then(|place| files.get(place)).is_some_and(|file| file.generations > 0)
+        };
+        self.progress.retain(|name, progress| !progress.waiting.is_empty() || is_known(name));
+    }
+
     fn unacknowledged_since(&self, file: &FileState) -> Option<Instant> {
-        let pushed = self.pushes.get(&file.name).and_then(|pushes| pushes.waiting.iter().flatten().min().copied());
+        let pushed =
+            self.progress.get(&file.name).and_then(|progress| progress.waiting.iter().flatten().min().copied());
         pushed.into_iter().chain(file.unread_since).min()
     }
 
     fn file(&self, file: &FileState, now: Instant) -> FileStatus {
-        let since = self.unacknowledged_since(file);
+        let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
+        let progress = self.progress.get(&file.name);
+        let acknowledged = progress.and_then(|progress| progress.acknowledged);
+        let position = acknowledged.map_or(0, |(_, position)| position);
+        // What is handed out and not acknowledged; the generation that is read may be a younger one by then.
+        let pushing = progress.filter(|progress| !progress.waiting.is_empty());
+        let pushed = pushing.map_or(0, |_| file.position.saturating_sub(position));
+        let last_error = progress.and_then(|progress| progress.last_error.as_ref());
         FileStatus {
             file: file.name.to_string(),
             size: file.size,
+            generation: acknowledged.map(|(inode, _)| inode),
             generations: file.generations,
-            position: file.position,
-            acknowledged: self.pushes.get(&file.name).and_then(|pushes| pushes.acknowledged),
-            lag_bytes: file.unread,
-            oldest_unacknowledged_seconds: since.map(|since| now.saturating_duration_since(since).as_secs()),
-            error: file.error.clone(),
+            position,
+            lag_bytes: file.unread + pushed,
+            oldest_unacknowledged_seconds: self.unacknowledged_since(file).map(seconds),
+            error: file.error.clone().or_else(|| progress.and_then(|progress| progress.error.clone())),
+            last_error: last_error.map(|(what, at)| LastError { what: what.clone(), seconds_ago: seconds(*at) }),
         }
     }
 }
 
 /// The route that is the shipper's own.
-pub fn routes(status: SharedStatus) -> Router {
-    Router::new()
-        .route(
-            "/status",
-            get(|State(status): State<SharedStatus>| async move { axum::Json(status.get(Instant::now())) }),
-        )
-        .with_state(status)
+pub fn routes(status: SharedStatus, readiness: Readiness) -> Router {
+    let answer = async |State((status, readiness)): State<(SharedStatus, Readiness)>| {
+        axum::Json(Status { ready: readiness.get(), ..status.get(Instant::now()) })
+    };
+    Router::new().route("/status", get(answer)).with_state((status, readiness))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Trouble;
+    use crate::position::GenerationRecord;
+    use crate::rejections::Reason;
 
     fn state(unread_since: Option<Instant>) -> FileState {
         let name = "a.log".into();
         FileState { name, size: 30, position: 20, unread: 10, unread_since, generations: 1, error: None }
+    }
+
+    fn record(inode: u64, position: u64) -> StreamRecord {
+        let front = GenerationRecord { inode, position, ..GenerationRecord::default() };
+        StreamRecord { queue: vec![front], ..StreamRecord::default() }
+    }
+
+    fn fails(status: &SharedStatus, file: &Arc<str>) {
+        status.trouble(file, &Failure { trouble: &Trouble::Forbidden, said: "403 Forbidden: no", fix: "grant it" });
     }
 
     #[test]
@@ -198,11 +299,82 @@ mod tests {
         status.handed_out(&file, Some(after(2)));
         assert_eq!(age(), Some(8));
         assert_eq!(status.oldest_unacknowledged(after(9)), Some(Duration::from_secs(8)));
-        status.acknowledged(&file, Some(10));
+        status.acknowledged(&file, &record(7, 10));
         assert_eq!(age(), Some(7));
-        status.acknowledged(&file, Some(20));
+        status.acknowledged(&file, &record(7, 20));
         status.files(vec![state(None)]);
         assert_eq!(age(), None);
-        assert_eq!(status.get(start).files.remove(0).acknowledged, Some(20));
+    }
+
+    #[test]
+    fn tells_which_generation_is_shipped_how_far_it_is_acknowledged_and_what_is_left() {
+        let (status, file) = (SharedStatus::default(), Arc::from("a.log"));
+        let stands = || {
+            let file = status.get(Instant::now()).files.remove(0);
+            (file.generation, file.position, file.lag_bytes)
+        };
+        status.begins_at("a.log", &record(7, 5));
+        status.files(vec![FileState { position: 5, unread: 25, ..state(None) }]);
+        assert_eq!(stands(), (Some(7), 5, 25));
+        // Handed out is not acknowledged.
+        status.handed_out(&file, None);
+        status.files(vec![state(None)]);
+        assert_eq!(stands(), (Some(7), 5, 25));
+        status.acknowledged(&file, &record(7, 20));
+        assert_eq!(stands(), (Some(7), 20, 10));
+        // A younger one is next.
+        status.handed_out(&file, None);
+        status.acknowledged(&file, &record(8, 0));
+        assert_eq!(stands(), (Some(8), 0, 10));
+    }
+
+    #[test]
+    fn tells_of_each_file_what_is_wrong_with_it_and_what_was_last() {
+        let status = SharedStatus::default();
+        let (pushed, unreadable): (Arc<str>, Arc<str>) = (Arc::from("a.log"), Arc::from("b.log"));
+        let errors = || {
+            let files = status.get(Instant::now() + Duration::from_mins(1)).files;
+            files.into_iter().map(|file| (file.error, file.last_error)).collect::<Vec<_>>()
+        };
+        let last = |what: &str| Some(LastError { what: what.to_owned(), seconds_ago: 60 });
+        let both = |error: Option<&str>| {
+            let other = FileState { name: unreadable.clone(), error: error.map(ToOwned::to_owned), ..state(None) };
+            status.files(vec![other, state(None)]);
+        };
+        both(None);
+        assert_eq!(errors(), [(None, None), (None, None)]);
+
+        status.handed_out(&pushed, None);
+        fails(&status, &pushed);
+        let forbidden = "forbidden: 403 Forbidden: no";
+        assert_eq!(errors()[0], (Some(forbidden.to_owned()), last(forbidden)));
+        assert_eq!(errors()[1], (None, None));
+        assert_eq!(status.get(Instant::now()).trouble.unwrap().file, "a.log");
+
+        both(Some("EIO"));
+        status.acknowledged(&pushed, &record(7, 20));
+        assert_eq!(errors(), [(None, last(forbidden)), (Some("EIO".to_owned()), last("EIO"))]);
+
+        both(None);
+        status.rejected(&pushed, &Rejections::of(Reason::TooOld, 2));
+        assert_eq!(errors(), [(None, last("entries rejected for good: 2 too_old")), (None, last("EIO"))]);
+    }
+
+    #[test]
+    fn forgets_files_that_are_gone() {
+        let (status, file) = (SharedStatus::default(), Arc::from("a.log"));
+        let gone = || status.files(vec![FileState { generations: 0, ..state(None) }]);
+        status.files(vec![state(None)]);
+        status.handed_out(&file, None);
+        fails(&status, &file);
+        gone();
+        assert_eq!(status.get(Instant::now()).files.len(), 1, "its last lines are not acknowledged");
+        status.acknowledged(&file, &StreamRecord::default());
+        gone();
+        assert_eq!(status.get(Instant::now()).files.len(), 0);
+        assert!(status.0.lock().unwrap().progress.is_empty());
+        // One that comes back has no past.
+        status.files(vec![state(None)]);
+        assert_eq!(status.get(Instant::now()).files.remove(0).last_error, None);
     }
 }

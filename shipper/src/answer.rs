@@ -1,5 +1,6 @@
 //! What Loki, or the gateway before it, meant: one table from status and body to what is to be done.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -98,13 +99,14 @@ pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, en
         200 | 204 => return Meaning::Stored,
         201..=299 => Trouble::Blocked,
         300..=399 => Trouble::Login,
-        400 => return of_bad_request(body, retry_after, entries),
+        400 => return of_bad_request(&without_streams(body), retry_after, entries),
         401 => Trouble::Unauthorized,
         403 => Trouble::Forbidden,
         404 | 405 => Trouble::WrongUrl,
         408 | 500..=599 => Trouble::Unavailable(retry_after),
+        413 if body.contains("stream labels size") => Trouble::BadRequest,
         413 => return Meaning::Split,
-        429 => Trouble::Throttled { after: retry_after, over: is_over(body) },
+        429 => Trouble::Throttled { after: retry_after, over: is_over(&without_streams(body)) },
         _ => Trouble::Unexpected,
     };
     Meaning::Again(trouble)
@@ -145,15 +147,46 @@ fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Me
     Rejections::read(body, entries).map_or(Meaning::Suspect, Meaning::StoredExcept)
 }
 
+/// Loki's words without the label sets it names: those are the user's words, which may be any.
+fn without_streams(body: &str) -> Cow<'_, str> {
+    const BEFORE: [&str; 4] = ["stream '", "stream: ", "stream ", "labels '"];
+    let (mut kept, mut rest) = (String::new(), body);
+    while let Some(at) = BEFORE.iter().filter_map(|word| Some(rest.find(&format!("{word}{{"))? + word.len())).min() {
+        let (before, set) = rest.split_at(at);
+        let Some(end) = end_of_set(set) else { break };
+        kept.push_str(before);
+        kept.push_str("{}");
+        rest = set.get(end..).unwrap_or_default();
+    }
+    if kept.is_empty() { Cow::Borrowed(body) } else { Cow::Owned(kept + rest) }
+}
+
+/// Where a label set ends: at the first closing brace that stands in no quotes.
+fn end_of_set(set: &str) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in set.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'}' if !quoted => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Whether a 429 names a size larger than what it allows in a second. Loki tells the rate, not the burst; the burst is
-/// never smaller in any configuration that works, and pieces that are smaller than needed do no harm.
+/// never smaller in any configuration that works, and pieces that are smaller than needed do no harm. The ingester tells
+/// the size of one entry, and how many there are.
 fn is_over(body: &str) -> bool {
     let size_after = |words: &str| {
         let rest = body.split(words).nth(1)?.trim_start_matches('\'');
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len());
         Some(rest.get(..end)?.trim_end_matches('.').parse::<ByteSize>().ok()?.as_u64())
     };
-    matches!((size_after("totaling "), size_after("limit: ")), (Some(size), Some(limit)) if size > limit)
+    let entries = Rejections::ignored(body).unwrap_or(1);
+    matches!((size_after("totaling "), size_after("limit: ")), (Some(size), Some(limit)) if size.saturating_mul(entries) > limit)
 }
 
 #[cfg(test)]
@@ -218,6 +251,75 @@ mod tests {
     }
 
     #[test]
+    fn takes_no_label_for_lokis_words() {
+        // Labels are the user's: a cluster may be called anything.
+        for odd in ["snappy-0", "org id", "a } rate limit exceeded", "\\\"} unexpected EOF", "max entry size"] {
+            let stream = format!("{{job=\"{odd}\", log_file=\"structured metadata\"}}");
+            let old = format!(
+                "2 errors like: entry for stream '{stream}' has timestamp too old: x; 1 errors like: entry for stream '{stream}' has timestamp too new: x"
+            );
+            let rejected = Rejections::read("2 errors like: timestamp too old; 1 errors like: timestamp too new", 100);
+            assert_eq!(of(400, &old), Meaning::StoredExcept(rejected.unwrap()), "{odd}");
+            let behind = format!(
+                "reason: 'entry too far behind, x',\nuser 'fake', total ignored: 3 out of 100 for stream: {stream}"
+            );
+            assert_eq!(of(400, &behind), Meaning::StoredExcept(Rejections::of(Reason::TooFarBehind, 3)), "{odd}");
+        }
+        assert_eq!(without_streams("stream '{job=\"never ends"), "stream '{job=\"never ends");
+        let many = "stream '{a=\"}\"}' x".repeat(2);
+        assert_eq!(without_streams(&many), "stream '{}' x".repeat(2));
+    }
+
+    /// Loki 3.7.8's own, from its sources, for a stream of a hundred entries.
+    #[test]
+    fn knows_every_refusal_of_loki() {
+        let only = |reason, entries| Meaning::StoredExcept(Rejections::of(reason, entries));
+        let later = |over| Meaning::Again(Trouble::Throttled { after: None, over });
+        let stream = r#"{job="redis", log_file="dmcproxy"}"#;
+        let ooo = |why: &str| {
+            format!(
+                "entry with timestamp 2026-02-20 22:31:07 +0000 UTC ignored, reason: '{why}',\nuser 'fake', total ignored: 3 out of 100 for stream: {stream}"
+            )
+        };
+        let cases = [
+            (400, format!("entry for stream '{stream}' has timestamp too old: t, oldest acceptable timestamp is: t"), only(Reason::TooOld, 1)),
+            (400, format!("7 errors like: entry for stream '{stream}' has timestamp too new: t"), only(Reason::TooNew, 7)),
+            (400, format!("max entry size '256000' bytes exceeded for stream '{stream}' while adding an entry with length '300000' bytes"), only(Reason::LineTooLong, 1)),
+            (400, format!("entry for stream '{stream}' has 31 label names; limit 30"), only(Reason::LabelLimit, 100)),
+            (400, format!("stream '{stream}' has label name too long: 'x'"), only(Reason::LabelLimit, 100)),
+            (400, format!("stream '{stream}' has label value too long: 'x'"), only(Reason::LabelLimit, 100)),
+            (400, format!("stream '{stream}' has duplicate label name: 'x'"), only(Reason::LabelLimit, 100)),
+            (400, ooo("entry too far behind, entry timestamp is: t, oldest acceptable timestamp is: t"), only(Reason::TooFarBehind, 3)),
+            (400, ooo("entry out of order"), only(Reason::OutOfOrder, 3)),
+            // Some of those that were ignored would be taken later.
+            (400, ooo("Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest for stream '{}' totaling 165B, consider splitting a stream via additional labels"), later(false)),
+            (429, ooo("Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest for stream '{}' totaling 165B, consider splitting a stream via additional labels"), later(false)),
+            (400, format!("5 errors like: stream '{stream}' includes structured metadata, but this feature is disallowed. Please see `limits_config.allow_structured_metadata`"), Meaning::WithoutMetadata),
+            (400, format!("stream '{stream}' has structured metadata too large: '9' bytes, limit: '8' bytes. Please see"), Meaning::WithoutMetadata),
+            (400, format!("stream '{stream}' has too many structured metadata labels: '2', limit: '1'. Please see"), Meaning::WithoutMetadata),
+            (400, format!("missing required labels 'team' for user 'fake' for stream '{stream}' (policy: '')"), Meaning::Again(Trouble::BadRequest)),
+            (400, "error at least one label pair is required per stream".to_owned(), Meaning::Again(Trouble::BadRequest)),
+            (400, format!("error parsing labels '{stream}' with error: 1:2: parse error"), Meaning::Again(Trouble::BadRequest)),
+            (400, "couldn't parse labels: 1:4: parse error".to_owned(), Meaning::Again(Trouble::BadRequest)),
+            (400, "Content-Encoding \"br\" not supported".to_owned(), Meaning::Again(Trouble::BadRequest)),
+            (400, "decompressed message size too large than max (9 vs 8)".to_owned(), Meaning::Split),
+            (413, "request body too large: message size too large than max (9 vs 8)".to_owned(), Meaning::Split),
+            (400, "compressed message size 9 exceeds limit 8".to_owned(), Meaning::Split),
+            // No smaller push has fewer labels.
+            (413, "request body too large: stream labels size 20 kB exceeds limit of 10 kB".to_owned(), Meaning::Again(Trouble::BadRequest)),
+            (260, "ingestion blocked for user 'fake' until 't' with status code '260'".to_owned(), Meaning::Again(Trouble::Blocked)),
+            (400, "ingestion blocked for user 'fake' (policy: 'p') until 't' with status code '400'".to_owned(), Meaning::Again(Trouble::Blocked)),
+            (429, "ingestion rate limit exceeded for user fake (limit: 4194304 bytes/sec) while attempting to ingest '100' lines totaling '9' bytes, reduce log volume".to_owned(), later(false)),
+            (429, format!("maximum active stream limit exceeded when trying to create stream {stream}, reduce the number of active streams"), later(false)),
+            (422, "error at least one valid stream is required for ingestion".to_owned(), Meaning::Again(Trouble::Unexpected)),
+            (503, "Ingester is shutting down".to_owned(), Meaning::Again(Trouble::Unavailable(None))),
+        ];
+        for (status, body, meant) in cases {
+            assert_eq!(of(status, &body), meant, "{status} {body}");
+        }
+    }
+
+    #[test]
     fn looks_closer_at_a_400_with_unknown_words() {
         assert_eq!(of(400, "Bad Request"), Meaning::Suspect);
     }
@@ -245,7 +347,14 @@ mod tests {
         };
         let stream = "Per stream rate limit exceeded (limit: 512KB/sec) while attempting to ingest for stream '{}' totaling \
                       1.2MB, consider splitting a stream";
-        for (body, over) in [(tenant(1000, 999), false), (tenant(1000, 1001), true), (stream.to_owned(), true)] {
+        let entries = |ignored| {
+            format!(
+                "entry with timestamp t ignored, reason: 'Per stream rate limit exceeded (limit: 512KB/sec) while attempting to \
+                 ingest for stream '{{}}' totaling 288B, consider',\nuser 'fake', total ignored: {ignored} out of 4000 for stream: {{}}"
+            )
+        };
+        let cases = [(tenant(1000, 999), false), (tenant(1000, 1001), true), (stream.to_owned(), true)];
+        for (body, over) in cases.into_iter().chain([(entries(1000), false), (entries(4000), true)]) {
             assert_eq!(of(429, &body), Meaning::Again(Trouble::Throttled { after: None, over }), "{body}");
         }
     }

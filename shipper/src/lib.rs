@@ -20,6 +20,7 @@ pub mod decode;
 pub mod discover;
 mod encode;
 pub mod entries;
+pub mod file_metrics;
 pub mod formats;
 mod journal;
 pub mod labels;

@@ -85,7 +85,7 @@ impl Rejections {
 
     /// Reads a 400 for a push of `entries` entries; `None` where it does not speak of entries in known words.
     pub fn read(body: &str, entries: u64) -> Option<Self> {
-        if let Some(ignored) = body.split(SUM).nth(1).and_then(leading_number) {
+        if let Some(ignored) = Self::ignored(body) {
             let reason = reason(body).unwrap_or(Reason::Other);
             return Some(Self::of(reason, ignored.min(entries)));
         }
@@ -99,6 +99,11 @@ impl Rejections {
             rejections.add(reason, count.min(entries.saturating_sub(rejections.total())));
         }
         Some(rejections)
+    }
+
+    /// How many entries the ingester says it ignored.
+    pub(crate) fn ignored(body: &str) -> Option<u64> {
+        body.split(SUM).nth(1).and_then(leading_number)
     }
 
     /// The reasons there are, each with its number of entries.

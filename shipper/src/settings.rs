@@ -21,6 +21,8 @@ use crate::tail::TailSettings;
 
 /// Which files are shipped where nothing is said about it.
 const DEFAULT_INCLUDE: &str = "*.log";
+/// No duration is longer: a hundred years can be added to any clock, and longer ones are typing errors.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Everything a shipper is told.
 #[derive(Debug)]
@@ -218,7 +220,8 @@ fn size(flag: &str, given: &str, least: usize, most: usize, faults: &mut Vec<Str
 }
 
 fn duration(flag: &str, given: &str, faults: &mut Vec<String>) -> Duration {
-    given.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok()).unwrap_or_else(|| {
+    let parsed = given.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed.filter(|duration| *duration <= LONGEST).unwrap_or_else(|| {
         faults.push(format!("{flag} {given:?}: expected a duration such as 500ms, 30s or 168h"));
         Duration::ZERO
     })
@@ -295,6 +298,16 @@ mod tests {
         assert_eq!(faults.len(), 17, "{faults:#?}");
         assert!(faults.iter().all(|fault| fault.starts_with("--")), "{faults:#?}");
         assert!(faults.contains(&r#"--log-format "xml": expected one of json, text"#.to_owned()), "{faults:#?}");
+    }
+
+    #[test]
+    fn takes_no_duration_that_no_clock_can_be_set_forward_by() {
+        let url = "--loki-url=http://loki/push";
+        for flag in ["--batch-wait", "--max-age", "--drain-timeout"] {
+            let InvalidSettings(faults) = settings(&[url, &format!("{flag}=2562047788015215h")]).unwrap_err();
+            assert!(faults.len() == 1 && faults[0].starts_with(flag), "{faults:?}");
+            settings(&[url, &format!("{flag}=876000h")]).unwrap();
+        }
     }
 
     #[test]

@@ -72,6 +72,10 @@ fn shown() -> Vec<String> {
     let _webhook = redis_log_webhook::metrics::Metrics::register(&mut registry);
     let _managed = redis_log_webhook::cluster::managed_rbac::Metrics::register(&mut registry);
     let _shipper = redis_log_shipper::metrics::Metrics::register(&mut registry);
+    redis_log_shipper::file_metrics::FileMetrics::register(
+        &mut registry,
+        redis_log_shipper::admin::SharedStatus::default(),
+    );
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

@@ -67,6 +67,14 @@ fn registered(source: &str) -> Vec<Metric> {
                 let help = literal(at + 4).unwrap_or_else(|| said.clone());
                 metrics.push(Metric { name: format!("{prefix}_{name}{unit}{total}"), kind, labels, help });
             }
+            // A row of a table of gauges that are made when they are asked for: its name, its help, its unit.
+            "FileGauge" if word(at + 1) == "(" => {
+                let (Some(name), Some(help)) = (literal(at + 4), literal(at + 8)) else { continue };
+                let unit = all[at..].windows(4).take(16).find(|four| four[0] == "Unit");
+                let unit = unit.map_or(String::new(), |four| format!("_{}", four[3].to_lowercase()));
+                let labels = labels(&all, "File");
+                metrics.push(Metric { name: format!("{prefix}_{name}{unit}"), kind: "gauge", labels, help });
+            }
             _ => {}
         }
     }

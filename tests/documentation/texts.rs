@@ -101,9 +101,9 @@ fn collect(tokens: TokenStream, file: &str, texts: &mut Vec<Text>) {
             }
             TokenTree::Ident(_) if TOLD.contains(&next.as_str()) && is(at + 1, '!') => at += 2,
             TokenTree::Ident(_) if DESCRIBED.contains(&next.as_str()) => at += 1,
-            // `let help = "...";` describes a metric, `name: "..."` a rule.
+            // `let help = "...";` and `help: "..."` describe a metric, `name: "..."` a rule.
             TokenTree::Ident(_) if next == "let" && after == "help" => at += 3,
-            TokenTree::Ident(_) if next == "name" && is(at + 1, ':') => at += 2,
+            TokenTree::Ident(_) if (next == "name" || next == "help") && is(at + 1, ':') => at += 2,
             TokenTree::Group(group) if group.delimiter() != Delimiter::None || !group.stream().is_empty() => {
                 collect(group.stream(), file, texts);
             }

@@ -38,36 +38,63 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(USAGE));
     }
     runtime::tls::install_crypto_provider();
-    // One thread does it all; what blocks (syncing the position file) has a helper.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let shutdown = shutdown::on_signals()?;
-        match settings {
-            Ok(settings) => Box::pin(Shipper::start(settings).await.run(shutdown)).await?,
-            Err(error) => {
-                // Nobody has to wait for a log directory that will not be read.
-                shutdown.run_until_cancelled(stay(&error, args.listen().unwrap_or(Some(FALLBACK_LISTEN)))).await;
-                tracing::info!("ended");
-            }
-        }
-        Ok(ExitCode::SUCCESS)
-    })
+    // One thread does it all; what blocks (syncing the position file, resolving names) has helpers.
+    let threads = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = threads.block_on(ship(args, settings));
+    // A disk or a name server that does not answer a helper must not hold up the end.
+    threads.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
-/// Says what is wrong with the settings, again and again.
-async fn stay(error: &InvalidSettings, listen: Option<SocketAddr>) {
-    let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
-    metrics.unusable_settings(error.0.len());
-    let status = SharedStatus::default();
-    status.faults(&error.0);
-    let port = AdminPort::new(listen, Readiness::default(), Arc::new(registry), status, metrics);
-    let remind = async {
-        loop {
-            tracing::error!(faults = ?error.0, "the settings cannot be used, nothing is shipped; correct them and restart");
-            tokio::time::sleep(REMINDER).await;
+async fn ship(args: &RunArgs, settings: Result<Settings, InvalidSettings>) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signals()?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let usable = async {
+        match settings {
+            Ok(settings) => settings,
+            Err(error) => stay(error, args.listen().unwrap_or(Some(FALLBACK_LISTEN)), || Settings::new(args)).await,
         }
     };
-    tokio::join!(port.serve(), remind);
+    let starts = async { Shipper::start(usable.await).await };
+    // Nobody has to wait for a log directory that will not be read, or for a disk that does not answer.
+    if let Some(shipper) = shutdown.run_until_cancelled(Box::pin(starts)).await {
+        Box::pin(shipper.run(shutdown)).await?;
+    } else {
+        tracing::info!("ended");
+    }
+    Ok(())
+}
+
+/// Says what is wrong with the settings, again and again, until they can be used: flags stay as they are, but a time zone
+/// may be there now.
+async fn stay(
+    mut error: InvalidSettings,
+    listen: Option<SocketAddr>,
+    mut again: impl FnMut() -> Result<Settings, InvalidSettings>,
+) -> Settings {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let status = SharedStatus::default();
+    let port = AdminPort::new(listen, Readiness::default(), Arc::new(registry), status.clone(), metrics.clone());
+    let remind = async {
+        loop {
+            metrics.unusable_settings(error.0.len());
+            status.faults(&error.0);
+            tracing::error!(faults = ?error.0, "the settings cannot be used, nothing is shipped; correct them and restart");
+            tokio::time::sleep(REMINDER).await;
+            match again() {
+                Ok(settings) => return settings,
+                Err(still) => error = still,
+            }
+        }
+    };
+    tokio::select! {
+        settings = remind => settings,
+        settings = async {
+            port.serve().await;
+            std::future::pending().await
+        } => settings,
+    }
 }
 
 #[cfg(test)]
@@ -91,16 +118,40 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn says_every_minute_what_is_wrong_with_the_settings() {
+    fn listening() -> (Log, tracing::subscriber::DefaultGuard) {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
-        let error = InvalidSettings(vec!["--max-age \"old\": expected a duration".to_owned()]);
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn invalid(fault: &str) -> InvalidSettings {
+        InvalidSettings(vec![fault.to_owned()])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn says_every_minute_what_is_wrong_with_the_settings() {
+        let (log, _guard) = listening();
         let minutes = Duration::from_secs(5 * 60 + 1);
-        assert!(tokio::time::timeout(minutes, stay(&error, None)).await.is_err());
+        let stays = stay(invalid("--max-age old"), None, || Err(invalid("--max-age older")));
+        assert!(tokio::time::timeout(minutes, stays).await.is_err());
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text.matches("--max-age").count(), 6, "{text}");
+        assert_eq!(text.matches("--max-age old").count(), 6, "{text}");
+        assert_eq!(text.matches("--max-age older").count(), 5, "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn takes_settings_that_can_be_used_after_all() {
+        use clap::Parser as _;
+        let (_log, _guard) = listening();
+        let line = ["redis-log-shipper", "run", "--loki-url=http://loki/push"];
+        let crate::args::Command::Run(args) = crate::args::Args::parse_from(line).command else { panic!("no run") };
+        let mut tries = 0;
+        let stays = stay(invalid("--timezone Mars/Olympus"), None, || {
+            tries += 1;
+            if tries < 3 { Err(invalid("--timezone Mars/Olympus")) } else { Settings::new(&args) }
+        });
+        let settings = tokio::time::timeout(Duration::from_mins(4), stays).await.unwrap();
+        assert_eq!(settings.push.url, "http://loki/push");
     }
 }

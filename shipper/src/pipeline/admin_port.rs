@@ -32,7 +32,7 @@ impl AdminPort {
         status: SharedStatus,
         metrics: Metrics,
     ) -> Self {
-        let routes = admin_port::routes(readiness, registry).merge(admin::routes(status));
+        let routes = admin_port::routes(readiness.clone(), registry).merge(admin::routes(status, readiness));
         Self { listen, routes, metrics }
     }
 

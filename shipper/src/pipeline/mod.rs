@@ -11,6 +11,7 @@ mod pusher;
 mod reader;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use runtime::admin::Readiness;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::SharedStatus;
+use crate::file_metrics::FileMetrics;
 use crate::metrics::Metrics;
 use crate::push::Loki;
 use crate::settings::Settings;
@@ -30,6 +32,9 @@ use reader::{Reader, watch};
 
 /// Batches that wait for the one that is being pushed: one, so that reading and pushing overlap.
 pub(crate) const WAITING_BATCHES: usize = 1;
+
+/// How much of the drain timeout is kept for the last positions; a tenth of a short one.
+const LAST_SAVE: Duration = Duration::from_secs(2);
 
 /// A shipper that is ready to run.
 #[derive(Debug)]
@@ -52,6 +57,7 @@ impl Shipper {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let (status, readiness) = (SharedStatus::default(), Readiness::default());
+        FileMetrics::register(&mut registry, status.clone());
         let admin =
             AdminPort::new(settings.listen, readiness.clone(), Arc::new(registry), status.clone(), metrics.clone());
         let opening = Opening {
@@ -123,9 +129,10 @@ impl Shipping {
         if once {
             draining.cancel();
         }
-        let deadline = async {
+        let saving = LAST_SAVE.min(drain_timeout / 10);
+        let after = async |time: Duration| {
             shutdown.cancelled().await;
-            tokio::time::sleep(drain_timeout).await;
+            tokio::time::sleep(time).await;
         };
         let loki = Loki::new(push, tail.metadata_switch());
         let (metrics, status) = (self.metrics.clone(), self.status.clone());
@@ -133,8 +140,11 @@ impl Shipping {
         let mut pusher = Pusher { loki, positions, metrics: self.metrics, status: self.status };
         tokio::select! {
             ((), ()) = async { tokio::join!(reader.run(), pusher.run(incoming)) } => {}
-            () = deadline => tracing::warn!("the drain timeout is over; what is left is shipped after the next start"),
+            () = after(drain_timeout.saturating_sub(saving)) => tracing::warn!("the drain timeout is over; what is left is shipped after the next start"),
         }
-        pusher.positions.save().await;
+        tokio::select! {
+            () = pusher.positions.save() => {}
+            () = after(saving) => tracing::error!("the disk did not take the last positions in time; a restart ships some lines again"),
+        }
     }
 }

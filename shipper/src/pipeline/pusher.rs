@@ -18,6 +18,9 @@ pub(super) struct Pusher {
 
 impl Pusher {
     pub(super) async fn run(&mut self, mut incoming: mpsc::Receiver<Batch>) {
+        for (name, record) in self.positions.record() {
+            self.status.begins_at(name, record);
+        }
         loop {
             let batch = tokio::select! {
                 batch = incoming.recv() => batch,
@@ -29,13 +32,16 @@ impl Pusher {
             let Some(mut batch) = batch else { return };
             if !batch.before.is_empty() {
                 tracing::debug!(before = ?batch.before, "positions to be saved before the push");
+                for (name, record) in &batch.before {
+                    self.status.begins_at(name, record);
+                }
                 self.positions.extend(std::mem::take(&mut batch.before));
                 self.positions.save().await;
             }
             if !batch.body.is_empty() {
                 self.deliver(&batch).await;
             }
-            self.status.acknowledged(&batch.name, batch.after.queue.first().map(|front| front.position));
+            self.status.acknowledged(&batch.name, &batch.after);
             tracing::debug!(file = %batch.name, entries = batch.entries, after = ?batch.after, "acknowledged");
             self.positions.set(&batch.name, batch.after);
             if self.positions.are_overdue() {
@@ -49,7 +55,7 @@ impl Pusher {
         let metadata = self.loki.metadata().clone();
         let mut push = std::pin::pin!(self.loki.push(&batch.body, batch.entries, |failure| {
             metrics.failed(failure.trouble);
-            status.trouble(failure);
+            status.trouble(&batch.name, failure);
         }));
         // While Loki does not answer, what it acknowledged before still gets to disk.
         let rejected = loop {
@@ -60,6 +66,7 @@ impl Pusher {
         };
         self.metrics.metadata(metadata.is_on());
         self.metrics.rejected(&rejected);
+        self.status.rejected(&batch.name, &rejected);
         let stored = batch.entries.saturating_sub(usize::try_from(rejected.total()).unwrap_or(usize::MAX));
         self.metrics.pushed(stored, batch.bytes);
         self.status.pushed(stored);

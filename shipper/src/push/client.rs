@@ -155,6 +155,8 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let given = text(RETRY_AFTER)?.trim();
     let wait = match given.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
+        // More than can be counted.
+        Err(_too_large) if !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_digit()) => Duration::MAX,
         Err(_no_number) => date(given)?.duration_since(text(DATE).and_then(date).unwrap_or(now)).unwrap_or_default(),
     };
     Some(wait.min(LONGEST_RETRY_AFTER))
@@ -177,7 +179,9 @@ mod tests {
         assert_eq!(wait(&[(RETRY_AFTER, "Fri, 20 Feb 2026 22:30:00 GMT")]), Some(Duration::ZERO));
         let other_clock = [(RETRY_AFTER, "Sat, 21 Feb 2026 00:00:07 GMT"), (DATE, "Sat, 21 Feb 2026 00:00:00 GMT")];
         assert_eq!(wait(&other_clock), Some(Duration::from_secs(7)));
-        assert_eq!(wait(&[(RETRY_AFTER, "86400000")]), Some(LONGEST_RETRY_AFTER));
+        for long in ["86400000", "99999999999999999999999", "Mon, 20 Feb 9026 22:31:30 GMT"] {
+            assert_eq!(wait(&[(RETRY_AFTER, long)]), Some(LONGEST_RETRY_AFTER), "{long}");
+        }
         for odd in ["soon", "-1", ""] {
             assert_eq!(wait(&[(RETRY_AFTER, odd)]), None, "{odd}");
         }

@@ -12,6 +12,7 @@
 
 mod client;
 mod fix;
+mod judge;
 mod patience;
 mod pieces;
 mod rate;
@@ -23,24 +24,17 @@ use bytes::Bytes;
 use hyper::Uri;
 use runtime::tls::{Connect, HttpConnector, HttpsConnector};
 
-use crate::answer::{Meaning, Trouble, meaning};
+use crate::answer::Trouble;
 use crate::batch::MetadataSwitch;
-use crate::rejections::{Reason, Rejections};
+use crate::rejections::Rejections;
 use client::{Client, Reply};
+use judge::Step;
 use patience::{Told, wait};
 use pieces::Pieces;
 use rate::Rate;
 
-/// A push request without streams, compressed: Loki stores nothing, and says by its answer that it would.
-const EMPTY: &[u8] = &[0];
-/// After so many entries that were refused all alone, with none stored, the request is at fault and not they.
-const SUSPECTS: usize = 32;
-/// A push that was throttled this often in a row is tried in smaller pieces.
-const THROTTLED: u32 = 4;
 /// How many characters of an answer are logged.
 const SAID: usize = 500;
-/// How many characters of an entry that nobody takes are logged.
-const SAMPLE: usize = 100;
 
 /// Where to push, and with what.
 #[derive(Clone, Debug)]
@@ -81,16 +75,8 @@ pub struct Loki<D = HttpConnector> {
     metadata: MetadataSwitch,
     rate: Rate,
     told: Told,
-}
-
-/// What an answer leads to.
-enum Step {
-    /// On to the next piece, with what was rejected of this one.
-    Next(Rejections),
-    /// Once more, later.
-    Wait(Trouble),
-    /// Once more, now, in another way.
-    Again,
+    /// Whether anything was stored since an entry was dropped that had no neighbours.
+    trusted: bool,
 }
 
 impl Reply {
@@ -121,7 +107,7 @@ where
     /// As [`Loki::new`], over connections that `dial` makes.
     pub fn over(dial: D, settings: PushSettings, metadata: MetadataSwitch) -> Self {
         let rate = Rate::new(settings.rate_limit);
-        Self { client: Client::new(settings, dial), metadata, rate, told: Told::default() }
+        Self { client: Client::new(settings, dial), metadata, rate, told: Told::default(), trusted: false }
     }
 
     /// Whether structured metadata is taken.
@@ -157,97 +143,6 @@ where
                 }
             }
         }
-    }
-
-    /// What the reply to the next piece leads to, and what of the batch is left then.
-    async fn judge(&mut self, reply: &Reply, pieces: &mut Pieces, failures: u32) -> Step {
-        let meaning = match reply {
-            Reply::Answer { status, body, retry_after } => {
-                meaning(*status, body, *retry_after, pieces.entries() as u64)
-            }
-            Reply::Nothing(trouble, _) => Meaning::Again(trouble.clone()),
-        };
-        match meaning {
-            Meaning::Stored => {
-                self.told.success();
-                // What was refused all alone before is now known to have been refused for its own sake.
-                let convicted = self.convict(pieces, Reason::Other, pieces.aside(), &reply.said());
-                pieces.clear_aside();
-                pieces.stored();
-                Step::Next(convicted)
-            }
-            Meaning::StoredExcept(rejected) => {
-                self.told.success();
-                self.told.rejected(&rejected, &reply.said());
-                pieces.stored();
-                Step::Next(rejected)
-            }
-            Meaning::WithoutMetadata if pieces.strip() => {
-                if self.metadata.turn_off() {
-                    tracing::warn!(
-                        answer = reply.said(),
-                        "Loki refuses structured metadata; going on without level and filename"
-                    );
-                }
-                Step::Again
-            }
-            Meaning::Split if pieces.split() => Step::Again,
-            Meaning::Split => {
-                let convicted = self.convict(pieces, Reason::TooLarge, 1, &reply.said());
-                pieces.given_up();
-                Step::Next(convicted)
-            }
-            Meaning::Suspect | Meaning::WithoutMetadata => self.isolate(pieces, &reply.said()).await,
-            Meaning::Again(trouble) => {
-                if let Trouble::Throttled { over, .. } = trouble
-                    && (over || (failures + 1).is_multiple_of(THROTTLED))
-                {
-                    pieces.split();
-                }
-                Step::Wait(trouble)
-            }
-        }
-    }
-
-    /// Finds the entry for whose sake a piece is refused, as long as it is an entry's and not the request's fault.
-    async fn isolate(&mut self, pieces: &mut Pieces, said: &str) -> Step {
-        if !pieces.are_proven() && !self.takes_an_empty_push().await {
-            pieces.restart();
-            return Step::Wait(Trouble::BadRequest);
-        }
-        if pieces.split() {
-            return Step::Again;
-        }
-        if pieces.are_proven() || pieces.all_entries() == 1 {
-            let convicted = self.convict(pieces, Reason::Other, 1, said);
-            pieces.given_up();
-            return Step::Next(convicted);
-        }
-        if pieces.set_aside() < SUSPECTS && pieces.entries() > 0 {
-            return Step::Again;
-        }
-        // Not one entry of many was taken: dropping them one by one would lose them all.
-        pieces.restart();
-        Step::Wait(Trouble::BadRequest)
-    }
-
-    /// Whether the way to Loki is fine, so that a refusal concerns what was pushed.
-    async fn takes_an_empty_push(&mut self) -> bool {
-        let reply = self.client.post(&Bytes::from_static(EMPTY)).await;
-        matches!(reply, Reply::Answer { status, .. } if matches!(status.as_u16(), 200 | 204 | 422))
-    }
-
-    /// Counts entries that are refused all alone, and shows one of them.
-    fn convict(&mut self, pieces: &mut Pieces, reason: Reason, entries: usize, said: &str) -> Rejections {
-        let rejected = Rejections::of(reason, entries as u64);
-        if entries > 0 {
-            let sample = pieces.suspect().ok().flatten().map_or_else(String::new, |entry| {
-                let start: String = entry.line.chars().take(SAMPLE).collect();
-                format!("; the entry of {} ns, {} bytes: {start:?}", entry.nanos(), entry.line.len())
-            });
-            self.told.rejected(&rejected, &format!("{said}{sample}"));
-        }
-        rejected
     }
 
     fn fail(&mut self, trouble: &Trouble, said: &str, failed: &impl Fn(&Failure<'_>)) {

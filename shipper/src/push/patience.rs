@@ -71,13 +71,13 @@ impl Told {
     }
 
     /// Says which entries were rejected, once a minute for each reason; the metrics count them all.
-    pub(super) fn rejected(&mut self, rejected: &Rejections, said: &str) {
+    pub(super) fn rejected(&mut self, rejected: &Rejections, mut said: impl FnMut(Reason) -> String) {
         for (reason, entries) in rejected.iter() {
             let told = self.rejected.get(&reason).is_some_and(|told| told.elapsed() < REMINDER);
             if !told {
                 self.rejected.insert(reason, Instant::now());
-                let reason = reason.word();
-                tracing::warn!(reason, entries, answer = said, "entries were rejected for good and are not in Loki");
+                let (reason, answer) = (reason.word(), said(reason));
+                tracing::warn!(reason, entries, answer, "entries were rejected for good and are not in Loki");
             }
         }
     }

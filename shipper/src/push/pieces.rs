@@ -4,10 +4,13 @@
 //! Pieces keep the order of the entries, and their times and texts: Loki collapses what it has already.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::decode::{DecodeError, Entry, PushRequest, Stream};
+use crate::rejections::Reason;
 
 /// The rest of a batch.
 #[derive(Debug)]
@@ -24,7 +27,12 @@ pub(super) struct Pieces {
     /// Whether Loki has stored a piece of this batch.
     proven: bool,
     /// Entries that were refused all alone while nothing proved that others are taken.
-    aside: Vec<usize>,
+    aside: Vec<(usize, Reason)>,
+    /// The words with which that was said last.
+    refusal: String,
+    /// How often not one entry was found that is taken.
+    in_vain: u32,
+    since: Instant,
 }
 
 impl Pieces {
@@ -39,8 +47,11 @@ impl Pieces {
             body: None,
             proven: false,
             aside: Vec::new(),
+            refusal: String::new(),
+            in_vain: 0,
+            since: Instant::now(),
         };
-        pieces.restart();
+        pieces.begin();
         pieces
     }
 
@@ -70,11 +81,6 @@ impl Pieces {
         self.next();
     }
 
-    /// The piece is given up.
-    pub(super) fn given_up(&mut self) {
-        self.next();
-    }
-
     /// Makes two pieces of the next one; an entry all alone stays as it is, and that is returned.
     pub(super) fn split(&mut self) -> bool {
         let Some(range) = self.waiting.pop_if(|range| range.len() > 1) else { return false };
@@ -95,33 +101,68 @@ impl Pieces {
         self.proven
     }
 
+    /// For how long there has been something to push of it.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// How often not one entry was found that is taken.
+    pub(super) fn in_vain(&self) -> u32 {
+        self.in_vain
+    }
+
     /// Leaves an entry that is refused all alone for later. How many there are now is returned.
-    pub(super) fn set_aside(&mut self) -> usize {
-        self.aside.extend(self.waiting.last().cloned().into_iter().flatten());
+    pub(super) fn set_aside(&mut self, reason: Reason, said: &str) -> usize {
+        self.aside.extend(self.waiting.last().map(|range| (range.start, reason)));
+        said.clone_into(&mut self.refusal);
         self.next();
         self.aside.len()
     }
 
-    /// How many were set aside.
-    pub(super) fn aside(&self) -> usize {
-        self.aside.len()
+    /// Those that were set aside, which are forgotten.
+    pub(super) fn take_aside(&mut self) -> Vec<(usize, Reason)> {
+        std::mem::take(&mut self.aside)
     }
 
-    /// The first entry that was set aside, or else the first one of the next piece.
-    pub(super) fn suspect(&mut self) -> Result<Option<&Entry>, DecodeError> {
-        let at = self.aside.first().copied().or(self.waiting.last().map(|range| range.start));
-        let stream = self.stream()?;
-        Ok(at.and_then(|at| stream?.entries.get(at)))
+    /// The words with which the last of them was refused.
+    pub(super) fn refusal(&self) -> &str {
+        &self.refusal
     }
 
-    /// Forgets those that were set aside.
-    pub(super) fn clear_aside(&mut self) {
-        self.aside.clear();
+    /// An entry.
+    pub(super) fn entry(&mut self, at: usize) -> Option<&Entry> {
+        self.stream().ok()??.entries.get(at)
     }
 
-    /// All of the batch in one piece again, because the request and no entry is at fault.
-    #[expect(clippy::single_range_in_vec_init, reason = "one piece that is a range")]
+    /// The entry of the next piece that is most likely the one that was rejected for this reason.
+    pub(super) fn likely(&mut self, reason: Reason) -> Option<&Entry> {
+        let range = self.waiting.last().cloned()?;
+        let entries = self.stream().ok()??.entries.get(range)?;
+        match reason {
+            Reason::TooOld | Reason::TooFarBehind | Reason::OutOfOrder => {
+                entries.iter().min_by_key(|entry| entry.nanos())
+            }
+            Reason::TooNew => entries.iter().max_by_key(|entry| entry.nanos()),
+            Reason::LineTooLong | Reason::TooLarge => entries.iter().max_by_key(|entry| entry.line.len()),
+            Reason::LabelLimit | Reason::Other => entries.first(),
+        }
+    }
+
+    /// All of the batch in one piece again, because the request and no entry is at fault. What was stored of it is pushed
+    /// again, and Loki collapses it.
     pub(super) fn restart(&mut self) {
+        self.proven = false;
+        self.begin();
+    }
+
+    /// The same, because not one entry was found that is taken.
+    pub(super) fn restart_in_vain(&mut self) {
+        self.in_vain = self.in_vain.saturating_add(1);
+        self.restart();
+    }
+
+    #[expect(clippy::single_range_in_vec_init, reason = "one piece that is a range")]
+    fn begin(&mut self) {
         self.waiting = vec![0..self.entries];
         self.aside.clear();
         self.body = None;

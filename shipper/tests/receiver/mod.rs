@@ -266,12 +266,19 @@ impl Service<Uri> for Receiver {
         }
         let (ours, theirs) = tokio::io::duplex(PIPE);
         tokio::spawn(self.clone().serve(theirs));
-        std::future::ready(Ok(Wire(TokioIo::new(ours))))
+        std::future::ready(Ok(Wire::new(ours)))
     }
 }
 
 /// The client's end of a connection.
 pub(crate) struct Wire(TokioIo<DuplexStream>);
+
+impl Wire {
+    /// A connection over this pipe.
+    pub(crate) fn new(pipe: DuplexStream) -> Self {
+        Self(TokioIo::new(pipe))
+    }
+}
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {

@@ -46,7 +46,6 @@ pub(super) struct Workshop<'a> {
 
 /// One log file.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, no states of one machine")]
 pub(super) struct Stream {
     /// The live file's name.
     pub(super) name: Arc<str>,

@@ -1,0 +1,102 @@
+//! Answers that break off or never end: what came of them is all there is.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use redis_log_shipper::batch::MetadataSwitch;
+use redis_log_shipper::push::{Loki, PushSettings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tower_service::Service;
+
+use super::world::*;
+use crate::receiver::Wire;
+
+/// What the server does after it has written its answer.
+#[derive(Clone, Copy)]
+enum Then {
+    /// It hangs up.
+    HangUp,
+    /// It says nothing more.
+    FallSilent,
+    /// It goes on and on.
+    GoOn,
+}
+
+/// A server that writes these bytes to its first connection, and `204` to all others.
+#[derive(Clone)]
+struct Raw(Arc<Mutex<Option<(&'static str, Then)>>>);
+
+impl Service<Uri> for Raw {
+    type Response = Wire;
+    type Error = std::io::Error;
+    type Future = std::future::Ready<std::io::Result<Wire>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let answer = self.0.lock().unwrap().take();
+        tokio::spawn(serve(theirs, answer.unwrap_or(("HTTP/1.1 204 No Content\r\n\r\n", Then::FallSilent))));
+        std::future::ready(Ok(Wire::new(ours)))
+    }
+}
+
+async fn serve(mut pipe: DuplexStream, (text, then): (&'static str, Then)) {
+    let mut request = vec![0; 64 << 10];
+    let _ = pipe.read(&mut request).await.unwrap();
+    pipe.write_all(text.as_bytes()).await.unwrap();
+    match then {
+        Then::HangUp => {}
+        Then::FallSilent => std::future::pending().await,
+        Then::GoOn => while pipe.write_all(&[b'x'; 4096]).await.is_ok() {},
+    }
+}
+
+/// Pushes one batch to a server that answers so first; the failures it has heard of, and how long it took.
+async fn pushed(answer: &'static str, then: Then) -> (Vec<(Trouble, usize)>, Duration) {
+    let raw = Raw(Arc::new(Mutex::new(Some((answer, then)))));
+    let url = Uri::from_static("http://loki.test/loki/api/v1/push");
+    let settings = PushSettings { url, token_file: None, ca_files: Vec::new(), rate_limit: None };
+    let (mut loki, failures) = (Loki::over(raw, settings, MetadataSwitch::default()), Mutex::new(Vec::new()));
+    let (start, (body, entries)) = (Instant::now(), batch(&lines(3)));
+    let heard = |failure: &redis_log_shipper::push::Failure<'_>| {
+        failures.lock().unwrap().push((failure.trouble.clone(), failure.said.len()));
+    };
+    assert_eq!(loki.push(&body, entries, heard).await, Rejections::default());
+    (failures.into_inner().unwrap(), start.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_the_status_where_the_text_breaks_off_or_never_comes() {
+    let stored = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nthanks";
+    for then in [Then::HangUp, Then::FallSilent] {
+        let (failures, took) = pushed(stored, then).await;
+        assert_eq!(failures, []);
+        assert!(took <= Duration::from_secs(6), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_a_bounded_part_of_an_answer_that_never_ends() {
+    let endless = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 99999999999\r\n\r\n";
+    let (failures, took) = pushed(endless, Then::GoOn).await;
+    // A part of a part is told.
+    assert_eq!(failures, [(Trouble::Unavailable(None), "503 Service Unavailable: ".len() + 500)]);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn resends_where_the_head_breaks_off_or_never_ends() {
+    for (head, then) in [
+        ("HTTP/1.1 20", Then::HangUp),
+        ("no HTTP at all\r\n\r\n", Then::HangUp),
+        ("HTTP/1.1 204 No Content\r\nx: ", Then::FallSilent),
+        ("HTTP/1.1 204 No Content\r\nx: ", Then::GoOn),
+    ] {
+        let (failures, took) = pushed(head, then).await;
+        assert!(matches!(failures[..], [(Trouble::NoAnswer, _)]), "{head}: {failures:?}");
+        assert!(took <= Duration::from_secs(31), "{took:?}");
+    }
+}

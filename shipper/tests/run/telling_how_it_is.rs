@@ -1,0 +1,98 @@
+//! `/status` and `/metrics`, while it ships and while it cannot.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use serde_json::{Value, json};
+
+use super::world::*;
+
+/// What `/status` says of the only file.
+fn file(status: &Value) -> Value {
+    assert_eq!(status["files"].as_array().unwrap().len(), 1, "{status}");
+    status["files"][0].clone()
+}
+
+#[tokio::test]
+async fn says_how_each_file_stands_while_a_push_fails_and_after() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    loki.refuse(Some((403, "You don't have permission to access this tenant")));
+    place.write(0, 3);
+    let inode = std::fs::metadata(place.logs().join("a.log")).unwrap().ino();
+    let mut running = Running::start(place.command(&loki.url).arg("--listen=127.0.0.1:0"));
+    running.says("holding").await;
+    let admin = running.admin().await;
+    let status = running.status_when(|status| status["files"][0]["size"] == 21).await;
+    let held = file(&status);
+    let error = "forbidden: 403 Forbidden: You don't have permission to access this tenant";
+    assert_eq!(status["ready"], true);
+    assert_eq!((&status["trouble"]["file"], &status["trouble"]["reason"]), (&json!("a.log"), &json!("forbidden")));
+    assert_eq!((&held["file"], &held["size"], &held["lag_bytes"]), (&json!("a.log"), &json!(21), &json!(21)));
+    assert_eq!((&held["position"], &held["generation"], &held["generations"]), (&json!(0), &json!(inode), &json!(1)));
+    assert!(held["oldest_unacknowledged_seconds"].is_u64(), "{held}");
+    assert_eq!((&held["error"], &held["last_error"]["what"]), (&json!(error), &json!(error)));
+    let metrics = get(admin, "/metrics").await.1;
+    for metric in ["size_bytes{file=\"a.log\"} 21", "lag_bytes{file=\"a.log\"} 21", "error{file=\"a.log\"} 1"] {
+        assert!(metrics.contains(&format!("redis_log_shipper_file_{metric}\n")), "{metric} missing in {metrics}");
+    }
+
+    loki.refuse(None);
+    assert_eq!(loki.has(3).await, numbered(0, 3));
+    let status = running.status_when(|status| status["files"][0]["lag_bytes"] == 0).await;
+    let shipped = file(&status);
+    assert_eq!((&status["trouble"], &status["entries_pushed"]), (&Value::Null, &json!(3)));
+    assert_eq!((&shipped["position"], &shipped["generation"]), (&json!(21), &json!(inode)));
+    assert_eq!((&shipped["error"], &shipped["oldest_unacknowledged_seconds"]), (&Value::Null, &Value::Null));
+    assert_eq!(shipped["last_error"]["what"], error);
+    assert!(get(admin, "/metrics").await.1.contains("redis_log_shipper_file_position_bytes{file=\"a.log\"} 21\n"));
+    running.ends_when_told_to().await;
+}
+
+#[tokio::test]
+async fn says_where_a_new_file_stands_before_anything_of_it_was_pushed() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    loki.refuse(Some((503, "")));
+    let mut running = Running::start(place.command(&loki.url).args(["--listen=127.0.0.1:0", "--drain-timeout=100ms"]));
+    running.says("\"shipping\"").await;
+    place.write(0, 3);
+    let status = running.status_when(|status| status["trouble"]["reason"] == "unavailable").await;
+    assert_eq!(status["trouble"]["file"], "a.log");
+    let inode = std::fs::metadata(place.logs().join("a.log")).unwrap().ino();
+    let waits = file(&running.status_when(|status| status["files"][0]["lag_bytes"] == 21).await);
+    assert_eq!((&waits["generation"], &waits["position"]), (&json!(inode), &json!(0)), "{waits}");
+    running.ends_when_told_to().await;
+}
+
+#[tokio::test]
+async fn says_which_generation_is_shipped_while_younger_ones_wait() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    loki.refuse(Some((503, "")));
+    place.write(0, 3);
+    let inode = |name: &str| std::fs::metadata(place.logs().join(name)).unwrap().ino();
+    let first = inode("a.log");
+    let mut running = Running::start(place.command(&loki.url).arg("--listen=127.0.0.1:0"));
+    loki.is_asked(1).await;
+    std::fs::rename(place.logs().join("a.log"), place.logs().join("a.log.1")).unwrap();
+    place.write(3, 6);
+    let waits = file(&running.status_when(|status| status["files"][0]["generations"] == 2).await);
+    assert_eq!((&waits["generation"], &waits["position"], &waits["lag_bytes"]), (&json!(first), &json!(0), &json!(42)));
+    loki.refuse(None);
+    assert_eq!(loki.has(6).await, numbered(0, 6));
+    let second = json!(inode("a.log"));
+    let is_live = |file: &Value| file["generation"] == second && file["generations"] == 1;
+    let live = file(&running.status_when(|status| is_live(&status["files"][0])).await);
+    assert_eq!(live["position"], 21, "{live}");
+    running.ends_when_told_to().await;
+}
+
+#[tokio::test]
+async fn prints_at_the_start_how_much_memory_its_buffers_take() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    let mut running = Running::start(&mut place.command(&loki.url));
+    let line: Value = serde_json::from_str(&running.says("\"shipping\"").await).unwrap();
+    assert_eq!(line["buffers"], "4.8 MiB", "{line}");
+    running.ends_when_told_to().await;
+    let mut running = Running::start(place.command(&loki.url).arg("--batch-bytes=4MiB"));
+    let line: Value = serde_json::from_str(&running.says("\"shipping\"").await).unwrap();
+    assert_eq!(line["buffers"], "18.3 MiB", "{line}");
+    running.ends_when_told_to().await;
+}

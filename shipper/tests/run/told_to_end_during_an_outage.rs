@@ -1,0 +1,87 @@
+//! The ending, while Loki does not answer.
+
+use super::world::*;
+
+/// A shipper with unread lines and a Loki that takes connections and never answers.
+async fn stuck(place: &Place, drain: &str) -> (Running, tokio::net::TcpListener) {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    place.write(0, 3);
+    let url = format!("http://{}/loki/api/v1/push", silent.local_addr().unwrap());
+    let mut running = Running::start(place.command(&url).arg(format!("--drain-timeout={drain}")));
+    running.says("shipping").await;
+    let _ = tokio::time::timeout(PATIENCE, silent.accept()).await.unwrap().unwrap();
+    (running, silent)
+}
+
+#[tokio::test]
+async fn is_gone_after_the_drain_timeout_and_ships_the_rest_next_time() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    let (mut running, _silent) = stuck(&place, "100ms").await;
+    running.signal("-TERM");
+    running.says("the drain timeout is over").await;
+    assert_eq!(running.ends().await.code(), Some(0));
+    assert_eq!(output(place.command(&loki.url).arg("--once")).await.status.code(), Some(0));
+    assert_eq!(loki.has(3).await, numbered(0, 3));
+}
+
+#[tokio::test]
+async fn is_gone_at_once_when_told_twice() {
+    let place = Place::new();
+    let (mut running, _silent) = stuck(&place, "1h").await;
+    running.signal("-TERM");
+    running.says("shutting down").await;
+    running.signal("-TERM");
+    assert_eq!(running.ends().await.code(), Some(130));
+}
+
+#[tokio::test]
+async fn is_gone_at_once_when_told_twice_though_it_is_stuck() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    place.write(0, 3);
+    // A pipe into which nobody writes: opening it waits for ever.
+    let token = place.file("token");
+    assert!(std::process::Command::new("mkfifo").arg(&token).status().unwrap().success());
+    let mut command = place.command(&loki.url);
+    command.arg(format!("--token-file={token}")).args(["--allow-plaintext-token", "--drain-timeout=1h"]);
+    let mut running = Running::start(&mut command);
+    running.says("\"shipping\"").await;
+    running.signal("-TERM");
+    running.says("shutting down").await;
+    running.signal("-TERM");
+    assert_eq!(running.ends().await.code(), Some(130));
+}
+
+/// A pipe that nobody reads in the place of the file that positions are written to: it takes nothing, for ever.
+fn stop_the_disk(place: &Place) {
+    let pipe = place.state().join("positions.json.new");
+    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn is_gone_though_the_disk_does_not_answer_from_the_start() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    place.write(0, 3);
+    std::fs::create_dir(place.state()).unwrap();
+    stop_the_disk(&place);
+    let mut running = Running::start(place.command(&loki.url).arg("--drain-timeout=100ms"));
+    running.says("starting").await;
+    running.ends_when_told_to().await;
+}
+
+#[tokio::test]
+async fn is_gone_in_time_though_the_disk_does_not_answer_any_more() {
+    // With the positions of three lines still to be saved, and with lines that may be pushed only after that.
+    for more in [3, 6] {
+        let (place, mut loki) = (Place::new(), Loki::start().await);
+        place.write(0, 3);
+        let mut running = Running::start(place.command(&loki.url).arg("--drain-timeout=100ms"));
+        loki.has(3).await;
+        stop_the_disk(&place);
+        place.write(3, more);
+        running.ends_when_told_to().await;
+        std::fs::remove_file(place.state().join("positions.json.new")).unwrap();
+        assert_eq!(output(place.command(&loki.url).arg("--once")).await.status.code(), Some(0));
+        let lines: std::collections::BTreeSet<_> = loki.has(more).await.into_iter().collect();
+        assert_eq!(lines.len(), more);
+    }
+}
