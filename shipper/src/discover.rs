@@ -262,5 +262,8 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), dir.path().join("folder")).unwrap();
         found.inode = Inode::of(&std::fs::metadata(outside.path().join("token")).unwrap());
         assert!(discovery.open(&found).unwrap().is_none());
+        // And where it was no link when it was found, the link is not even followed.
+        found.link = false;
+        assert!(discovery.open(&found).unwrap().is_none());
     }
 }

@@ -290,6 +290,7 @@ fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
     world.ship();
     drop(writer);
     assert_eq!(world.descriptors(), 0);
+    assert!(world.tail.as_mut().unwrap().files().is_empty());
     assert_eq!(*world.entries().last().unwrap(), "unfinished");
     assert_eq!(world.entries().len(), 6);
     // It was read to its end: nothing is missed at the next start.
@@ -324,6 +325,20 @@ fn takes_back_a_file_that_is_renamed_away_and_back() {
         world.ship();
         world.assert_every_line_once_in_order();
     }
+}
+
+#[test]
+fn takes_back_a_copy_that_is_put_in_the_place_of_the_file_again() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.append("a.log", 1);
+    world.copytruncate("a.log");
+    world.scan();
+    world.rename("a.log.1", "a.log");
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
 }
 
 #[test]
