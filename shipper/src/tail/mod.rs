@@ -240,9 +240,9 @@ impl Tail {
         self.streams.iter().map(|stream| (stream.name.to_string(), stream.record())).collect()
     }
 
-    /// How every file stands that there is.
+    /// How every file stands that there is, readable or not.
     pub fn files(&mut self) -> Vec<FileState> {
-        self.streams.iter_mut().filter(|stream| stream.open_files() > 0).map(Stream::state).collect()
+        self.streams.iter_mut().filter(|stream| stream.is_there()).map(Stream::state).collect()
     }
 
     /// Where one stream is due, those that will be soon go along: the process wakes up, and the position record is written,

@@ -118,6 +118,22 @@ fn finds_its_files_again_though_they_were_compressed() {
 }
 
 #[test]
+fn lets_go_of_an_archive_once_it_is_read_though_there_is_no_new_file() {
+    let world = down();
+    world.rotate_by_rename("a.log");
+    world.gzip("a.log.1");
+    let mut world = up(world);
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.descriptors(), 0);
+    world.append("a.log", 2);
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("entries_read_total"), 5);
+    world.crash_and_restart();
+    assert_eq!(world.metric("files_lost_total"), 0);
+}
+
+#[test]
 fn goes_on_where_a_compressed_file_is_damaged() {
     let mut world = down();
     world.written -= 1;

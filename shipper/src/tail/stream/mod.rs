@@ -203,8 +203,10 @@ impl Stream {
         if self.reordered || self.write_ahead || others_wait && (unread > 0 || front.is_at_its_end()) {
             return Some(front.grew_at);
         }
-        if self.is_deleted_for_good() {
-            return Some(front.closes_at().unwrap_or(front.grew_at + LINGER));
+        if unread == 0
+            && let Some(gone) = self.gone_at()
+        {
+            return Some(front.closes_at().unwrap_or(gone));
         }
         if others_wait {
             let finished = front.grew_at + if front.rest() == 0 { QUIET } else { UNFINISHED };
@@ -232,6 +234,11 @@ impl Stream {
         self.queue.iter().all(|generation| generation.unread() == 0 && generation.closes_at().is_none())
     }
 
+    /// Whether there are files of it, as far as one can tell.
+    pub(super) fn is_there(&self) -> bool {
+        self.open_files() > 0 || self.failed.is_some()
+    }
+
     /// How many files are open.
     pub(super) fn open_files(&self) -> usize {
         self.queue.len() + self.lingering.len()
@@ -250,18 +257,18 @@ impl Stream {
 
     /// Bytes of files that nobody but us keeps on the disk.
     pub(super) fn deleted(&self) -> u64 {
-        self.queue.iter().chain(&self.lingering).filter(|known| known.unlinked).map(|known| known.size).sum()
+        self.queue.iter().chain(&self.lingering).map(Generation::deleted).sum()
     }
 
     /// When the oldest of those files was written to last.
     pub(super) fn deleted_since(&self) -> Option<Instant> {
-        self.queue.iter().chain(&self.lingering).filter(|known| known.unlinked).map(|known| known.grew_at).min()
+        self.queue.iter().chain(&self.lingering).filter(|known| known.deleted() > 0).map(|known| known.grew_at).min()
     }
 
     /// Gives up the oldest of those files, read to its end or not.
     pub(super) fn shed_oldest(&mut self, metrics: &Metrics) {
         let since = self.deleted_since();
-        let is_oldest = |known: &Generation| known.unlinked && Some(known.grew_at) == since;
+        let is_oldest = |known: &Generation| known.deleted() > 0 && Some(known.grew_at) == since;
         self.lingering.retain(|known| !is_oldest(known));
         let Some(at) = self.queue.iter().position(is_oldest) else { return };
         let Some(shed) = self.queue.remove(at) else { return };
@@ -361,21 +368,24 @@ impl Stream {
         })
     }
 
-    /// Whether the only file was deleted and none took its place.
-    fn is_deleted_for_good(&self) -> bool {
-        self.queue.len() == 1 && self.queue.front().is_some_and(|front| front.unlinked && front.kind != Kind::Live)
+    /// When the only file, that none took the place of, is let go of: one that was deleted once nobody has written to it
+    /// for long, an archive once it is read.
+    fn gone_at(&self) -> Option<Instant> {
+        let only = self.queue.front().filter(|only| self.queue.len() == 1 && only.kind != Kind::Live)?;
+        let is_read = only.is_compressed() && only.is_at_its_end();
+        if is_read { Some(only.grew_at) } else { only.unlinked.then(|| only.grew_at + LINGER) }
     }
 
-    /// Leaves the front generation once it is finished and another one waits, or nobody has written to it for long after
-    /// it was deleted: its bytes are kept on the disk by us alone.
+    /// Leaves the front generation once it is finished and another one waits, or it is gone: its bytes may be kept on the
+    /// disk by us alone.
     fn move_on(&mut self, now: Instant) {
         loop {
             let alone = self.queue.len() == 1;
-            if alone && !self.is_deleted_for_good() {
+            if alone && self.gone_at().is_none_or(|gone| gone > now) {
                 return;
             }
             let Some(front) = self.queue.front_mut() else { return };
-            if front.unread() > 0 || alone && now.saturating_duration_since(front.grew_at) < LINGER {
+            if front.unread() > 0 {
                 return;
             }
             let quiet = now.saturating_duration_since(front.grew_at);
