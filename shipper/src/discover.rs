@@ -234,6 +234,9 @@ mod tests {
         std::fs::write(dir.path().join("a.log"), "x").unwrap();
         let found = discovery.list().unwrap().remove(0);
         assert!(discovery.open(&found).unwrap().is_some());
+        std::fs::write(dir.path().join("new"), "y").unwrap();
+        std::fs::rename(dir.path().join("new"), dir.path().join("a.log")).unwrap();
+        assert!(discovery.open(&found).unwrap().is_none());
         std::fs::write(dir.path().join("b.log"), "y").unwrap();
         std::fs::remove_file(dir.path().join("a.log")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("b.log"), dir.path().join("a.log")).unwrap();

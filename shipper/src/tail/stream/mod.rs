@@ -4,6 +4,7 @@
 //! after the order changed is written ahead into the position record, so that a resend goes the same way.
 
 mod fill;
+mod held;
 mod look;
 mod reopen;
 
@@ -179,17 +180,6 @@ impl Stream {
         self.due(settings).is_some_and(|due| due <= now)
     }
 
-    /// Whether what it hands out next has to be decompressed.
-    pub(super) fn decompresses(&self) -> bool {
-        self.failed.is_none() && self.queue.front().is_some_and(|front| front.is_compressed() && front.rest() > 0)
-    }
-
-    /// How many files hold memory to be decompressed on.
-    #[cfg(test)]
-    pub(super) fn archives_at_hand(&self) -> usize {
-        self.queue.iter().chain(&self.lingering).filter(|known| known.is_at_hand()).count()
-    }
-
     /// When the unread lines are due; at once where they fill a batch, or nothing was sent for a while.
     pub(super) fn due(&self, settings: &TailSettings) -> Option<Instant> {
         let due = self.wanted(settings)?;
@@ -232,54 +222,6 @@ impl Stream {
     /// Whether every complete line is handed out.
     pub(super) fn is_drained(&self) -> bool {
         self.queue.iter().all(|generation| generation.unread() == 0 && generation.closes_at().is_none())
-    }
-
-    /// Whether there are files of it, as far as one can tell.
-    pub(super) fn is_there(&self) -> bool {
-        self.open_files() > 0 || self.failed.is_some()
-    }
-
-    /// How many files are open.
-    pub(super) fn open_files(&self) -> usize {
-        self.queue.len() + self.lingering.len()
-    }
-
-    /// When the first of the files was left that are read to their end.
-    pub(super) fn left_since(&self) -> Option<Instant> {
-        self.lingering.iter().map(Generation::left_since).min()
-    }
-
-    /// Looks after that one no longer.
-    pub(super) fn leave_oldest(&mut self) {
-        let since = self.left_since();
-        self.lingering.retain(|known| Some(known.left_since()) != since);
-    }
-
-    /// Bytes of files that nobody but us keeps on the disk.
-    pub(super) fn deleted(&self) -> u64 {
-        self.queue.iter().chain(&self.lingering).map(Generation::deleted).sum()
-    }
-
-    /// When the oldest of those files was written to last.
-    pub(super) fn deleted_since(&self) -> Option<Instant> {
-        self.queue.iter().chain(&self.lingering).filter(|known| known.deleted() > 0).map(|known| known.grew_at).min()
-    }
-
-    /// Gives up the oldest of those files, read to its end or not.
-    pub(super) fn shed_oldest(&mut self, metrics: &Metrics) {
-        let since = self.deleted_since();
-        let is_oldest = |known: &Generation| known.deleted() > 0 && Some(known.grew_at) == since;
-        self.lingering.retain(|known| !is_oldest(known));
-        let Some(at) = self.queue.iter().position(is_oldest) else { return };
-        let Some(shed) = self.queue.remove(at) else { return };
-        self.reordered = true;
-        let bytes = shed.rest();
-        metrics.lost(Lost::Shed, bytes);
-        tracing::error!(
-            file = %self.name,
-            bytes,
-            "a deleted file took too much of the disk and is given up before it was shipped"
-        );
     }
 
     pub(super) fn state(&mut self) -> FileState {
@@ -366,14 +308,6 @@ impl Stream {
             before: self.take_write_ahead().map(|record| self.named(record)).unwrap_or_default(),
             after: self.record(),
         })
-    }
-
-    /// When the only file, that none took the place of, is let go of: one that was deleted once nobody has written to it
-    /// for long, an archive once it is read.
-    fn gone_at(&self) -> Option<Instant> {
-        let only = self.queue.front().filter(|only| self.queue.len() == 1 && only.kind != Kind::Live)?;
-        let is_read = only.is_compressed() && only.is_at_its_end();
-        if is_read { Some(only.grew_at) } else { only.unlinked.then(|| only.grew_at + LINGER) }
     }
 
     /// Leaves the front generation once it is finished and another one waits, or it is gone: its bytes may be kept on the
