@@ -284,6 +284,9 @@ mod tests {
         std::fs::write(dir.path().join("a.log"), "x").unwrap();
         let found = discovery.list().unwrap().remove(0);
         assert!(discovery.open(&found).unwrap().is_some());
+        std::fs::write(dir.path().join("new"), "y").unwrap();
+        std::fs::rename(dir.path().join("new"), dir.path().join("a.log")).unwrap();
+        assert!(discovery.open(&found).unwrap().is_none());
         std::fs::write(dir.path().join("b.log"), "y").unwrap();
         std::fs::remove_file(dir.path().join("a.log")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("b.log"), dir.path().join("a.log")).unwrap();
@@ -311,6 +314,9 @@ mod tests {
         std::fs::remove_dir_all(dir.path().join("folder")).unwrap();
         std::os::unix::fs::symlink(outside.path(), dir.path().join("folder")).unwrap();
         found.inode = Look::at_path(&outside.path().join("token")).unwrap().inode;
+        assert!(discovery.open(&found).unwrap().is_none());
+        // And where it was no link when it was found, the link is not even followed.
+        found.link = false;
         assert!(discovery.open(&found).unwrap().is_none());
     }
 }

@@ -104,7 +104,6 @@ pub fn next_text(
         }
         text.text = bytes.get(..text.consumed + line.text.len()).unwrap_or_default();
         text.consumed += line.consumed;
-        text.cut |= line.cut;
     }
     Ok(text)
 }

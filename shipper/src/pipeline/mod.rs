@@ -136,7 +136,7 @@ impl Shipping {
         };
         let loki = Loki::new(push, tail.metadata_switch());
         let (metrics, status) = (self.metrics.clone(), self.status.clone());
-        let reader = Reader { tail, batches, wake, draining, once, metrics, status };
+        let reader = Reader { tail, batches, wake, draining, once, metrics, status, failed: None };
         let mut pusher = Pusher { loki, positions, metrics: self.metrics, status: self.status };
         tokio::select! {
             ((), ()) = async { tokio::join!(reader.run(), pusher.run(incoming)) } => {}

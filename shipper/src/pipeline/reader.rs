@@ -48,6 +48,8 @@ pub(super) struct Reader {
     pub(super) once: bool,
     pub(super) metrics: Metrics,
     pub(super) status: SharedStatus,
+    /// Why the directory cannot be looked at; told once.
+    pub(super) failed: Option<String>,
 }
 
 impl Reader {
@@ -111,8 +113,12 @@ impl Reader {
     }
 
     fn look(&mut self) {
-        if let Err(error) = self.tail.scan(now()) {
-            tracing::warn!(%error, "failed to look at the log directory, trying again");
+        let failed = self.tail.scan(now()).err().map(|error| error.to_string());
+        if self.failed != failed {
+            if let Some(error) = &failed {
+                tracing::warn!(error, "failed to look at the log directory, trying again");
+            }
+            self.failed = failed;
         }
         let files = self.tail.files();
         let unread = files.iter().map(|file| file.unread).sum();
@@ -178,6 +184,7 @@ mod tests {
                 once: false,
                 metrics: Metrics::default(),
                 status: SharedStatus::default(),
+                failed: None,
             };
             tokio::spawn(reader.run());
             Self { dir, wake, batches }

@@ -14,6 +14,9 @@ use crate::position::{Clocked, GenerationRecord};
 /// a line after long idleness to be seen at once.
 pub(super) const CLOSE_AFTER: Duration = Duration::from_millis(150);
 
+/// In what the file system counts what a file takes, whatever its own blocks are.
+const BLOCK: u64 = 512;
+
 /// Who may still write to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -53,6 +56,8 @@ pub(super) struct Generation {
     pub(super) size: u64,
     /// Whether no name leads to it any more, so that only we keep its bytes on the disk.
     pub(super) unlinked: bool,
+    /// How many bytes that are then: fewer than its size where it has holes or is compressed.
+    on_disk: u64,
     stalled: Option<Stall>,
     growth: Growth,
     /// When the size changed last.
@@ -96,6 +101,7 @@ impl Generation {
             read: 0,
             size,
             unlinked: false,
+            on_disk: 0,
             stalled: None,
             growth,
             grew_at: quiet.and_then(|quiet| now.instant.checked_sub(quiet)).unwrap_or(now.instant),
@@ -165,13 +171,15 @@ impl Generation {
 
     /// Looks at the size, the head and the marker: a file that was written anew may have the size it had.
     pub(super) fn look(&mut self, now: Instant) -> std::io::Result<Result<(), Changed>> {
+        let metadata = self.source.metadata()?;
+        self.unlinked = metadata.nlink() == 0;
+        self.on_disk = metadata.blocks() * BLOCK;
         if self.source.is_sealed() {
             if self.is_unknown() {
                 self.head.grow(&self.source, self.size, false)?;
             }
             return Ok(Ok(()));
         }
-        let metadata = self.source.metadata()?;
         let size = metadata.len();
         // Without a marker, because nothing is read yet, the head alone tells.
         let same = size >= self.read
@@ -181,13 +189,17 @@ impl Generation {
             return Ok(Err(Changed));
         }
         self.suspect = false;
-        self.unlinked = metadata.nlink() == 0;
         if size != self.size {
             self.size = size;
             self.grew_at = now;
             self.growth.seen(size, now);
         }
         Ok(Ok(()))
+    }
+
+    /// Bytes that nobody but us keeps on the disk.
+    pub(super) fn deleted(&self) -> u64 {
+        if self.unlinked { self.on_disk } else { 0 }
     }
 
     /// When it was written to last, as the file system says.

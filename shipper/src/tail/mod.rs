@@ -127,6 +127,8 @@ pub struct Tail {
     listing: Vec<Found>,
     /// And when it was looked at before that.
     before: Vec<Found>,
+    /// How many bytes of deleted files may be kept.
+    most_deleted: u64,
     /// How many files may be open.
     most_open: usize,
     told_of_too_many: bool,
@@ -157,6 +159,7 @@ impl Tail {
             // What is there before the very first start is none of our business.
             before: if record.is_empty() { listing.clone() } else { Vec::new() },
             listing,
+            most_deleted: DELETED,
             most_open: shed::most_open(),
             told_of_too_many: false,
         };
@@ -240,9 +243,9 @@ impl Tail {
         self.streams.iter().map(|stream| (stream.name.to_string(), stream.record())).collect()
     }
 
-    /// How every file stands.
+    /// How every file stands that there is, readable or not.
     pub fn files(&mut self) -> Vec<FileState> {
-        self.streams.iter_mut().map(Stream::state).collect()
+        self.streams.iter_mut().filter(|stream| stream.is_there()).map(Stream::state).collect()
     }
 
     /// Where one stream is due, those that will be soon go along: the process wakes up, and the position record is written,

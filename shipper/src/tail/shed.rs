@@ -10,10 +10,10 @@ pub const DELETED: u64 = 256 << 20;
 const OTHER_FILES: u64 = 64;
 
 impl Tail {
-    /// Lets go of what is too much: of files that nobody but us keeps on the disk, the oldest first; where too many are
-    /// open, of those that are read already before those.
+    /// Lets go of what is too much: of files that nobody but us keeps on the disk, those that are read already before those
+    /// that are not, the oldest first; where too many are open, of all that are read already before those.
     pub(super) fn shed(&mut self) {
-        while self.streams.iter().map(Stream::deleted).sum::<u64>() > DELETED {
+        while self.streams.iter().map(Stream::deleted).sum::<u64>() > self.most_deleted {
             if !self.shed_oldest() {
                 break;
             }
@@ -53,11 +53,43 @@ pub(super) fn most_open() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::{Duration, Instant, SystemTime};
 
     use super::super::testing::{counted, tail};
     use crate::position::Record;
     use crate::tail::Now;
+
+    #[test]
+    fn gives_up_deleted_files_that_are_read_before_one_that_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let start = Now { instant: Instant::now(), ..Now::read() };
+        let at = |seconds| Now { instant: start.instant + Duration::from_secs(seconds), ..start };
+        let (mut tail, registry) = tail(dir.path(), &Record::new());
+        // One is read to its end when it is deleted, and another has its name by now.
+        std::fs::write(path("read.log"), "read\n").unwrap();
+        tail.scan(at(0)).unwrap();
+        std::fs::remove_file(path("read.log")).unwrap();
+        std::fs::write(path("read.log"), "new\n").unwrap();
+        tail.scan(at(1)).unwrap();
+        while tail.next_batch(at(6), true).is_some() {}
+        // The other one is older and is not read.
+        let file = std::fs::File::create(path("unread.log")).unwrap();
+        std::io::Write::write_all(&mut &file, b"1 unread\n").unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_mins(5)).unwrap();
+        tail.scan(at(7)).unwrap();
+        std::fs::remove_file(path("unread.log")).unwrap();
+        tail.scan(at(8)).unwrap();
+        let unread = tail.streams.iter().find(|stream| &*stream.name == "unread.log").unwrap().deleted();
+        assert_eq!(tail.streams.iter().map(super::Stream::deleted).sum::<u64>(), 2 * unread);
+        tail.most_deleted = unread;
+        tail.scan(at(9)).unwrap();
+        assert_eq!(tail.streams.iter().map(super::Stream::deleted).sum::<u64>(), unread);
+        assert!(!counted(&registry).contains("reason=\"shed\""), "{}", counted(&registry));
+        tail.most_deleted = 0;
+        tail.scan(at(10)).unwrap();
+        assert!(counted(&registry).contains("bytes_lost_total{reason=\"shed\"} 9"), "{}", counted(&registry));
+    }
 
     #[test]
     fn keeps_few_files_open_and_gives_up_what_is_read_before_what_is_not() {

@@ -89,7 +89,7 @@ async fn prints_at_the_start_how_much_memory_its_buffers_take() {
     let (place, loki) = (Place::new(), Loki::start().await);
     let mut running = Running::start(&mut place.command(&loki.url));
     let line: Value = serde_json::from_str(&running.says("\"shipping\"").await).unwrap();
-    assert_eq!(line["buffers"], "4.8 MiB", "{line}");
+    assert_eq!(line["buffers"], "5.2 MiB", "{line}");
     running.ends_when_told_to().await;
     let mut running = Running::start(place.command(&loki.url).arg("--batch-bytes=4MiB"));
     let line: Value = serde_json::from_str(&running.says("\"shipping\"").await).unwrap();

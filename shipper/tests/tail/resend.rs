@@ -86,6 +86,21 @@ fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back() {
 }
 
 #[test]
+fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back_and_a_time_cannot_be_any_more() {
+    let mut world = World::new();
+    world.append("a.log", 1);
+    world.ship();
+    world.pass(7200);
+    // The first of them is pushed before anybody knows whether the second one goes on.
+    world.append("a.log", 2);
+    world.ship_with(Fate::Stored);
+    world.now.clock -= 7_200_000_000_000;
+    world.crash_and_restart();
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
 fn a_batch_that_got_lost_is_made_again() {
     let mut world = World::new();
     world.append("a.log", 3);

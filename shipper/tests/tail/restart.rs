@@ -74,6 +74,26 @@ fn finds_the_copy_of_a_file_that_was_truncated_while_it_was_down_and_is_larger()
 }
 
 #[test]
+fn finds_its_file_again_though_the_one_in_its_place_begins_alike() {
+    let banner = "=".repeat(1500) + "\n";
+    for rotate in [World::copytruncate, World::rotate_by_rename] {
+        let mut world = World::new();
+        world.append_text("a.log", &banner);
+        world.append("a.log", 2);
+        world.ship();
+        world.append("a.log", 1);
+        world.tail = None;
+        rotate(&world, "a.log");
+        world.append_text("a.log", &banner);
+        world.append("a.log", 50);
+        let world = up(world);
+        let mut seen = world.seen();
+        seen.retain(|line| line.starts_with("line"));
+        assert_eq!(seen, (1..=53).map(|n| format!("line {n}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn reads_a_file_from_its_start_that_was_truncated_while_it_was_down_and_counts_it() {
     for lines in [0, 1, 50] {
         let mut world = down();
@@ -115,6 +135,22 @@ fn finds_its_files_again_though_they_were_compressed() {
         }
         up(world).assert_every_line_once_in_order();
     }
+}
+
+#[test]
+fn lets_go_of_an_archive_once_it_is_read_though_there_is_no_new_file() {
+    let world = down();
+    world.rotate_by_rename("a.log");
+    world.gzip("a.log.1");
+    let mut world = up(world);
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.descriptors(), 0);
+    world.append("a.log", 2);
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("entries_read_total"), 5);
+    world.crash_and_restart();
+    assert_eq!(world.metric("files_lost_total"), 0);
 }
 
 #[test]

@@ -288,6 +288,7 @@ fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
     world.ship();
     drop(writer);
     assert_eq!(world.descriptors(), 0);
+    assert!(world.tail.as_mut().unwrap().files().is_empty());
     assert_eq!(*world.entries().last().unwrap(), "unfinished");
     assert_eq!(world.entries().len(), 6);
     // It was read to its end: nothing is missed at the next start.
@@ -325,6 +326,20 @@ fn takes_back_a_file_that_is_renamed_away_and_back() {
 }
 
 #[test]
+fn takes_back_a_copy_that_is_put_in_the_place_of_the_file_again() {
+    let mut world = World::new();
+    world.append("a.log", 2);
+    world.ship();
+    world.append("a.log", 1);
+    world.copytruncate("a.log");
+    world.scan();
+    world.rename("a.log.1", "a.log");
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+}
+
+#[test]
 fn decompresses_a_copy_of_what_it_has_open_once_and_not_at_every_look() {
     let mut world = World::with(|settings| settings.batch_bytes = 4096);
     world.append("a.log", 20_000);
@@ -354,18 +369,24 @@ fn bytes_read() -> u64 {
 #[test]
 fn gives_up_the_oldest_deleted_file_before_deleted_files_fill_the_disk() {
     let mut world = World::new();
-    // Sparse files, two thirds of the bound each.
+    // Two thirds of the bound each; a third one takes no room, because all of it is a hole.
     let size = redis_log_shipper::tail::DELETED / 3 * 2;
-    for name in ["old.log", "new.log"] {
-        world.append(name, 1);
-        File::options().write(true).open(world.path(name)).unwrap().set_len(size).unwrap();
+    for name in ["hole.log", "old.log", "new.log"] {
+        let file = File::create(world.path(name)).unwrap();
+        if name == "hole.log" {
+            file.set_len(size).unwrap();
+        } else {
+            world.append(name, 1);
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size).unwrap();
+        }
         world.pass(10);
         world.scan();
     }
     world.delete("new.log");
+    world.delete("hole.log");
     world.delete("old.log");
     world.scan();
-    assert_eq!(world.descriptors(), 1);
+    assert_eq!(world.descriptors(), 2);
     assert_eq!(world.metric("bytes_lost_total"), size);
     world.ship();
     assert_eq!(world.seen(), ["line 2"]);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-use crate::world::World;
+use crate::world::{Fate, World};
 
 #[test]
 fn recovers_the_unread_rest_from_the_copy_after_a_truncation() {
@@ -81,6 +81,25 @@ fn notices_a_truncation_after_which_the_file_regrew_past_the_position() {
         world.copytruncate("a.log");
         world.append_text("a.log", &banner);
         world.append("a.log", 50);
+        world.ship();
+        world.assert_every_line_once_in_order();
+    }
+}
+
+#[test]
+fn notices_a_truncation_between_a_look_and_the_reading_of_what_it_found() {
+    // Of a file of which something was read, and of one of which nothing was.
+    for read in [2, 0] {
+        let mut world = World::new();
+        world.append("a.log", read);
+        world.ship();
+        world.append("a.log", 2);
+        for _ in 0..3 {
+            world.scan();
+        }
+        world.copytruncate("a.log");
+        world.append("a.log", 50);
+        while world.push_one(Fate::Acknowledged) {}
         world.ship();
         world.assert_every_line_once_in_order();
     }

@@ -162,7 +162,7 @@ impl Stream {
     /// The live file, where it is one that is followed as a rotated one, or was: its name was away for a while.
     fn take_back(&mut self, siblings: &Siblings<'_>, now: Now) -> Option<Generation> {
         let live = siblings.live?;
-        let is_live = |known: &Generation| known.inode == live.inode && known.kind == Kind::Rotated;
+        let is_live = |known: &Generation| known.inode == live.inode && !known.is_compressed();
         let queued = self.queue.iter().position(is_live).and_then(|at| self.queue.remove(at));
         let lingering = || Some(self.lingering.remove(self.lingering.iter().position(is_live)?));
         if let Some(mut back) = queued.or_else(lingering) {

@@ -4,6 +4,7 @@
 //! after the order changed is written ahead into the position record, so that a resend goes the same way.
 
 mod fill;
+mod held;
 mod look;
 mod reopen;
 
@@ -179,17 +180,6 @@ impl Stream {
         self.due(settings).is_some_and(|due| due <= now)
     }
 
-    /// Whether what it hands out next has to be decompressed.
-    pub(super) fn decompresses(&self) -> bool {
-        self.failed.is_none() && self.queue.front().is_some_and(|front| front.is_compressed() && front.rest() > 0)
-    }
-
-    /// How many files hold memory to be decompressed on.
-    #[cfg(test)]
-    pub(super) fn archives_at_hand(&self) -> usize {
-        self.queue.iter().chain(&self.lingering).filter(|known| known.is_at_hand()).count()
-    }
-
     /// When the unread lines are due; at once where they fill a batch, or nothing was sent for a while.
     pub(super) fn due(&self, settings: &TailSettings) -> Option<Instant> {
         let due = self.wanted(settings)?;
@@ -203,8 +193,10 @@ impl Stream {
         if self.write_ahead || others_wait && (unread > 0 || front.is_at_its_end()) {
             return Some(front.grew_at);
         }
-        if self.is_deleted_for_good() {
-            return Some(front.closes_at().unwrap_or(front.grew_at + LINGER));
+        if unread == 0
+            && let Some(gone) = self.gone_at()
+        {
+            return Some(front.closes_at().unwrap_or(gone));
         }
         if others_wait {
             let finished = front.grew_at + if front.rest() == 0 { QUIET } else { UNFINISHED };
@@ -230,49 +222,6 @@ impl Stream {
     /// Whether every complete line is handed out.
     pub(super) fn is_drained(&self) -> bool {
         self.queue.iter().all(|generation| generation.unread() == 0 && generation.closes_at().is_none())
-    }
-
-    /// How many files are open.
-    pub(super) fn open_files(&self) -> usize {
-        self.queue.len() + self.lingering.len()
-    }
-
-    /// When the first of the files was left that are read to their end.
-    pub(super) fn left_since(&self) -> Option<Instant> {
-        self.lingering.iter().map(Generation::left_since).min()
-    }
-
-    /// Looks after that one no longer.
-    pub(super) fn leave_oldest(&mut self) {
-        let since = self.left_since();
-        self.lingering.retain(|known| Some(known.left_since()) != since);
-    }
-
-    /// Bytes of files that nobody but us keeps on the disk.
-    pub(super) fn deleted(&self) -> u64 {
-        self.queue.iter().chain(&self.lingering).filter(|known| known.unlinked).map(|known| known.size).sum()
-    }
-
-    /// When the oldest of those files was written to last.
-    pub(super) fn deleted_since(&self) -> Option<Instant> {
-        self.queue.iter().chain(&self.lingering).filter(|known| known.unlinked).map(|known| known.grew_at).min()
-    }
-
-    /// Gives up the oldest of those files, read to its end or not.
-    pub(super) fn shed_oldest(&mut self, metrics: &Metrics) {
-        let since = self.deleted_since();
-        let is_oldest = |known: &Generation| known.unlinked && Some(known.grew_at) == since;
-        self.lingering.retain(|known| !is_oldest(known));
-        let Some(at) = self.queue.iter().position(is_oldest) else { return };
-        let Some(shed) = self.queue.remove(at) else { return };
-        self.write_ahead = true;
-        let bytes = shed.rest();
-        metrics.lost(Lost::Shed, bytes);
-        tracing::error!(
-            file = %self.name,
-            bytes,
-            "a deleted file took too much of the disk and is given up before it was shipped"
-        );
     }
 
     pub(super) fn state(&mut self) -> FileState {
@@ -359,21 +308,16 @@ impl Stream {
         })
     }
 
-    /// Whether the only file was deleted and none took its place.
-    fn is_deleted_for_good(&self) -> bool {
-        self.queue.len() == 1 && self.queue.front().is_some_and(|front| front.unlinked && front.kind != Kind::Live)
-    }
-
-    /// Leaves the front generation once it is finished and another one waits, or nobody has written to it for long after
-    /// it was deleted: its bytes are kept on the disk by us alone.
+    /// Leaves the front generation once it is finished and another one waits, or it is gone: its bytes may be kept on the
+    /// disk by us alone.
     fn move_on(&mut self, now: Instant) {
         loop {
             let alone = self.queue.len() == 1;
-            if alone && !self.is_deleted_for_good() {
+            if alone && self.gone_at().is_none_or(|gone| gone > now) {
                 return;
             }
             let Some(front) = self.queue.front_mut() else { return };
-            if front.unread() > 0 || alone && now.saturating_duration_since(front.grew_at) < LINGER {
+            if front.unread() > 0 {
                 return;
             }
             let quiet = now.saturating_duration_since(front.grew_at);
