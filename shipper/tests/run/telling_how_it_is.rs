@@ -63,6 +63,19 @@ async fn says_where_a_new_file_stands_before_anything_of_it_was_pushed() {
 }
 
 #[tokio::test]
+async fn says_after_a_restart_how_far_a_file_was_acknowledged_before() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    place.write(0, 3);
+    assert_eq!(output(place.command(&loki.url).arg("--once")).await.status.code(), Some(0));
+    loki.has(3).await;
+    let inode = std::fs::metadata(place.logs().join("a.log")).unwrap().ino();
+    let mut running = Running::start(place.command(&loki.url).arg("--listen=127.0.0.1:0"));
+    let rests = file(&running.status_when(|status| status["files"][0]["size"] == 21).await);
+    assert_eq!((&rests["position"], &rests["generation"], &rests["lag_bytes"]), (&json!(21), &json!(inode), &json!(0)));
+    running.ends_when_told_to().await;
+}
+
+#[tokio::test]
 async fn says_which_generation_is_shipped_while_younger_ones_wait() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     loki.refuse(Some((503, "")));
