@@ -101,6 +101,48 @@ fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back_and_a_time_
 }
 
 #[test]
+fn a_resend_after_a_crash_is_identical_though_an_unfinished_line_was_finished_after_it_was_given_up() {
+    let mut world = World::new();
+    world.append("a.log", 1);
+    world.ship();
+    world.append_text("a.log", "2026-02-20 22:31:07,000 INFO half");
+    world.rename("a.log", "a.log.1");
+    world.append("a.log", 1);
+    // Nobody finishes it, so that it is taken for all there will be.
+    while world.entries().len() < 2 {
+        world.scan();
+        world.push_one(Fate::Stored);
+        world.pass(1);
+    }
+    world.crash_and_restart();
+    world.append_text("a.log.1", " and more\n");
+    world.ship();
+    let seen = world.seen();
+    assert_eq!(seen.iter().filter(|line| line.starts_with("half")).count(), 1, "{seen:?}");
+    assert!(seen.contains(&"half".to_owned()) && seen.contains(&"line 2".to_owned()), "{seen:?}");
+}
+
+#[test]
+fn a_resend_after_a_crash_is_identical_though_the_oldest_of_three_files_grew_late() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        world.append("a.log", 2);
+        world.ship();
+        world.rotate_by_rename("a.log");
+    }
+    world.append("a.log", 1);
+    world.ship();
+    world.append("a.log.2", 2);
+    // The first of them is pushed, and the record says that the file grew late.
+    world.scan();
+    world.push_one(Fate::Stored);
+    world.crash_and_restart();
+    world.ship();
+    world.assert_every_line_once();
+    assert_eq!(world.metric("entries_read_total"), 5 + 2 + 1);
+}
+
+#[test]
 fn a_batch_that_got_lost_is_made_again() {
     let mut world = World::new();
     world.append("a.log", 3);

@@ -154,6 +154,21 @@ fn lets_go_of_an_archive_once_it_is_read_though_there_is_no_new_file() {
 }
 
 #[test]
+fn reads_the_plain_file_while_its_compressed_form_is_still_being_made() {
+    let mut world = down();
+    world.rotate_by_rename("a.log");
+    world.copy("a.log.1", "saved");
+    world.gzip("a.log.1");
+    world.rename("saved", "a.log.1");
+    let compressed = File::options().write(true).open(world.path("a.log.1.gz")).unwrap();
+    compressed.set_len(compressed.metadata().unwrap().len() / 2).unwrap();
+    world.append("a.log", 2);
+    let world = up(world);
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("files_lost_total"), 0);
+}
+
+#[test]
 fn goes_on_where_a_compressed_file_is_damaged() {
     let mut world = down();
     world.written -= 1;

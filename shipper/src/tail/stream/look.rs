@@ -346,3 +346,40 @@ impl Stream {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Place;
+
+    #[test]
+    fn takes_a_file_for_truncated_only_where_a_new_listing_has_no_copy_of_it() {
+        let mut place = Place::new();
+        place.write("a.log", "one\n");
+        place.look();
+        let listing = place.discovery.list().unwrap();
+        // It is copied, truncated and filled again after the listing was made.
+        place.write("a.log.1", "one\ntwo\n");
+        place.write("a.log", "three\n");
+        place.look_with(&listing);
+        assert!(!place.counted("files_lost_total{reason=\"truncated\"} 1"));
+        place.look();
+        let unread: Vec<_> = place.stream.queue.iter().map(super::Generation::unread).collect();
+        assert_eq!(unread, [8, 6]);
+    }
+
+    #[test]
+    fn hands_out_nothing_of_a_new_file_while_the_listing_may_lack_what_comes_before_it() {
+        let mut place = Place::new();
+        place.write("a.log", "");
+        place.look();
+        let listing = place.discovery.list().unwrap();
+        // It is filled, copied, truncated and filled again after the listing was made.
+        place.write("a.log.1", "one\n");
+        place.write("a.log", "three\n");
+        place.look_with(&listing);
+        assert_eq!(place.stream.queue.iter().map(super::Generation::unread).sum::<u64>(), 0);
+        place.look();
+        let unread: Vec<_> = place.stream.queue.iter().map(super::Generation::unread).collect();
+        assert_eq!(unread, [4, 6]);
+    }
+}

@@ -7,6 +7,8 @@ mod fill;
 mod held;
 mod look;
 mod reopen;
+#[cfg(test)]
+mod testing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

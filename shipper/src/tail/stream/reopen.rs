@@ -40,67 +40,11 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::os::unix::fs::PermissionsExt as _;
 
-    use globset::Glob;
-    use jiff::tz::TimeZone;
-    use prometheus_client::registry::Registry;
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-    use super::*;
-    use crate::discover::Discovery;
-    use crate::formats::TimeReader;
-    use crate::tail::LOOKS;
-
-    /// A directory, and a stream that follows `a.log` in it.
-    struct Place {
-        dir: tempfile::TempDir,
-        discovery: Discovery,
-        stream: Stream,
-        registry: Registry,
-        metrics: Metrics,
-    }
-
-    impl Place {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let mut registry = Registry::default();
-            let metrics = Metrics::register(&mut registry);
-            let discovery = Discovery::new(dir.path().to_owned(), &[Glob::new("*").unwrap()], &[]).unwrap();
-            let stream = Stream::new("a.log", String::new(), TimeReader::new(TimeZone::UTC));
-            Self { dir, discovery, stream, registry, metrics }
-        }
-
-        fn write(&self, name: &str, text: &str) {
-            std::fs::write(self.dir.path().join(name), text).unwrap();
-        }
-
-        fn look(&mut self) {
-            for _ in 0..LOOKS {
-                let listing = self.discovery.list().unwrap();
-                let siblings = Siblings::of("a.log", &listing, &listing, &self.discovery);
-                self.stream.look(&siblings, &self.metrics, Now::read());
-            }
-        }
-
-        /// Has reading of a generation fail: a descriptor that was opened for writing fails as one does whose volume is
-        /// gone.
-        fn fail(&mut self, generation: usize) {
-            let elsewhere = self.dir.path().join("elsewhere");
-            let broken = File::options().create(true).truncate(false).write(true).open(&elsewhere).unwrap();
-            std::fs::remove_file(elsewhere).unwrap();
-            broken.set_len(4).unwrap();
-            self.stream.queue[generation].read_from(broken);
-        }
-
-        /// What the metrics say.
-        fn counted(&self, what: &str) -> bool {
-            let mut text = String::new();
-            prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-            text.lines().any(|line| line == format!("redis_log_shipper_{what}"))
-        }
-    }
+    use super::super::testing::Place;
 
     /// Gives up what root may do with any file, for this thread.
     fn be_anybody() {

@@ -1,0 +1,67 @@
+//! A stream for the tests of its parts.
+
+use std::fs::File;
+
+use globset::Glob;
+use jiff::tz::TimeZone;
+use prometheus_client::registry::Registry;
+
+use super::super::rotated::Siblings;
+use super::Stream;
+use crate::discover::{Discovery, Found};
+use crate::formats::TimeReader;
+use crate::metrics::Metrics;
+use crate::tail::{LOOKS, Now};
+
+/// A directory, and a stream that follows `a.log` in it.
+pub(super) struct Place {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) discovery: Discovery,
+    pub(super) stream: Stream,
+    registry: Registry,
+    metrics: Metrics,
+}
+
+impl Place {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let discovery = Discovery::new(dir.path().to_owned(), &[Glob::new("*").unwrap()], &[]).unwrap();
+        let stream = Stream::new("a.log", String::new(), TimeReader::new(TimeZone::UTC));
+        Self { dir, discovery, stream, registry, metrics }
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.path().join(name), text).unwrap();
+    }
+
+    pub(super) fn look(&mut self) {
+        for _ in 0..LOOKS {
+            self.look_with(&self.discovery.list().unwrap());
+        }
+    }
+
+    /// Looks with a listing that may be out of date.
+    pub(super) fn look_with(&mut self, listing: &[Found]) {
+        let siblings = Siblings::of("a.log", listing, listing, &self.discovery);
+        self.stream.look(&siblings, &self.metrics, Now::read());
+    }
+
+    /// Has reading of a generation fail: a descriptor that was opened for writing fails as one does whose volume is
+    /// gone.
+    pub(super) fn fail(&mut self, generation: usize) {
+        let elsewhere = self.dir.path().join("elsewhere");
+        let broken = File::options().create(true).truncate(false).write(true).open(&elsewhere).unwrap();
+        std::fs::remove_file(elsewhere).unwrap();
+        broken.set_len(4).unwrap();
+        self.stream.queue[generation].read_from(broken);
+    }
+
+    /// What the metrics say.
+    pub(super) fn counted(&self, what: &str) -> bool {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text.lines().any(|line| line == format!("redis_log_shipper_{what}"))
+    }
+}
