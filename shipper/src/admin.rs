@@ -131,11 +131,11 @@ impl SharedStatus {
     }
 
     /// The oldest batch of a file that was handed out is acknowledged; this is where the file stands now.
-    pub fn acknowledged(&self, file: &Arc<str>, record: &StreamRecord) {
+    pub fn acknowledged(&self, file: &Arc<str>, record: Option<&StreamRecord>) {
         self.change(|known| {
             let progress = known.progress(file);
             progress.waiting.pop_front();
-            progress.acknowledged = front(record);
+            progress.acknowledged = record.and_then(front);
             progress.error = None;
         });
     }
@@ -299,9 +299,9 @@ mod tests {
         status.handed_out(&file, Some(after(2)));
         assert_eq!(age(), Some(8));
         assert_eq!(status.oldest_unacknowledged(after(9)), Some(Duration::from_secs(8)));
-        status.acknowledged(&file, &record(7, 10));
+        status.acknowledged(&file, Some(&record(7, 10)));
         assert_eq!(age(), Some(7));
-        status.acknowledged(&file, &record(7, 20));
+        status.acknowledged(&file, Some(&record(7, 20)));
         status.files(vec![state(None)]);
         assert_eq!(age(), None);
     }
@@ -320,11 +320,11 @@ mod tests {
         status.handed_out(&file, None);
         status.files(vec![state(None)]);
         assert_eq!(stands(), (Some(7), 5, 25));
-        status.acknowledged(&file, &record(7, 20));
+        status.acknowledged(&file, Some(&record(7, 20)));
         assert_eq!(stands(), (Some(7), 20, 10));
         // A younger one is next.
         status.handed_out(&file, None);
-        status.acknowledged(&file, &record(8, 0));
+        status.acknowledged(&file, Some(&record(8, 0)));
         assert_eq!(stands(), (Some(8), 0, 10));
     }
 
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(status.get(Instant::now()).trouble.unwrap().file, "a.log");
 
         both(Some("EIO"));
-        status.acknowledged(&pushed, &record(7, 20));
+        status.acknowledged(&pushed, Some(&record(7, 20)));
         assert_eq!(errors(), [(None, last(forbidden)), (Some("EIO".to_owned()), last("EIO"))]);
 
         both(None);
@@ -369,7 +369,7 @@ mod tests {
         fails(&status, &file);
         gone();
         assert_eq!(status.get(Instant::now()).files.len(), 1, "its last lines are not acknowledged");
-        status.acknowledged(&file, &StreamRecord::default());
+        status.acknowledged(&file, Some(&StreamRecord::default()));
         gone();
         assert_eq!(status.get(Instant::now()).files.len(), 0);
         assert!(status.0.lock().unwrap().progress.is_empty());

@@ -26,8 +26,15 @@ pub struct Batch {
     /// What must be on disk before this is pushed, because a resend could not come to it again by itself: this stream's
     /// state, or that of others as well.
     pub before: Record,
-    /// What is true once this is acknowledged.
-    pub after: StreamRecord,
+    /// What is true once this is acknowledged; nothing where the stream is to be forgotten.
+    pub after: Option<StreamRecord>,
+}
+
+impl Batch {
+    /// Pushes nothing, but what else there is to say about a stream.
+    pub(crate) fn without_entries(name: Arc<str>, before: Record, after: Option<StreamRecord>) -> Self {
+        Self { name, body: bytes::Bytes::new(), entries: 0, bytes: 0, since: None, before, after }
+    }
 }
 
 /// Whether entries carry structured metadata: they do until Loki refuses it. Clones share one state.

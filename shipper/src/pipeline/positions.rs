@@ -72,6 +72,12 @@ impl Positions {
         }
     }
 
+    /// Says that a stream is history.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.dirty = true;
+        self.record.remove(name);
+    }
+
     /// Until there is something to save and it is time to.
     pub(super) async fn due(&self) {
         if self.dirty {

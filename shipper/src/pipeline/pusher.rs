@@ -41,9 +41,12 @@ impl Pusher {
             if !batch.body.is_empty() {
                 self.deliver(&batch).await;
             }
-            self.status.acknowledged(&batch.name, &batch.after);
+            self.status.acknowledged(&batch.name, batch.after.as_ref());
             tracing::debug!(file = %batch.name, entries = batch.entries, after = ?batch.after, "acknowledged");
-            self.positions.set(&batch.name, batch.after);
+            match batch.after {
+                Some(after) => self.positions.set(&batch.name, after),
+                None => self.positions.forget(&batch.name),
+            }
             if self.positions.are_overdue() {
                 self.positions.save().await;
             }

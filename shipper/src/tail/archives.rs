@@ -48,7 +48,7 @@ mod tests {
         while record.values().any(|stream| stream.queue.iter().all(|generation| generation.position == 0)) {
             let batch = first.next_batch(Now::read(), true).unwrap();
             entries += batch.entries;
-            record.insert(batch.name.to_string(), batch.after);
+            record.insert(batch.name.to_string(), batch.after.unwrap());
         }
         drop(first);
         for name in NAMES {

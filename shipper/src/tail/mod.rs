@@ -115,6 +115,8 @@ pub struct Tail {
     settings: TailSettings,
     metrics: Metrics,
     streams: Vec<Stream>,
+    /// Streams of which nothing is left, to be forgotten.
+    history: Vec<Arc<str>>,
     /// Where the search for the next due stream starts, so that a flood in one file does not starve the others.
     turn: usize,
     /// The stream whose archive is decompressed. One at a time, because each takes memory.
@@ -153,6 +155,7 @@ impl Tail {
             settings,
             metrics,
             streams: Vec::new(),
+            history: Vec::new(),
             turn: 0,
             decompressing: None,
             horizon: None,
@@ -189,11 +192,16 @@ impl Tail {
         }
         self.before.clone_from(&self.listing);
         self.shed();
+        let history = self.streams.extract_if(.., |stream| stream.is_history(now.instant));
+        self.history.extend(history.map(|stream| stream.name));
         Ok(())
     }
 
     /// The next batch that is due, or all there is where `hurry` says not to wait for more lines.
     pub fn next_batch(&mut self, now: Now, hurry: bool) -> Option<Batch> {
+        if let Some(name) = self.history.pop() {
+            return Some(Batch::without_entries(name, Record::new(), None));
+        }
         self.gather(now.instant);
         for _ in 0..self.streams.len() {
             let turn = self.turn % self.streams.len();

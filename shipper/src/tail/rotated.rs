@@ -64,6 +64,11 @@ impl<'a> Siblings<'a> {
         Ok(opened.map(|file| if is_compressed(&found.name) { Source::gzip(file) } else { Source::plain(file) }))
     }
 
+    /// Whether there is neither the live file nor any copy.
+    pub(super) fn are_gone(&self) -> bool {
+        self.live.is_none() && self.rotated.is_empty()
+    }
+
     /// Whether the directory is not what the listing says any more, so that nothing may be concluded from it.
     pub(super) fn have_moved(&self) -> bool {
         self.moved.get()

@@ -406,3 +406,29 @@ fn keeps_its_descriptors_few_however_often_files_are_rotated() {
     }
     assert!(world.descriptors() < 10, "{}", world.descriptors());
 }
+
+#[test]
+fn forgets_a_file_a_day_after_the_last_of_it_is_gone_and_reads_another_one_of_its_name() {
+    let mut world = World::new();
+    for name in ["a.log", "b.log"] {
+        world.append(name, 2);
+    }
+    world.ship();
+    world.copytruncate("a.log");
+    world.delete("a.log");
+    world.pass(25 * 3600);
+    world.ship();
+    // Another one may still be made of the copy.
+    assert_eq!(world.known(), ["a.log", "b.log"]);
+    world.delete("a.log.1");
+    world.ship();
+    assert_eq!(world.known(), ["a.log", "b.log"]);
+    world.pass(25 * 3600);
+    world.ship();
+    assert_eq!(world.known(), ["b.log"]);
+    world.append("a.log", 2);
+    world.append("b.log", 2);
+    world.ship();
+    world.assert_every_line_once();
+    assert_eq!(world.known(), ["a.log", "b.log"]);
+}

@@ -120,6 +120,11 @@ impl World {
         self.saved.clear();
     }
 
+    /// The streams of which positions are kept.
+    pub(crate) fn known(&self) -> Vec<&str> {
+        self.record.keys().map(String::as_str).collect()
+    }
+
     /// The volume has another device number from now on, as on another node.
     pub(crate) fn attach_elsewhere(&mut self) {
         for stream in self.saved.values_mut() {
@@ -332,7 +337,10 @@ impl World {
         if !batch.body.is_empty() && !self.loki.push(&batch.body, batch.entries, fate) {
             return true;
         }
-        self.record.insert(batch.name.to_string(), batch.after);
+        match batch.after {
+            Some(after) => drop(self.record.insert(batch.name.to_string(), after)),
+            None => drop(self.record.remove(&*batch.name)),
+        }
         self.save_if_overdue();
         true
     }

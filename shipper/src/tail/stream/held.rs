@@ -1,15 +1,23 @@
 //! What a stream holds on to: descriptors, memory, and bytes of deleted files; and when it lets go.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::generation::{Generation, Kind};
 use super::{LINGER, Stream};
 use crate::metrics::{Lost, Metrics};
 
+/// A stream of which nothing is left is forgotten after this time.
+const GONE: Duration = Duration::from_hours(24);
+
 impl Stream {
     /// Whether there are files of it, as far as one can tell.
     pub(in crate::tail) fn is_there(&self) -> bool {
         self.open_files() > 0 || self.failed.is_some()
+    }
+
+    /// Whether nothing has stood under its name for so long that whatever comes there has nothing to do with it.
+    pub(in crate::tail) fn is_history(&self, now: Instant) -> bool {
+        self.gone_since.is_some_and(|since| now.saturating_duration_since(since) >= GONE)
     }
 
     /// How many files are open.

@@ -28,6 +28,8 @@ impl Stream {
         let again = self.look_at_newest(siblings, metrics, now)?;
         rotated?;
         self.look_at_lingering(now)?;
+        let gone = siblings.are_gone() && !self.is_there();
+        self.gone_since = gone.then(|| self.gone_since.unwrap_or(now.instant));
         if !again && !siblings.have_moved() {
             siblings.remember_youngest(&mut self.beside);
         }

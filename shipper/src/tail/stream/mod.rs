@@ -74,6 +74,8 @@ pub(super) struct Stream {
     /// Compressed copies that cannot be read.
     damaged: Vec<Inode>,
     told_of_old_entries: bool,
+    /// Since when nothing stands under its name, or any of its copies'.
+    gone_since: Option<Instant>,
 }
 
 impl Stream {
@@ -93,6 +95,7 @@ impl Stream {
             failed: None,
             damaged: Vec::new(),
             told_of_old_entries: false,
+            gone_since: None,
         }
     }
 
@@ -268,7 +271,8 @@ impl Stream {
             self.chain.knows(now.clock);
         }
         let before = if write_ahead { self.named(before) } else { Record::new() };
-        Ok(Some(Batch { name: self.name.clone(), body, entries, bytes, since, before, after: self.record() }))
+        let after = Some(self.record());
+        Ok(Some(Batch { name: self.name.clone(), body, entries, bytes, since, before, after }))
     }
 
     /// Says that what [`Self::record`] returns is on disk.
@@ -299,15 +303,7 @@ impl Stream {
     /// A batch without entries, if need be, to have the order of reading on disk though there is nothing to push.
     fn news(&mut self) -> Option<Batch> {
         let before = self.take_write_ahead()?;
-        Some(Batch {
-            name: self.name.clone(),
-            body: bytes::Bytes::new(),
-            entries: 0,
-            bytes: 0,
-            since: None,
-            before: self.named(before),
-            after: self.record(),
-        })
+        Some(Batch::without_entries(self.name.clone(), self.named(before), Some(self.record())))
     }
 
     /// Leaves the front generation once it is finished and another one waits, or it is gone: its bytes may be kept on the
