@@ -25,6 +25,7 @@ use tower_service::Service;
 const NAMESPACE: &str = "redis-log-shipper";
 const SECRET: &str = "redis-log-webhook-tls";
 const REPLICAS: usize = 4;
+const PATIENCE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 struct World {
@@ -174,7 +175,7 @@ async fn a_slow_replica_puts_no_older_bundle_over_a_newer_one() {
     let (arrived, go) = (slow.arrived.clone(), slow.go.clone());
     let replica = SelfSigned { client: kube::Client::new(slow, "default"), ..world.replica() };
     let slow = tokio::spawn(async move { replica.keep(now).await });
-    arrived.notified().await;
+    tokio::time::timeout(PATIENCE, arrived.notified()).await.unwrap();
     // It is about to tell of the first CA, when the others have already told of a second one.
     let kept = world.all_keep(now + HOUR * 24 * 400).await.remove(0);
     world.all_keep(now + HOUR * 24 * 400).await;
