@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use harness::cluster::Cluster;
+use harness::held::Held;
 use harness::process::eventually;
 use harness::repository;
 use harness::servers::Servers;
@@ -168,6 +169,44 @@ async fn edits_by_hand_and_conflicts_are_survived() {
     }
     let left: Vec<_> = std::iter::once("redis").chain(names.iter().skip(1).step_by(2).map(String::as_str)).collect();
     world.assert_becomes(&left).await;
+}
+
+/// It decided on what was true before the others wrote: their write stands, and it is no failure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_replica_puts_no_older_state_over_a_newer_one() {
+    let Some(servers) = Servers::find("manages_permissions").unwrap() else { return };
+    let world = World::new(&servers).await;
+    let opted_in = json!({"redis-log-shipper.io/inject": "enabled"});
+    world.cluster.create_namespace("redis", &opted_in, &[]).await.unwrap();
+    world.start_replicas();
+    world.assert_becomes(&["redis"]).await;
+    world.shutdown.cancel();
+    let nobody = Patch::Merge(json!({"subjects": []}));
+    world.bindings.patch(BINDING, &PatchParams::default(), &nobody).await.unwrap();
+
+    let (held, shutdown, mut registry) = (Held::default(), CancellationToken::new(), Registry::default());
+    let metrics = Metrics::register(&mut registry);
+    let slow = held.client(world.cluster.client.clone());
+    let slow = tokio::spawn(managed_rbac::keep(slow, metrics, shutdown.clone()));
+    tokio::time::timeout(PATIENCE, held.arrived()).await.unwrap();
+    world.cluster.create_namespace("late", &opted_in, &[]).await.unwrap();
+    let subject = |name: &str| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": format!("system:serviceaccounts:{name}")});
+    let newer = Patch::Merge(json!({"subjects": [subject("late"), subject("redis")]}));
+    world.bindings.patch(BINDING, &PatchParams::default(), &newer).await.unwrap();
+    held.let_through();
+    let metric = |name: &str| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let name = format!("redis_log_webhook_managed_rbac_{name} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).unwrap()
+    };
+    eventually("it has seen both namespaces", PATIENCE, || async { Ok((metric("namespaces") == 2).then_some(())) })
+        .await
+        .unwrap();
+    assert_eq!((held.answers(), metric("failures_total")), (vec![409], 0));
+    world.assert_becomes(&["late", "redis"]).await;
+    shutdown.cancel();
+    slow.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
