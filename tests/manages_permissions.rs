@@ -31,7 +31,7 @@ struct World {
 
 impl World {
     async fn new(servers: &Servers) -> Self {
-        let cluster = Cluster::start(servers).await.unwrap();
+        let cluster = Cluster::start_audited(servers).await.unwrap();
         let role = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
@@ -84,6 +84,25 @@ impl World {
         }
     }
 
+    /// Waits until nobody looks at the binding any more: what changes from here on must be noticed by itself, not by a look
+    /// that the change before it asked for.
+    async fn settle(&self) {
+        const POLLS: u32 = 10;
+        let (mut looks, mut unchanged) = (0, 0);
+        eventually("nobody looks any more", PATIENCE, || {
+            let is_look = |event: &Value| event["verb"] == "get" && event["objectRef"]["name"] == BINDING;
+            let now = self.cluster.audit().map(|events| events.iter().filter(|event| is_look(event)).count());
+            if let Ok(now) = now {
+                unchanged = if now == looks { unchanged + 1 } else { 0 };
+                looks = now;
+            }
+            let is_settled = unchanged >= POLLS;
+            async move { now.map(|_| is_settled.then_some(())) }
+        })
+        .await
+        .unwrap();
+    }
+
     /// What OpenShift Logging's gateway asks.
     async fn may_push(&self, namespace: &str) -> bool {
         let review: SubjectAccessReview = serde_json::from_value(json!({"spec": {
@@ -123,14 +142,18 @@ async fn whoever_opted_in_may_push_and_nobody_else() {
     world.cluster.create_namespace("born", &opted_in, &[]).await.unwrap();
     world.cluster.create_namespace("late", &json!({"redis-log-shipper.io/inject": "later"}), &[]).await.unwrap();
     world.assert_becomes(&["born", "early"]).await;
+    world.settle().await;
     world.label("late", &json!("enabled")).await;
     world.assert_becomes(&["born", "early", "late"]).await;
 
     // Out again: by another value, without the label, deleted.
+    world.settle().await;
     world.label("early", &json!("disabled")).await;
     world.assert_becomes(&["born", "late"]).await;
+    world.settle().await;
     world.label("born", &Value::Null).await;
     world.assert_becomes(&["late"]).await;
+    world.settle().await;
     world.delete("late").await;
     world.assert_becomes(&[]).await;
     for namespace in ["early", "born", "late", "never"] {
@@ -149,6 +172,7 @@ async fn edits_by_hand_and_conflicts_are_survived() {
     let group = |name: &str| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": name});
     // More often than the replicas look of themselves after their start.
     for _ in 0..5 {
+        world.settle().await;
         let edited = Patch::Merge(json!({"subjects": [group("system:authenticated")]}));
         world.bindings.patch(BINDING, &PatchParams::default(), &edited).await.unwrap();
         world.assert_becomes(&["redis"]).await;
