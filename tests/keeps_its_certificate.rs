@@ -3,28 +3,23 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use certs::{Kept, Lifetimes, SelfSigned};
 use harness::cluster::Cluster;
+use harness::held::Held;
 use harness::servers::Servers;
 use harness::{read_object, repository};
-use hyper::{Request, Response};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams};
-use kube::client::Body;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
-use tower_service::Service;
 
 const NAMESPACE: &str = "redis-log-shipper";
 const SECRET: &str = "redis-log-webhook-tls";
 const REPLICAS: usize = 4;
+const PATIENCE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 struct World {
@@ -136,51 +131,22 @@ async fn the_api_server_trusts_both_cas_while_they_change() {
     assert!(leaves > 6, "{leaves}");
 }
 
-/// A client whose patches wait until they are let through.
-#[derive(Clone)]
-struct Slow {
-    client: kube::Client,
-    arrived: Arc<Notify>,
-    go: Arc<Notify>,
-}
-
-impl Service<Request<Body>> for Slow {
-    type Response = Response<Body>;
-    type Error = kube::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { client, arrived, go } = self.clone();
-        Box::pin(async move {
-            if request.method() == hyper::Method::PATCH {
-                arrived.notify_one();
-                go.notified().await;
-            }
-            client.send(request).await
-        })
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_replica_puts_no_older_bundle_over_a_newer_one() {
     let Some(servers) = Servers::find("keeps_its_certificate").unwrap() else { return };
     let world = World::new(&servers).await;
     let now = SystemTime::now();
-    let slow = Slow { client: world.cluster.client.clone(), arrived: Arc::default(), go: Arc::default() };
-    let (arrived, go) = (slow.arrived.clone(), slow.go.clone());
-    let replica = SelfSigned { client: kube::Client::new(slow, "default"), ..world.replica() };
+    let held = Held::default();
+    let replica = SelfSigned { client: held.client(world.cluster.client.clone()), ..world.replica() };
     let slow = tokio::spawn(async move { replica.keep(now).await });
-    arrived.notified().await;
+    tokio::time::timeout(PATIENCE, held.arrived()).await.unwrap();
     // It is about to tell of the first CA, when the others have already told of a second one.
     let kept = world.all_keep(now + HOUR * 24 * 400).await.remove(0);
     world.all_keep(now + HOUR * 24 * 400).await;
     assert_eq!(authorities(&kept.bundle), 1, "all of it had expired by then");
-    go.notify_one();
+    held.let_through();
     slow.await.unwrap().unwrap();
+    assert_eq!(held.answers(), [409]);
     assert_eq!(world.told().await, kept.bundle);
 }
 

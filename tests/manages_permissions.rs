@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use harness::cluster::Cluster;
+use harness::held::Held;
 use harness::process::eventually;
 use harness::repository;
 use harness::servers::Servers;
@@ -30,7 +31,7 @@ struct World {
 
 impl World {
     async fn new(servers: &Servers) -> Self {
-        let cluster = Cluster::start(servers).await.unwrap();
+        let cluster = Cluster::start_audited(servers).await.unwrap();
         let role = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
@@ -83,6 +84,25 @@ impl World {
         }
     }
 
+    /// Waits until nobody looks at the binding any more: what changes from here on must be noticed by itself, not by a look
+    /// that the change before it asked for.
+    async fn settle(&self) {
+        const POLLS: u32 = 10;
+        let (mut looks, mut unchanged) = (0, 0);
+        eventually("nobody looks any more", PATIENCE, || {
+            let is_look = |event: &Value| event["verb"] == "get" && event["objectRef"]["name"] == BINDING;
+            let now = self.cluster.audit().map(|events| events.iter().filter(|event| is_look(event)).count());
+            if let Ok(now) = now {
+                unchanged = if now == looks { unchanged + 1 } else { 0 };
+                looks = now;
+            }
+            let is_settled = unchanged >= POLLS;
+            async move { now.map(|_| is_settled.then_some(())) }
+        })
+        .await
+        .unwrap();
+    }
+
     /// What OpenShift Logging's gateway asks.
     async fn may_push(&self, namespace: &str) -> bool {
         let review: SubjectAccessReview = serde_json::from_value(json!({"spec": {
@@ -122,14 +142,18 @@ async fn whoever_opted_in_may_push_and_nobody_else() {
     world.cluster.create_namespace("born", &opted_in, &[]).await.unwrap();
     world.cluster.create_namespace("late", &json!({"redis-log-shipper.io/inject": "later"}), &[]).await.unwrap();
     world.assert_becomes(&["born", "early"]).await;
+    world.settle().await;
     world.label("late", &json!("enabled")).await;
     world.assert_becomes(&["born", "early", "late"]).await;
 
     // Out again: by another value, without the label, deleted.
+    world.settle().await;
     world.label("early", &json!("disabled")).await;
     world.assert_becomes(&["born", "late"]).await;
+    world.settle().await;
     world.label("born", &Value::Null).await;
     world.assert_becomes(&["late"]).await;
+    world.settle().await;
     world.delete("late").await;
     world.assert_becomes(&[]).await;
     for namespace in ["early", "born", "late", "never"] {
@@ -148,6 +172,7 @@ async fn edits_by_hand_and_conflicts_are_survived() {
     let group = |name: &str| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": name});
     // More often than the replicas look of themselves after their start.
     for _ in 0..5 {
+        world.settle().await;
         let edited = Patch::Merge(json!({"subjects": [group("system:authenticated")]}));
         world.bindings.patch(BINDING, &PatchParams::default(), &edited).await.unwrap();
         world.assert_becomes(&["redis"]).await;
@@ -168,6 +193,44 @@ async fn edits_by_hand_and_conflicts_are_survived() {
     }
     let left: Vec<_> = std::iter::once("redis").chain(names.iter().skip(1).step_by(2).map(String::as_str)).collect();
     world.assert_becomes(&left).await;
+}
+
+/// It decided on what was true before the others wrote: their write stands, and it is no failure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_replica_puts_no_older_state_over_a_newer_one() {
+    let Some(servers) = Servers::find("manages_permissions").unwrap() else { return };
+    let world = World::new(&servers).await;
+    let opted_in = json!({"redis-log-shipper.io/inject": "enabled"});
+    world.cluster.create_namespace("redis", &opted_in, &[]).await.unwrap();
+    world.start_replicas();
+    world.assert_becomes(&["redis"]).await;
+    world.shutdown.cancel();
+    let nobody = Patch::Merge(json!({"subjects": []}));
+    world.bindings.patch(BINDING, &PatchParams::default(), &nobody).await.unwrap();
+
+    let (held, shutdown, mut registry) = (Held::default(), CancellationToken::new(), Registry::default());
+    let metrics = Metrics::register(&mut registry);
+    let slow = held.client(world.cluster.client.clone());
+    let slow = tokio::spawn(managed_rbac::keep(slow, metrics, shutdown.clone()));
+    tokio::time::timeout(PATIENCE, held.arrived()).await.unwrap();
+    world.cluster.create_namespace("late", &opted_in, &[]).await.unwrap();
+    let subject = |name: &str| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": format!("system:serviceaccounts:{name}")});
+    let newer = Patch::Merge(json!({"subjects": [subject("late"), subject("redis")]}));
+    world.bindings.patch(BINDING, &PatchParams::default(), &newer).await.unwrap();
+    held.let_through();
+    let metric = |name: &str| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let name = format!("redis_log_webhook_managed_rbac_{name} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).unwrap()
+    };
+    eventually("it has seen both namespaces", PATIENCE, || async { Ok((metric("namespaces") == 2).then_some(())) })
+        .await
+        .unwrap();
+    assert_eq!((held.answers(), metric("failures_total")), (vec![409], 0));
+    world.assert_becomes(&["late", "redis"]).await;
+    shutdown.cancel();
+    slow.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@
 //!    │
 //!    ├─ cluster   the API server with an administrator's client
 //!    ├─ controllers  who makes the pods of a StatefulSet
+//!    ├─ held      a client that is slow at the worst moment
 //!    ├─ loki      the store, and LogQL
 //!    └─ gateway   between the two: who may push to which tenant
 //! manifests       what a cluster is given, rendered and applied
@@ -17,6 +18,7 @@
 pub mod cluster;
 pub mod controllers;
 pub mod gateway;
+pub mod held;
 pub mod http;
 pub mod kubelet;
 pub mod loki;
