@@ -36,15 +36,12 @@ fn may_become_others(test: &str) -> bool {
     may
 }
 
-/// Without time zones the default one is unknown, too; the images hold them all.
-const ZONE: &str = "/usr/share/zoneinfo/UTC";
-
 /// One of our programs, as it was built just now or where `PROGRAM_DIR` has it.
 fn built(name: &str) -> PathBuf {
     std::env::var_os("PROGRAM_DIR").map_or_else(|| program(name).unwrap(), |dir| PathBuf::from(dir).join(name))
 }
 
-/// A root with one program, what it is linked to, and a time zone.
+/// A root with one program and what it is linked to: no time zones, of which the default one needs none.
 struct Root {
     dir: TempDir,
     program: String,
@@ -58,7 +55,7 @@ impl Root {
         std::fs::copy(program, root.path(&format!("/{name}"))).unwrap();
         let linked = Command::new("ldd").arg(program).output().unwrap().stdout;
         let linked = String::from_utf8(linked).unwrap();
-        for word in linked.split_whitespace().filter(|word| word.starts_with('/')).chain([ZONE]) {
+        for word in linked.split_whitespace().filter(|word| word.starts_with('/')) {
             root.folder(Path::new(word).parent().unwrap().to_str().unwrap(), 0o755);
             std::fs::copy(word, root.path(word)).unwrap();
         }

@@ -9,9 +9,13 @@
 //! - [`tls`]: the one crypto provider, and the HTTPS client over it
 //! - [`shutdown`]: a first signal asks, a second insists
 //! - [`admin`]: the port on which a process tells how it is
+//! - [`chain`]: an error with its causes, for the log
 
 pub mod admin;
 mod bounded;
+mod chain;
 pub mod logging;
 pub mod shutdown;
 pub mod tls;
+
+pub use chain::chain;

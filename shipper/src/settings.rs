@@ -182,6 +182,10 @@ fn choice<T: ValueEnum + Default>(flag: &str, given: &str, faults: &mut Vec<Stri
 }
 
 fn zone(given: &str, faults: &mut Vec<String>) -> TimeZone {
+    // Needs no database, and there may be none.
+    if given.eq_ignore_ascii_case("UTC") {
+        return TimeZone::UTC;
+    }
     TimeZone::get(given).unwrap_or_else(|error| {
         faults.push(format!("--timezone {given:?}: {error}; expected an IANA name such as Europe/Berlin"));
         TimeZone::UTC

@@ -9,10 +9,8 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use globset::Glob;
-use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
 use redis_log_shipper::discover::Discovery;
-use redis_log_shipper::labels::Labels;
 use redis_log_shipper::metrics::Metrics;
 use redis_log_shipper::position::Record;
 use redis_log_shipper::tail::{Now, Tail, TailSettings};
@@ -43,15 +41,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = TailSettings {
-            batch_bytes: 1 << 20,
-            batch_wait: Duration::from_secs(1),
-            max_line: 4096,
-            max_age: Duration::from_hours(168),
-            zone: TimeZone::UTC,
-            multiline: true,
-            labels: Labels::default(),
-        };
+        let settings = TailSettings::default();
         let discovery = Discovery::new(dir.path().to_owned(), &[Glob::new("*.log").unwrap()], &[]).unwrap();
         let now = Now { instant: Instant::now(), clock: START };
         let metrics = Metrics::register(&mut Registry::default());

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::admission::{Answer, Verdict};
-use crate::chain::chain;
 use crate::metrics::Metrics;
+use runtime::chain;
 
 /// A rolling restart of a large cluster; what comes on top of it says nothing new.
 const WAITING: usize = 128;

@@ -12,7 +12,6 @@
 
 pub mod admission;
 pub mod args;
-mod chain;
 pub mod cluster;
 pub mod config;
 pub mod connections;

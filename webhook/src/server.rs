@@ -17,11 +17,11 @@ use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, Answer, Verdict};
-use crate::chain::chain;
 use crate::config::Config;
 use crate::connections::{Connections, Limits};
 use crate::events::Events;
 use crate::metrics::Metrics;
+use runtime::chain;
 
 /// Two objects of 3 MB, the most the API server sends, with room for the envelope.
 const BODY_LIMIT: usize = 7 << 20;

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use runtime::chain;
+
 use crate::admin::SharedStatus;
 use crate::discover::Discovery;
 use crate::metrics::Metrics;
@@ -72,11 +74,10 @@ impl Opening {
     pub(super) async fn wait(&self, mut error: OpenError) -> Opened {
         let mut told: Option<Instant> = None;
         loop {
-            let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-            self.status.waits_for(Some(format!("{error}{cause}")));
+            self.status.waits_for(Some(chain(&error)));
             if told.is_none_or(|told| told.elapsed() >= REMINDER) {
                 told = Some(Instant::now());
-                tracing::error!(error = &error as &dyn std::error::Error, "nothing is shipped yet, trying again");
+                tracing::error!(error = chain(&error), "nothing is shipped yet, trying again");
             }
             tokio::time::sleep(RETRY).await;
             match self.attempt().await {
@@ -99,10 +100,7 @@ impl Opening {
             Ok(lock) => Ok(Some(lock)),
             Err(taken @ LockError::Taken(_)) => Err(OpenError::State(taken)),
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "going on without a lock on the state directory"
-                );
+                tracing::warn!(error = chain(&error), "going on without a lock on the state directory");
                 Ok(None)
             }
         }

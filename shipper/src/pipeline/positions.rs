@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runtime::chain;
 use tokio::time::Instant;
 
 use crate::journal::Journal;
@@ -33,7 +34,7 @@ impl Positions {
         let store = Store::new(dir);
         let (record, errors) = store.load();
         for error in errors {
-            tracing::error!(error = &error as &dyn std::error::Error, "positions are damaged");
+            tracing::error!(error = chain(&error), "positions are damaged");
             metrics.position_error();
         }
         Self { store, record, journal: None, dirty: true, saved_at: Instant::now(), told_at: None, metrics }
@@ -112,11 +113,14 @@ impl Positions {
         self.dirty = true;
     }
 
-    fn failed(&mut self, error: &(dyn std::error::Error + 'static)) {
+    fn failed(&mut self, error: &dyn std::error::Error) {
         self.metrics.position_error();
         if self.told_at.is_none_or(|told| told.elapsed() >= REMINDER) {
             self.told_at = Some(Instant::now());
-            tracing::error!(error, "positions could not be saved; a restart would ship some lines again");
+            tracing::error!(
+                error = chain(error),
+                "positions could not be saved; a restart would ship some lines again"
+            );
         }
     }
 }

@@ -142,13 +142,11 @@ mod tests {
     use std::path::Path;
 
     use globset::Glob;
-    use jiff::tz::TimeZone;
     use notify::event::{AccessKind, CreateKind, EventKind, Flag};
     use notify::{Error, Event};
 
     use super::*;
     use crate::discover::Discovery;
-    use crate::labels::Labels;
     use crate::position::Record;
     use crate::tail::TailSettings;
 
@@ -164,15 +162,7 @@ mod tests {
     impl Reading {
         fn start() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let settings = TailSettings {
-                batch_bytes: 1 << 20,
-                batch_wait: Duration::from_secs(1),
-                max_line: 4096,
-                max_age: Duration::MAX,
-                zone: TimeZone::UTC,
-                multiline: true,
-                labels: Labels::default(),
-            };
+            let settings = TailSettings { max_age: Duration::MAX, ..TailSettings::default() };
             let discovery = Discovery::new(dir.path().to_owned(), &[Glob::new("*.log").unwrap()], &[]).unwrap();
             let tail = Tail::resume(discovery, settings, &Record::new(), Metrics::default(), now()).unwrap();
             let (wake, (sender, batches)) = (Arc::new(Notify::new()), mpsc::channel(1));

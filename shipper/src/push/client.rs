@@ -8,11 +8,12 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::client::legacy;
+use runtime::chain;
 use runtime::tls::{Connect, HttpsConnector, http_client_over};
 use tokio::time::{Instant, timeout};
 
+use super::PushSettings;
 use super::trust::{self, Trusted};
-use super::{PushSettings, said};
 use crate::answer::Trouble;
 use crate::token::Token;
 
@@ -98,12 +99,12 @@ where
         if let Some(token) = &mut self.token {
             match token.header(Instant::now().into_std()) {
                 Ok(header) => request = request.header(AUTHORIZATION, header),
-                Err(error) => return Reply::Nothing(Trouble::Login, said(&error)),
+                Err(error) => return Reply::Nothing(Trouble::Login, chain(&error)),
             }
         }
         let request = match request.body(Full::new(body.clone())) {
             Ok(request) => request,
-            Err(error) => return Reply::Nothing(Trouble::WrongUrl, said(&error)),
+            Err(error) => return Reply::Nothing(Trouble::WrongUrl, chain(&error)),
         };
         match timeout(TIMEOUT, self.http.request(request)).await {
             Ok(Ok(answer)) => {
@@ -111,7 +112,7 @@ where
                 let retry_after = retry_after(&head.headers, SystemTime::now());
                 Reply::Answer { status: head.status, body: text(body).await, retry_after }
             }
-            Ok(Err(error)) => Reply::Nothing(Trouble::NoAnswer, said(&error)),
+            Ok(Err(error)) => Reply::Nothing(Trouble::NoAnswer, chain(&error)),
             Err(_elapsed) => Reply::Nothing(Trouble::NoAnswer, format!("no answer within {TIMEOUT:?}")),
         }
     }

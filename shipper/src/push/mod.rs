@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use hyper::Uri;
+use runtime::chain;
 use runtime::tls::{Connect, HttpConnector, HttpsConnector};
 
 use crate::answer::Trouble;
@@ -128,7 +129,7 @@ where
                     self.client.post(&body).await
                 }
                 Ok(None) => return rejected,
-                Err(error) => Reply::Nothing(Trouble::BadRequest, said(&error)),
+                Err(error) => Reply::Nothing(Trouble::BadRequest, chain(&error)),
             };
             match self.judge(&reply, &mut pieces, failures).await {
                 Step::Again => {}
@@ -158,20 +159,6 @@ where
             self.client.renew_trust();
         }
     }
-}
-
-/// An error and its causes on one line.
-fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

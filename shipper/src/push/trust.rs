@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use runtime::chain;
 use runtime::tls::read_ca_file;
 use rustls::RootCertStore;
 
-use super::{PushSettings, said};
+use super::PushSettings;
 
 /// What the CA files held when they were read.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(super) fn roots(settings: &PushSettings) -> RootCertStore {
             Ok(certificates) => {
                 roots.add_parsable_certificates(certificates.unwrap_or_default());
             }
-            Err(error) => tracing::error!(error = said(&error), "a CA file cannot be used"),
+            Err(error) => tracing::error!(error = chain(&error), "a CA file cannot be used"),
         }
     }
     if roots.is_empty() {

@@ -60,6 +60,21 @@ pub struct TailSettings {
     pub labels: Labels,
 }
 
+impl Default for TailSettings {
+    /// What the command line says where nothing is said.
+    fn default() -> Self {
+        Self {
+            batch_bytes: 1 << 20,
+            batch_wait: Duration::from_secs(1),
+            max_line: 250_000,
+            max_age: Duration::from_hours(168),
+            zone: TimeZone::UTC,
+            multiline: true,
+            labels: Labels::default(),
+        }
+    }
+}
+
 impl TailSettings {
     /// How much of a file is looked at in one go: it must hold the longest line, its end, and the marker before it.
     pub(crate) fn chunk_bytes(&self) -> usize {

@@ -1,29 +1,18 @@
 //! A tail for the tests of its parts.
 
 use std::path::Path;
-use std::time::Duration;
 
 use globset::Glob;
-use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
 
 use super::{Now, Tail, TailSettings};
 use crate::discover::Discovery;
-use crate::labels::Labels;
 use crate::metrics::Metrics;
 use crate::position::Record;
 
 /// Follows the log files of `dir` from where `record` says, and counts.
 pub(super) fn tail(dir: &Path, record: &Record) -> (Tail, Registry) {
-    let settings = TailSettings {
-        batch_bytes: 20_000,
-        batch_wait: Duration::from_secs(1),
-        max_line: 4096,
-        max_age: Duration::from_hours(168),
-        zone: TimeZone::UTC,
-        multiline: true,
-        labels: Labels::default(),
-    };
+    let settings = TailSettings { batch_bytes: 20_000, ..TailSettings::default() };
     let discovery = Discovery::new(dir.to_owned(), &[Glob::new("*.log").unwrap()], &[]).unwrap();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);

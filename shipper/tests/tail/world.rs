@@ -13,11 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use globset::Glob;
-use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
 use redis_log_shipper::batch::Batch;
 use redis_log_shipper::discover::Discovery;
-use redis_log_shipper::labels::Labels;
 use redis_log_shipper::metrics::Metrics;
 use redis_log_shipper::position::Record;
 use redis_log_shipper::tail::{Now, Tail, TailSettings};
@@ -63,15 +61,7 @@ impl World {
 
     /// A world in which some settings are others.
     pub(crate) fn with(change: impl FnOnce(&mut TailSettings)) -> Self {
-        let mut settings = TailSettings {
-            batch_bytes: 1 << 20,
-            batch_wait: Duration::from_secs(1),
-            max_line: 4096,
-            max_age: Duration::from_hours(168),
-            zone: TimeZone::UTC,
-            multiline: true,
-            labels: Labels::default(),
-        };
+        let mut settings = TailSettings { max_line: 4096, ..TailSettings::default() };
         change(&mut settings);
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::chain::chain;
+use runtime::chain;
 
 /// How long the start may wait for an API server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);

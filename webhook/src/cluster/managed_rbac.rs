@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::rbac;
-use crate::chain::chain;
+use runtime::chain;
 
 /// The binding that is kept.
 const BINDING: &str = "redis-log-shipper-managed-writers";

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, ConfigError};
-use crate::chain::chain;
+use runtime::chain;
 
 /// A configuration that follows its file.
 #[derive(Debug)]
