@@ -6,7 +6,7 @@
 //! The file is a header line with a version and a checksum, then JSON. It is written beside, synced and renamed, and the
 //! generation before it is kept: a damaged file means the other one, and at the worst a start from the beginning. Only a
 //! file that can still be read becomes the generation before: a damaged one never takes the place of a good one.
-//! What is acknowledged between two of them stands in the [journal].
+//! What is acknowledged between two of them stands in `journal`.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
