@@ -12,7 +12,7 @@ use crate::position::Record;
 
 /// Follows the log files of `dir` from where `record` says, and counts.
 pub(super) fn tail(dir: &Path, record: &Record) -> (Tail, Registry) {
-    let settings = TailSettings { batch_bytes: 20_000, ..TailSettings::default() };
+    let settings = TailSettings { batch_bytes: 20_000, max_line: 4096, ..TailSettings::default() };
     let discovery = Discovery::new(dir.to_owned(), &[Glob::new("*.log").unwrap()], &[]).unwrap();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);

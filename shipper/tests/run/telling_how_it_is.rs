@@ -106,6 +106,6 @@ async fn prints_at_the_start_how_much_memory_its_buffers_take() {
     running.ends_when_told_to().await;
     let mut running = Running::start(place.command(&loki.url).arg("--batch-bytes=4MiB"));
     let line: Value = serde_json::from_str(&running.says("\"shipping\"").await).unwrap();
-    assert_eq!(line["buffers"], "18.3 MiB", "{line}");
+    assert_eq!(line["buffers"], "18.7 MiB", "{line}");
     running.ends_when_told_to().await;
 }
