@@ -1,9 +1,9 @@
 //! What was acknowledged since the position file was saved, one line for each acknowledgement.
 //!
 //! The position file is synced, and so written once a second at most. A process that is killed in between must not forget
-//! a second's acknowledgements: Loki shows entries that are pushed again once only as long as it has not compressed the
-//! first ones into a block. Hence this file, written without a sync after each acknowledgement: it survives the process,
-//! not the machine, and costs next to nothing.
+//! a second's acknowledgements: Loki shows entries that are pushed again once only where it puts them into the stream that
+//! has them already, and not where it spreads a stream over shards. Hence this file, written without a sync after each
+//! acknowledgement: it survives the process, not the machine, and costs next to nothing.
 //!
 //! A line belongs to one position file by its checksum. With the next position file all lines are void.
 

@@ -102,6 +102,8 @@ pub struct Entry {
     pub time: i64,
     /// One line or several.
     pub text: String,
+    /// The labels of its stream and its structured metadata, as JSON.
+    pub labels: String,
 }
 
 impl Entry {
@@ -138,11 +140,14 @@ impl Query {
         let answer = self.ask(&path, logql).await?;
         let streams = answer.pointer("/data/result").and_then(Value::as_array).context("no result")?;
         let mut entries = Vec::new();
-        for pair in streams.iter().filter_map(|stream| stream.get("values")?.as_array()).flatten() {
-            let text = |at: usize| pair.get(at).and_then(Value::as_str).context("an entry that is no pair");
-            entries.push(Entry { time: text(0)?.parse()?, text: text(1)?.to_owned() });
+        for stream in streams {
+            // Loki parts its answer by structured metadata.
+            let labels = stream.get("stream").map(Value::to_string).unwrap_or_default();
+            for pair in stream.get("values").and_then(Value::as_array).into_iter().flatten() {
+                let text = |at: usize| pair.get(at).and_then(Value::as_str).context("an entry that is no pair");
+                entries.push(Entry { time: text(0)?.parse()?, text: text(1)?.to_owned(), labels: labels.clone() });
+            }
         }
-        // One stream, but for the structured metadata by which Loki parts its answer.
         entries.sort_by_key(|entry| entry.time);
         Ok(entries)
     }

@@ -142,15 +142,15 @@ impl LogFile {
 
 /// What is missing, doubled or out of order, in words; nothing where nothing is.
 pub fn difference(written: &[String], shown: &[Entry]) -> Option<String> {
-    let lines: Vec<_> = shown.iter().flat_map(|entry| entry.lines().map(|line| (line, entry.time))).collect();
-    let mut times: BTreeMap<&str, (i64, Vec<i64>)> = BTreeMap::new();
+    let lines: Vec<_> = shown.iter().flat_map(|entry| entry.lines().map(move |line| (line, entry))).collect();
+    let mut times: BTreeMap<&str, (i64, Vec<(i64, &str)>)> = BTreeMap::new();
     for line in written {
         times.entry(line).or_default().0 += 1;
     }
-    for (line, time) in &lines {
+    for (line, entry) in &lines {
         let (count, times) = times.entry(line).or_default();
         *count -= 1;
-        times.push(*time);
+        times.push((entry.time, entry.labels.as_str()));
     }
     let moved = written.iter().zip(&lines).find(|(written, shown)| *written != shown.0);
     if moved.is_none() && written.len() == lines.len() {
@@ -160,7 +160,7 @@ pub fn difference(written: &[String], shown: &[Entry]) -> Option<String> {
     let doubled: Vec<_> = times.iter().filter(|(_, (count, _))| *count < 0).take(5).collect();
     let (written, shown) = (written.len(), lines.len());
     Some(format!(
-        "{written} written, {shown} shown; missing {missing:#?}, doubled (with their times) {doubled:#?}, first that moved {moved:#?}"
+        "{written} written, {shown} shown; missing {missing:#?}, doubled (with their times and labels) {doubled:#?}, first that moved {moved:?}"
     ))
 }
 
