@@ -140,10 +140,13 @@ impl LogFile {
     }
 }
 
+/// How often a line is missing, and the times and labels with which it is shown.
+type Seen<'a> = (i64, Vec<(i64, &'a str)>);
+
 /// What is missing, doubled or out of order, in words; nothing where nothing is.
 pub fn difference(written: &[String], shown: &[Entry]) -> Option<String> {
     let lines: Vec<_> = shown.iter().flat_map(|entry| entry.lines().map(move |line| (line, entry))).collect();
-    let mut times: BTreeMap<&str, (i64, Vec<(i64, &str)>)> = BTreeMap::new();
+    let mut times: BTreeMap<&str, Seen<'_>> = BTreeMap::new();
     for line in written {
         times.entry(line).or_default().0 += 1;
     }
