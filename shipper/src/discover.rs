@@ -27,13 +27,6 @@ pub struct Inode {
     pub born: Option<i64>,
 }
 
-impl Inode {
-    /// That of an open file.
-    pub fn of(file: &File) -> std::io::Result<Self> {
-        Ok(Look::at(file, Path::new(""), AtFlags::EMPTY_PATH)?.inode)
-    }
-}
-
 /// What stands under a name.
 struct Look {
     inode: Inode,
@@ -44,6 +37,11 @@ impl Look {
     /// At a path itself, not at what a link there points to.
     fn at_path(path: &Path) -> std::io::Result<Self> {
         Self::at(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// At an open file.
+    fn of(file: &File) -> std::io::Result<Self> {
+        Self::at(file, Path::new(""), AtFlags::EMPTY_PATH)
     }
 
     /// The standard library tells when a file was made on some platforms only, static Linux binaries not among them.
@@ -159,7 +157,8 @@ impl Discovery {
             opened => opened?,
         };
         // An inode is used again, for a FIFO as well.
-        let same = file.metadata()?.is_file() && Inode::of(&file)? == found.inode;
+        let look = Look::of(&file)?;
+        let same = look.file_type.is_file() && look.inode == found.inode;
         Ok((same && (!found.link || self.holds(&file)?)).then_some(file))
     }
 
@@ -224,7 +223,7 @@ mod tests {
         let path = dir.path().join("a.log");
         std::fs::write(&path, "x").unwrap();
         let look = Look::at_path(&path).unwrap();
-        assert_eq!(Inode::of(&File::open(&path).unwrap()).unwrap(), look.inode);
+        assert_eq!(Look::of(&File::open(&path).unwrap()).unwrap().inode, look.inode);
         let made = std::fs::metadata(&path).unwrap().created();
         let nanos = made.map(|made| made.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos());
         assert_eq!(look.inode.born.map(i128::from), nanos.ok().map(u128::cast_signed));

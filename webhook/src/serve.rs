@@ -66,7 +66,7 @@ pub(crate) fn run(args: Serve) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
-    let signalled = runtime::shutdown::on_signals()?;
+    let signalled = runtime::shutdown::on_signals(None)?;
     let (ended, readiness, mut tasks) = (CancellationToken::new(), Readiness::default(), JoinSet::new());
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);

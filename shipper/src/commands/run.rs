@@ -23,6 +23,8 @@ use crate::settings::{InvalidSettings, Settings};
 const USAGE: u8 = 2;
 /// Where `/status` tells what is wrong when `--listen` is a part of it: the port that injected pods use.
 const FALLBACK_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 9464);
+/// A process that has not ended so long after the drain timeout is stuck. A pod may have a year to end, and would wait.
+const STUCK: Duration = Duration::from_secs(1);
 /// Settings that cannot be used are told again this often.
 const REMINDER: Duration = Duration::from_mins(1);
 
@@ -47,7 +49,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn ship(args: &RunArgs, settings: Result<Settings, InvalidSettings>) -> anyhow::Result<()> {
-    let shutdown = shutdown::on_signals()?;
+    let drain_timeout = settings.as_ref().map_or(Duration::ZERO, |settings| settings.drain_timeout);
+    let shutdown = shutdown::on_signals(Some(drain_timeout + STUCK))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     let usable = async {
         match settings {

@@ -34,17 +34,31 @@ async fn is_gone_at_once_when_told_twice() {
     assert_eq!(running.ends().await.code(), Some(130));
 }
 
-#[tokio::test]
-async fn is_gone_at_once_when_told_twice_though_it_is_stuck() {
-    let (place, loki) = (Place::new(), Loki::start().await);
+/// A shipper whose only thread waits for ever: its token is a pipe into which nobody writes.
+async fn frozen(place: &Place, loki: &Loki, drain: &str) -> Running {
     place.write(0, 3);
-    // A pipe into which nobody writes: opening it waits for ever.
     let token = place.file("token");
     assert!(std::process::Command::new("mkfifo").arg(&token).status().unwrap().success());
     let mut command = place.command(&loki.url);
-    command.arg(format!("--token-file={token}")).args(["--allow-plaintext-token", "--drain-timeout=1h"]);
-    let mut running = Running::start(&mut command);
+    command.arg(format!("--token-file={token}")).arg("--allow-plaintext-token");
+    let mut running = Running::start(command.arg(format!("--drain-timeout={drain}")));
     running.says("\"shipping\"").await;
+    running
+}
+
+#[tokio::test]
+async fn is_gone_after_the_drain_timeout_though_it_is_stuck() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    let mut running = frozen(&place, &loki, "100ms").await;
+    running.signal("-TERM");
+    running.says("stuck, and the time to end is over").await;
+    assert_eq!(running.ends().await.code(), Some(1));
+}
+
+#[tokio::test]
+async fn is_gone_at_once_when_told_twice_though_it_is_stuck() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    let mut running = frozen(&place, &loki, "1h").await;
     running.signal("-TERM");
     running.says("shutting down").await;
     running.signal("-TERM");
