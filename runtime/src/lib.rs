@@ -9,12 +9,13 @@
 //! - [`tls`]: the one crypto provider, and the HTTPS client over it
 //! - [`shutdown`]: a first signal asks, a second insists
 //! - [`admin`]: the port on which a process tells how it is
+//! - [`places`]: who may hold a connection to a port that anybody can reach
 //! - [`chain`]: an error with its causes, for the log
 
 pub mod admin;
-mod bounded;
 mod chain;
 pub mod logging;
+pub mod places;
 pub mod shutdown;
 pub mod tls;
 
