@@ -65,8 +65,10 @@ impl<'a> Container<'a> {
         list(self.spec, "env").map(|variable| Ok((text(variable, "name")?.to_owned(), self.value(variable)?))).collect()
     }
 
-    /// The command: `program` with the container's args and environment.
+    /// The command: `program`, which must be the one that the container names, with the container's args and environment.
     pub fn command(&self, program: &Path) -> anyhow::Result<Command> {
+        let named = list(self.spec, "command").map(|word| Path::new(word.as_str().unwrap_or_default()).file_name());
+        anyhow::ensure!(named.eq([program.file_name()]), "the container's command is not {}", program.display());
         let mut command = Command::new(program);
         command.args(self.args()?).envs(self.env()?);
         Ok(command)

@@ -11,6 +11,8 @@ use super::decision::{Case, SIDECAR, Target, containers};
 use super::variables;
 use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, SidecarMode, State};
 
+/// The shipper in the image, which holds the webhook as well.
+const PROGRAM: &str = "/redis-log-shipper";
 /// Where the sidecar finds its token, its CAs and its namespace.
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
 /// Where the API server mounts a token of the pod's ServiceAccount into every container that has nothing there.
@@ -68,6 +70,7 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
         "name": SIDECAR,
         "image": config.image,
         "imagePullPolicy": config.image_pull_policy.as_str(),
+        "command": [PROGRAM],
         "args": args(case, warnings),
         "env": env(case, target),
         "resources": resources(case, warnings),
