@@ -682,18 +682,6 @@ mod workload {
     }
 
     #[test]
-    fn asks_for_no_seccomp_profile_where_that_is_switched_off() {
-        let config = Config { seccomp: false, ..Config::default() };
-        assert!(
-            sidecar(&judge(&fixture("a-vanilla"), None, &config))["securityContext"].get("seccompProfile").is_none()
-        );
-        assert_eq!(
-            sidecar(&judged(&fixture("a-vanilla")))["securityContext"]["seccompProfile"]["type"],
-            "RuntimeDefault"
-        );
-    }
-
-    #[test]
     fn names_other_containers_that_read_the_logs() {
         assert_warned(&judged(&fixture("d-openshift-existing-alloy")), "container alloy also mounts the log directory");
         let other_volume = judged(&pod(|pod| {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use redis_log_webhook::admission::{Verdict, judge, outline};
-use redis_log_webhook::config::{Config, SidecarMode, State};
+use redis_log_webhook::config::{Config, Seccomp, SidecarMode, State};
 use serde_json::{Map, Value, json};
 
 /// Any JSON value, keys of every kind among it.
@@ -116,7 +116,8 @@ fn pod() -> impl Strategy<Value = Value> {
 fn config() -> impl Strategy<Value = Config> {
     let mode = prop_oneof![Just(SidecarMode::Container), Just(SidecarMode::Native)];
     let state = prop_oneof![Just(State::Persistent), Just(State::Ephemeral)];
-    (mode, state, any::<bool>()).prop_map(|(sidecar_mode, state, seccomp)| Config {
+    let seccomp = prop_oneof![Just(Seccomp::Auto), Just(Seccomp::Always), Just(Seccomp::Never)];
+    (mode, state, seccomp).prop_map(|(sidecar_mode, state, seccomp)| Config {
         sidecar_mode,
         state,
         seccomp,

@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::annotations;
 use super::decision::{Case, SIDECAR, Target, containers};
+use super::security_context::security_context;
 use super::variables;
 use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, SidecarMode, State};
 
@@ -251,30 +252,6 @@ fn fits(pod: &Value, resource: &str, amount: &Quantity) -> bool {
     let Some(budget) = pod.get("spec").and_then(either) else { return true };
     let others = containers(pod, "containers").filter_map(either);
     others.fold(amount.clone(), |sum, other| sum + other) <= budget
-}
-
-/// The restricted profile, with the identity of the container whose files are read where that one sets it itself.
-///
-/// In a pod that is told to run as root, a container that must not would never be started.
-fn security_context(pod: &Value, container: &Value, config: &Config) -> Value {
-    let theirs = |key: &str| container.get("securityContext").and_then(|theirs| theirs.get(key));
-    let user = theirs("runAsUser").or_else(|| pod.pointer("/spec/securityContext/runAsUser"));
-    let mut context = Map::new();
-    context.insert("allowPrivilegeEscalation".to_owned(), Value::Bool(false));
-    context.insert("capabilities".to_owned(), json!({"drop": ["ALL"]}));
-    context.insert("readOnlyRootFilesystem".to_owned(), Value::Bool(true));
-    if user.and_then(Value::as_i64) != Some(0) {
-        context.insert("runAsNonRoot".to_owned(), Value::Bool(true));
-    }
-    if config.seccomp {
-        context.insert("seccompProfile".to_owned(), json!({"type": "RuntimeDefault"}));
-    }
-    for key in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = theirs(key) {
-            context.insert(key.to_owned(), id.clone());
-        }
-    }
-    Value::Object(context)
 }
 
 fn volumes(pod: &Value) -> impl Iterator<Item = &Value> {

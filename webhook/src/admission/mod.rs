@@ -21,6 +21,7 @@ pub mod patch;
 mod request;
 mod response;
 pub mod review;
+mod security_context;
 mod variables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

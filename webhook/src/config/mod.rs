@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use checks::{glob, image, tenant, url, zone};
 pub use quantity::Quantity;
 pub use tree::Fault;
-pub use words::{LogLevel, Multiline, PullPolicy, SidecarMode, State};
+pub use words::{LogLevel, Multiline, PullPolicy, Seccomp, SidecarMode, State};
 
 /// The placeholder in [`Config::loki_url`] that stands for the tenant.
 pub const TENANT_PLACEHOLDER: &str = "{tenant}";
@@ -81,8 +81,8 @@ pub struct Config {
     pub sidecar_mode: SidecarMode,
     /// Where positions are kept.
     pub state: State,
-    /// Whether the sidecar asks for the default seccomp profile; old OpenShift SCCs refuse any.
-    pub seccomp: bool,
+    /// Whether the sidecar has a seccomp profile of its own.
+    pub seccomp: Seccomp,
     /// From which severity on the sidecar logs.
     pub log_level: Option<LogLevel>,
     /// In which time zone the files write their times.
@@ -160,7 +160,7 @@ impl Default for Config {
             labels_from: Vec::new(),
             sidecar_mode: SidecarMode::default(),
             state: State::default(),
-            seccomp: true,
+            seccomp: Seccomp::default(),
             log_level: None,
             timezone: None,
             multiline: None,

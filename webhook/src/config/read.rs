@@ -5,7 +5,7 @@ use super::checks::{
     tenant, url, zone,
 };
 use super::tree::{self, Fault, Section};
-use super::{CaSource, Config, LogLevel, Multiline, PullPolicy, Quantity, SidecarMode, State};
+use super::{CaSource, Config, LogLevel, Multiline, PullPolicy, Quantity, Seccomp, SidecarMode, State};
 
 /// Reads `text`. Faults are in the order of the document's lines; a document that is no YAML is an error.
 pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), String> {
@@ -32,7 +32,7 @@ fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     });
     set(&mut config.sidecar_mode, section.parsed("sidecarMode", SidecarMode::parse));
     set(&mut config.state, section.parsed("state", State::parse));
-    set(&mut config.seccomp, section.flag("seccomp"));
+    set(&mut config.seccomp, section.parsed_word("seccomp", Seccomp::parse));
     config.log_level = section.parsed("logLevel", LogLevel::parse).or(config.log_level);
     config.timezone = section.parsed("timezone", zone).or(config.timezone.take());
     config.multiline = section.parsed("multiline", Multiline::parse).or(config.multiline);
@@ -141,7 +141,7 @@ allowedImages: ['example.com/*']
 resources: {cpu: 1, memory: 32Mi}
 sidecarMode: native
 state: ephemeral
-seccomp: false
+seccomp: never
 logLevel: debug
 timezone: Europe/Berlin
 multiline: off
@@ -171,7 +171,11 @@ namespace: ops
         // Nothing was left at its default, so no key was read into nothing.
         assert!(config.image != default.image && config.image_pull_policy != default.image_pull_policy);
         assert!(config.allowed_images != default.allowed_images && config.resources != default.resources);
-        assert!(config.sidecar_mode != default.sidecar_mode && config.state != default.state && !config.seccomp);
+        assert!(
+            config.sidecar_mode != default.sidecar_mode
+                && config.state != default.state
+                && config.seccomp == Seccomp::Never
+        );
         assert!(config.log_level.is_some() && config.timezone.is_some() && config.multiline == Some(Multiline::Off));
         assert!(config.loki_url != default.loki_url);
         assert!(config.allowed_loki_urls != default.allowed_loki_urls && config.tenant != default.tenant);
@@ -231,6 +235,9 @@ namespace: ops
             ("ca: [{configMap: a, key: ca.crt}, {configMap: b, key: ca.crt}]", "two CA sources have this key"),
             ("lokiUrl: 'https://lo ki/push'", "no full push URL"),
             ("lokiUrl: 'https:///push'", "no full push URL"),
+            ("seccomp: true", "always is what true was"),
+            ("seccomp: false", "never is what false was"),
+            ("seccomp: [auto]", "expected a text"),
         ] {
             let faults = faults(text);
             assert!(faults.len() == 1 && faults[0].contains(said), "{text}: {faults:?}");

@@ -44,7 +44,7 @@ pub(super) struct Section<'f> {
 
 /// Reads the document in `text`; `None` where there is none but comments.
 pub(super) fn parse<'f>(text: &str, faults: &'f mut Vec<Fault>) -> Result<Option<Section<'f>>, String> {
-    // `off` is a word here, and only `true` and `false` are flags.
+    // `off` is a word here, and only `true` and `false` are booleans.
     let options = serde_saphyr::options! { strict_booleans: true };
     let root = serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(text, options);
     let Some(root) = root.map_err(|error| error.to_string())? else {
@@ -80,18 +80,25 @@ impl Section<'_> {
         }
     }
 
+    /// As [`Self::parsed`], for a word that was `true` or `false` once: `read` gets those as text.
+    pub(super) fn parsed_word<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let line = self.line_of(key);
+        let text = self.value(key, "a text", |node| match node {
+            Node::Text(text) => Some(text),
+            Node::Bool(flag) => Some(flag.to_string()),
+            _ => None,
+        })?;
+        read(&text).map_err(|fault| self.fault(line, key, fault)).ok()
+    }
+
     /// A whole number.
     pub(super) fn number(&mut self, key: &'static str) -> Option<i64> {
         self.value(key, "a whole number", |node| match node {
             Node::Number(number) => Some(number),
-            _ => None,
-        })
-    }
-
-    /// `true` or `false`.
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        self.value(key, "true or false", |node| match node {
-            Node::Bool(flag) => Some(flag),
             _ => None,
         })
     }

@@ -33,6 +33,19 @@ pub enum State {
     Ephemeral,
 }
 
+/// Whether the sidecar has a seccomp profile of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Seccomp {
+    /// The profile of the pod or of the database's container; where they have none, `RuntimeDefault` unless an OpenShift SCC
+    /// admitted the pod.
+    #[default]
+    Auto,
+    /// `RuntimeDefault`, which many SCCs refuse.
+    Always,
+    /// None, which Pod Security `restricted` refuses where the pod has none.
+    Never,
+}
+
 /// The shipper's log levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the five levels need no words")]
@@ -93,6 +106,20 @@ impl State {
             "persistent" => Ok(Self::Persistent),
             "ephemeral" => Ok(Self::Ephemeral),
             _ => Err(format!("{text:?} is neither persistent nor ephemeral")),
+        }
+    }
+}
+
+impl Seccomp {
+    /// Reads the setting; it was a boolean once.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            "true" => Err("invalid value true: expected auto, always or never; always is what true was".to_owned()),
+            "false" => Err("invalid value false: expected auto, always or never; never is what false was".to_owned()),
+            _ => Err(format!("invalid value {text:?}: expected auto, always or never")),
         }
     }
 }
