@@ -267,11 +267,15 @@ async fn rbac_prints_what_the_gateway_asks_for() {
     let Some(servers) = Servers::find("manages_permissions").unwrap() else { return };
     let cluster = Cluster::start(&servers).await.unwrap();
     let webhook = harness::programs::program("redis-log-webhook").unwrap();
-    let asked = |account: &str, tenant: &str, verb: &str| {
+    cluster.create_namespace("redis", &json!({}), &[]).await.unwrap();
+    // A read is asked about in the namespaces that the query names, a push in none.
+    let asked = |account: &str, tenant: &str, verb: &str, namespace: &str| {
         json!({"spec": {
             "user": format!("system:serviceaccount:redis:{account}"),
             "groups": ["system:authenticated", "system:serviceaccounts", "system:serviceaccounts:redis"],
-            "resourceAttributes": {"group": "loki.grafana.com", "resource": tenant, "name": "logs", "verb": verb},
+            "resourceAttributes": {
+                "group": "loki.grafana.com", "resource": tenant, "name": "logs", "verb": verb, "namespace": namespace,
+            },
         }})
     };
     let cases: [(&[&str], &str, &str, &str, &str); 4] = [
@@ -281,13 +285,15 @@ async fn rbac_prints_what_the_gateway_asks_for() {
         (&["--all-service-accounts", "--tenant", "infrastructure"], "whoever", "", "infrastructure", "create"),
     ];
     for (flags, account, another, tenant, verb) in cases {
+        let namespace = if verb == "get" { "redis" } else { "" };
         let output = std::process::Command::new(&webhook).args(["rbac", "--namespace", "redis"]).args(flags).output();
         let text = String::from_utf8(output.unwrap().stdout).unwrap();
-        let allowed = |account: &str, verb: &str| {
-            let review: SubjectAccessReview = serde_json::from_value(asked(account, tenant, verb)).unwrap();
+        let allowed_in = |namespace: &str, account: &str, verb: &str| {
+            let review: SubjectAccessReview = serde_json::from_value(asked(account, tenant, verb, namespace)).unwrap();
             let api: Api<SubjectAccessReview> = Api::all(cluster.client.clone());
             async move { api.create(&PostParams::default(), &review).await.unwrap().status.unwrap().allowed }
         };
+        let allowed = |account: &str, verb: &str| allowed_in(namespace, account, verb);
         assert!(!allowed(account, verb).await, "{flags:?}: allowed before");
         for object in serde_saphyr::from_multiple::<Value>(&text).unwrap() {
             cluster.apply(&object).await.unwrap();
@@ -297,5 +303,6 @@ async fn rbac_prints_what_the_gateway_asks_for() {
             .unwrap();
         assert!(!allowed(account, "delete").await, "{flags:?}: more than asked for");
         assert!(another.is_empty() || !allowed(another, verb).await, "{flags:?}: to {another} as well");
+        assert!(verb != "get" || !allowed_in("", account, verb).await, "{flags:?}: the logs of every namespace");
     }
 }

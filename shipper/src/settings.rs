@@ -9,8 +9,8 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use globset::{Glob, GlobBuilder};
 use hyper::Uri;
-use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use jiff::{Span, SpanRelativeTo};
 use runtime::logging::{LogFormat, LogLevel};
 
 use crate::args::RunArgs;
@@ -41,8 +41,10 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Whether to end once everything is shipped.
     pub once: bool,
-    /// What the user should know about these settings.
+    /// What the user should change about these settings.
     pub warnings: Vec<String>,
+    /// What follows from these settings and may be as it should.
+    pub notes: Vec<String>,
 }
 
 /// What becomes of lines that tell no time.
@@ -103,7 +105,8 @@ impl Settings {
         let _: LogFormat = choice("--log-format", &args.log_format, faults);
         let _: LogLevel = choice("--log-level", &args.log_level, faults);
         let mut warnings = Vec::new();
-        let push = push(args, faults, &mut warnings);
+        let mut notes = Vec::new();
+        let push = push(args, faults, &mut notes);
         let state_dir = path(args.state_dir.as_ref());
         if state_dir.is_none() {
             warnings.push("without --state-dir positions are not kept: a restart ships everything again".to_owned());
@@ -111,7 +114,7 @@ impl Settings {
         let discovery = discovery(args, faults);
         match discovery {
             Some(discovery) if faults.is_empty() => {
-                Ok(Self { discovery, tail, push, state_dir, listen, drain_timeout, once, warnings })
+                Ok(Self { discovery, tail, push, state_dir, listen, drain_timeout, once, warnings, notes })
             }
             _ => Err(InvalidSettings(std::mem::take(faults))),
         }
@@ -135,13 +138,14 @@ fn discovery(args: &RunArgs, faults: &mut Vec<String>) -> Option<Discovery> {
         .ok()
 }
 
-fn push(args: &RunArgs, faults: &mut Vec<String>, warnings: &mut Vec<String>) -> PushSettings {
+fn push(args: &RunArgs, faults: &mut Vec<String>, notes: &mut Vec<String>) -> PushSettings {
     let url = url(args.loki_url.as_deref(), faults);
     let plaintext_allowed = switch("--allow-plaintext-token", &args.allow_plaintext_token, faults);
     let token_file = path(args.token_file.as_ref()).filter(|_| {
         let plaintext = url.scheme_str() == Some("http") && !plaintext_allowed;
         if plaintext {
-            warnings.push(
+            // A Loki without authentication needs no token, so this is no warning.
+            notes.push(
                 "--loki-url is plain http, so the token is not sent; --allow-plaintext-token would send it".to_owned(),
             );
         }
@@ -224,9 +228,11 @@ fn size(flag: &str, given: &str, least: usize, most: usize, faults: &mut Vec<Str
 }
 
 fn duration(flag: &str, given: &str, faults: &mut Vec<String>) -> Duration {
-    let parsed = given.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    // A day has 24 hours and a week 7 days, as in Prometheus and Loki. Months and years have no fixed length.
+    let whole = |span: Span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok();
+    let parsed = given.parse().ok().and_then(whole).and_then(|duration| Duration::try_from(duration).ok());
     parsed.filter(|duration| *duration <= LONGEST).unwrap_or_else(|| {
-        faults.push(format!("{flag} {given:?}: expected a duration such as 500ms, 30s or 168h"));
+        faults.push(format!("{flag} {given:?}: expected a duration such as 500ms, 30s, 168h or 7d"));
         Duration::ZERO
     })
 }
@@ -272,7 +278,11 @@ mod tests {
     #[test]
     fn never_sends_a_token_in_plain_text_unless_told_to() {
         let plain = ["--loki-url=http://loki/push", "--token-file=/token"];
-        assert_eq!(settings(&plain).unwrap().push.token_file, None);
+        let withheld = settings(&plain).unwrap();
+        assert_eq!(withheld.push.token_file, None);
+        // As in the overlay for a Loki without authentication: said, and no warning.
+        assert!(withheld.notes.iter().any(|note| note.contains("the token is not sent")), "{:?}", withheld.notes);
+        assert!(!withheld.warnings.iter().any(|warning| warning.contains("token")), "{:?}", withheld.warnings);
         let told = ["--loki-url=http://loki/push", "--token-file=/token", "--allow-plaintext-token"];
         assert!(settings(&told).unwrap().push.token_file.is_some());
     }
@@ -311,6 +321,19 @@ mod tests {
             let InvalidSettings(faults) = settings(&[url, &format!("{flag}=2562047788015215h")]).unwrap_err();
             assert!(faults.len() == 1 && faults[0].starts_with(flag), "{faults:?}");
             settings(&[url, &format!("{flag}=876000h")]).unwrap();
+        }
+    }
+
+    #[test]
+    fn takes_days_and_weeks_for_a_duration_and_no_month() {
+        let url = "--loki-url=http://loki/push";
+        for (given, hours) in [("7d", 168), ("1w", 168), ("1w2d3h", 219), ("1d12h", 36)] {
+            let settings = settings(&[url, &format!("--max-age={given}")]).unwrap();
+            assert_eq!(settings.tail.max_age, Duration::from_hours(hours), "{given}");
+        }
+        for given in ["1mo", "1y", "-1d", "d"] {
+            let InvalidSettings(faults) = settings(&[url, &format!("--max-age={given}")]).unwrap_err();
+            assert!(faults[0].contains("168h or 7d"), "{faults:?}");
         }
     }
 

@@ -226,6 +226,19 @@ mod protocol {
         assert_eq!((answer.name.as_str(), answer.namespace.as_deref()), ("rec-", Some("redis")));
         assert_eq!(nameless("kube-system")["response"]["auditAnnotations"]["outcome"], "reserved_namespace");
     }
+
+    #[test]
+    fn believes_the_namespace_of_the_request_and_not_another_one_in_the_pod() {
+        let outcome = |request: &str, pod: &str| {
+            let answer = answered(&asked(|asked| {
+                asked["request"]["namespace"] = json!(request);
+                asked["request"]["object"]["metadata"]["namespace"] = json!(pod);
+            }));
+            answer["response"]["auditAnnotations"]["outcome"].clone()
+        };
+        assert_eq!(outcome("kube-system", "redis"), "reserved_namespace");
+        assert_eq!(outcome("redis", "kube-system"), "injected");
+    }
 }
 
 mod shape {

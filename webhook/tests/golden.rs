@@ -17,9 +17,14 @@ use serde_json::{Value, json};
 /// An image that does not change at every release.
 const IMAGE: &str = "redis-log-shipper:golden";
 /// The namespace of the request, for pods that name none.
-const NAMESPACE: Option<&str> = Some("redis");
+const NAMESPACE: &str = "redis";
 /// Pods that have come by before: what came out of `minimal` goes in again, under another configuration for the second.
 const AGAIN: [&str; 2] = ["injected-already", "injected-by-another-configuration"];
+
+/// The namespace of the request that creates `pod`.
+fn namespace(pod: &Value) -> Option<&str> {
+    pod.pointer("/metadata/namespace").and_then(Value::as_str).or(Some(NAMESPACE))
+}
 
 fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -54,7 +59,7 @@ fn config(pod: &Path) -> Config {
 /// The files that come out of one pod, each with its text; none where nothing is to be there.
 fn outcome(pod: &Path) -> [(&'static str, Option<String>); 3] {
     let mut object = read(pod);
-    let Judged { verdict, warnings } = judge(&object, NAMESPACE, &config(pod));
+    let Judged { verdict, warnings } = judge(&object, namespace(&object), &config(pod));
     let mut outcome = verdict.outcome().to_owned();
     for warning in warnings {
         outcome = format!("{outcome}\nwarning: {warning}");
@@ -75,11 +80,11 @@ fn a_review_is_answered_as_the_pod_in_it_is_judged() {
         let (pod, config) = (read(&path), config(&path));
         let request = json!({
             "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "namespace": NAMESPACE, "operation": "CREATE", "object": pod,
+            "namespace": namespace(&pod), "operation": "CREATE", "object": pod,
         });
         let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
         let answer = review(body.to_string().as_bytes(), &config).unwrap();
-        let judged = judge(&pod, NAMESPACE, &config);
+        let judged = judge(&pod, namespace(&pod), &config);
         assert_eq!(answer.verdict.outcome(), judged.verdict.outcome(), "{}", path.display());
         if let (Verdict::Injected(answered), Verdict::Injected(judged)) = (&answer.verdict, &judged.verdict) {
             assert_eq!(answered, judged, "{}", path.display());
@@ -129,8 +134,8 @@ fn every_golden_pod_comes_out_as_it_is_written_down() {
 fn injecting_twice_changes_nothing_the_second_time() {
     for path in pods() {
         let (mut pod, config) = (read(&path), config(&path));
-        let Verdict::Injected(patch) = judge(&pod, NAMESPACE, &config).verdict else { continue };
+        let Verdict::Injected(patch) = judge(&pod, namespace(&pod), &config).verdict else { continue };
         json_patch::patch(&mut pod, &patch).unwrap();
-        assert_eq!(judge(&pod, NAMESPACE, &config).verdict.outcome(), "already_injected", "{}", path.display());
+        assert_eq!(judge(&pod, namespace(&pod), &config).verdict.outcome(), "already_injected", "{}", path.display());
     }
 }

@@ -54,6 +54,9 @@ impl Shipper {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
+        for note in &settings.notes {
+            tracing::info!("{note}");
+        }
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let (status, readiness) = (SharedStatus::default(), Readiness::default());

@@ -1,8 +1,11 @@
-//! The permission to push to, or to read, a tenant of the gateway, as YAML.
+//! The permission to push to, or to read from, a tenant of the gateway, as YAML.
 //!
-//! The gateway asks the API server whether the token's user may `create` (to push) or `get` (to read) the resource named
-//! like the tenant, with the name `logs`, in group `loki.grafana.com` and in no namespace. So only a ClusterRoleBinding can
-//! grant it.
+//! The gateway asks the API server whether the user of the token may `create` (to push) or `get` (to read) the resource named
+//! like the tenant, with the name `logs`, in group `loki.grafana.com`. For a push it names no namespace, so only a
+//! ClusterRoleBinding can grant one. For a read it also asks in each namespace that the query names by
+//! `kubernetes_namespace_name`, so a RoleBinding grants the logs of one namespace. A request for label names and values that
+//! names no namespace makes the gateway list the projects that the user sees; these are the namespaces that the user may get.
+//! (Read from observatorium/opa-openshift, `internal/authorizer`.)
 
 use serde_json::{Value, json};
 
@@ -32,42 +35,79 @@ pub enum Access {
     Read,
 }
 
-/// The ClusterRole for `tenant`, and its binding to the accounts of `namespace`.
-pub fn objects(namespace: &str, accounts: &Accounts, tenant: &str, access: Access) -> Vec<Value> {
-    let (role, verb) = match access {
-        Access::Write => (WRITER, "create"),
-        Access::Read => (READER, "get"),
-    };
-    let role = if tenant == APPLICATION { role.to_owned() } else { format!("{role}-{tenant}") };
-    // A colon stands in no name of a namespace, an account or a tenant: two permissions never share a binding.
-    let (suffix, subject) = match accounts {
-        Accounts::One(name) => {
-            (format!("{namespace}:{name}"), json!({"kind": "ServiceAccount", "name": name, "namespace": namespace}))
-        }
-        Accounts::All => {
-            (namespace.to_owned(), json!({"kind": "Group", "apiGroup": GROUP, "name": accounts_of(namespace)}))
-        }
-    };
-    vec![
+/// Who is granted what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// The namespace whose pods push, or whose logs are read.
+    pub namespace: String,
+    /// The namespace of the accounts.
+    pub account_namespace: String,
+    /// The accounts.
+    pub accounts: Accounts,
+    /// The gateway's tenant.
+    pub tenant: String,
+    /// To push or to read.
+    pub access: Access,
+}
+
+impl Permission {
+    /// The ClusterRole for the tenant, and its binding to the accounts.
+    pub fn objects(&self) -> [Value; 2] {
+        let name = match self.access {
+            Access::Write => WRITER,
+            Access::Read => READER,
+        };
+        let role = if self.tenant == APPLICATION { name.to_owned() } else { format!("{name}-{}", self.tenant) };
+        [self.role(&role), self.binding(&role)]
+    }
+
+    fn role(&self, name: &str) -> Value {
+        let logs = |verb: &str| {
+            json!({
+                "apiGroups": ["loki.grafana.com"],
+                "resources": [self.tenant],
+                "resourceNames": ["logs"],
+                "verbs": [verb],
+            })
+        };
+        let rules = match self.access {
+            Access::Write => vec![logs("create")],
+            Access::Read => vec![
+                logs("get"),
+                json!({"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}),
+                json!({"apiGroups": ["project.openshift.io"], "resources": ["projects"], "verbs": ["get"]}),
+            ],
+        };
         json!({
             "apiVersion": format!("{GROUP}/v1"),
             "kind": "ClusterRole",
-            "metadata": {"name": role},
-            "rules": [{
-                "apiGroups": ["loki.grafana.com"],
-                "resources": [tenant],
-                "resourceNames": ["logs"],
-                "verbs": [verb],
-            }],
-        }),
+            "metadata": {"name": name},
+            "rules": rules,
+        })
+    }
+
+    fn binding(&self, role: &str) -> Value {
+        let home = &self.account_namespace;
+        // Names of namespaces, accounts and tenants contain no colon, so two permissions never share a binding.
+        let (suffix, subject) = match &self.accounts {
+            Accounts::One(name) => {
+                (format!("{home}:{name}"), json!({"kind": "ServiceAccount", "name": name, "namespace": home}))
+            }
+            Accounts::All => (home.clone(), json!({"kind": "Group", "apiGroup": GROUP, "name": accounts_of(home)})),
+        };
+        let name = format!("{role}:{suffix}");
+        let (kind, metadata) = match self.access {
+            Access::Write => ("ClusterRoleBinding", json!({"name": name})),
+            Access::Read => ("RoleBinding", json!({"name": name, "namespace": self.namespace})),
+        };
         json!({
             "apiVersion": format!("{GROUP}/v1"),
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": format!("{role}:{suffix}")},
+            "kind": kind,
+            "metadata": metadata,
             "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": role},
             "subjects": [subject],
-        }),
-    ]
+        })
+    }
 }
 
 /// The group that all ServiceAccounts of a namespace are in.
@@ -79,25 +119,44 @@ pub(crate) fn accounts_of(namespace: &str) -> String {
 mod tests {
     use super::*;
 
+    fn permission(namespace: &str, accounts: Accounts, tenant: &str, access: Access) -> Permission {
+        let (namespace, tenant) = (namespace.to_owned(), tenant.to_owned());
+        Permission { account_namespace: namespace.clone(), namespace, accounts, tenant, access }
+    }
+
     #[test]
-    fn grants_exactly_what_the_gateway_asks_for() {
-        for (access, verb) in [(Access::Write, "create"), (Access::Read, "get")] {
-            let objects = objects("redis", &Accounts::One("rec".to_owned()), "application", access);
-            let rule = &objects[0]["rules"][0];
-            assert_eq!(rule["apiGroups"], json!(["loki.grafana.com"]));
-            assert_eq!(rule["resources"], json!(["application"]));
-            assert_eq!(rule["resourceNames"], json!(["logs"]));
-            assert_eq!(rule["verbs"], json!([verb]));
-            assert_eq!(objects[1]["kind"], "ClusterRoleBinding");
-            assert_eq!(objects[1]["roleRef"]["name"], objects[0]["metadata"]["name"]);
-        }
+    fn grants_a_push_cluster_wide_and_nothing_else() {
+        let one = Accounts::One("rec".to_owned());
+        let [role, binding] = permission("redis", one, "application", Access::Write).objects();
+        let rules = json!([{
+            "apiGroups": ["loki.grafana.com"],
+            "resources": ["application"],
+            "resourceNames": ["logs"],
+            "verbs": ["create"],
+        }]);
+        assert_eq!(role["rules"], rules);
+        assert_eq!(binding["kind"], "ClusterRoleBinding");
+        assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    }
+
+    #[test]
+    fn grants_reading_the_logs_of_one_namespace_and_seeing_that_namespace() {
+        let one = Accounts::One("grafana".to_owned());
+        let mut read = permission("redis", one, "application", Access::Read);
+        read.account_namespace = "monitoring".to_owned();
+        let [role, binding] = read.objects();
+        assert_eq!(role["rules"][0]["verbs"], json!(["get"]));
+        assert_eq!(role["rules"][1]["resources"], json!(["namespaces"]));
+        assert_eq!((&binding["kind"], &binding["metadata"]["namespace"]), (&json!("RoleBinding"), &json!("redis")));
+        let subject = json!({"kind": "ServiceAccount", "name": "grafana", "namespace": "monitoring"});
+        assert_eq!(binding["subjects"], json!([subject]));
     }
 
     #[test]
     fn names_a_group_for_all_accounts_of_a_namespace() {
-        let objects = objects("redis", &Accounts::All, "audit", Access::Write);
-        assert_eq!(objects[1]["subjects"][0]["name"], "system:serviceaccounts:redis");
-        assert_eq!(objects[1]["metadata"]["name"], "redis-log-shipper-writer-audit:redis");
+        let [_, binding] = permission("redis", Accounts::All, "audit", Access::Write).objects();
+        assert_eq!(binding["subjects"][0]["name"], "system:serviceaccounts:redis");
+        assert_eq!(binding["metadata"]["name"], "redis-log-shipper-writer-audit:redis");
     }
 
     #[test]
@@ -111,13 +170,13 @@ mod tests {
             ("redis", Accounts::All, "audit"),
             ("audit-redis", Accounts::All, "application"),
         ];
-        let names: std::collections::BTreeSet<_> = granted
-            .iter()
-            .flat_map(|(namespace, accounts, tenant)| {
-                [Access::Write, Access::Read].map(|access| objects(namespace, accounts, tenant, access).remove(1))
+        let bindings = granted.iter().flat_map(|(namespace, accounts, tenant)| {
+            [Access::Write, Access::Read].map(|access| {
+                let [_, binding] = permission(namespace, accounts.clone(), tenant, access).objects();
+                binding["metadata"].to_string()
             })
-            .map(|binding| binding["metadata"]["name"].as_str().unwrap().to_owned())
-            .collect();
+        });
+        let names: std::collections::BTreeSet<_> = bindings.collect();
         assert_eq!(names.len(), 2 * granted.len(), "{names:?}");
     }
 }

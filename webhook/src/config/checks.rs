@@ -36,10 +36,45 @@ pub(crate) fn image(text: &str) -> Result<String, String> {
     Ok(text)
 }
 
+/// A pattern for images that pods may ask for: an image, or the start of one and a `*`.
+pub(super) fn image_pattern(text: &str) -> Result<String, String> {
+    let start = start_of_pattern(text, &['/', ':', '@'])?;
+    image(start.unwrap_or(text)).map(|_| text.to_owned())
+}
+
+/// A pattern for push URLs that pods may ask for: a URL, or the start of one, host included, and a `*`.
+pub(super) fn url_pattern(text: &str) -> Result<String, String> {
+    match start_of_pattern(text, &['/', ':'])? {
+        None => url(text),
+        // A `*` may stand for the port or for the path.
+        Some(start) => url(&format!("{}/", start.trim_end_matches([':', '/']))).map(|_| text.to_owned()).map_err(|_no_url| {
+            format!("invalid pattern {text:?}: expected a scheme and a host before the *, such as https://loki.example.com/*")
+        }),
+    }
+}
+
+/// What stands before the `*` at the end of a pattern; `None` where it has no `*`.
+///
+/// The `*` counts only after one of `ends`. After a letter it would also stand for the rest of a name:
+/// `https://loki.example.com*` would let `https://loki.example.com.evil/` through, which then gets the token.
+fn start_of_pattern<'a>(text: &'a str, ends: &[char]) -> Result<Option<&'a str>, String> {
+    match text.split_once('*') {
+        None => Ok(None),
+        Some((start, "")) if start.ends_with(ends) => Ok(Some(start)),
+        Some(_) => {
+            let ends: Vec<_> = ends.iter().map(char::to_string).collect();
+            Err(format!("invalid pattern {text:?}: expected a * only at the end, after {}", ends.join(" or ")))
+        }
+    }
+}
+
 /// A push URL: anything else would make the shipper of every pod useless.
 pub(crate) fn url(text: &str) -> Result<String, String> {
     let url = text.replace(TENANT_PLACEHOLDER, "tenant").parse::<Uri>().ok();
-    let is_full = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
+    let is_full = |url: &Uri| {
+        let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() && !has_user
+    };
     if url.as_ref().is_some_and(is_full) {
         Ok(text.to_owned())
     } else {
@@ -47,13 +82,13 @@ pub(crate) fn url(text: &str) -> Result<String, String> {
     }
 }
 
-/// A tenant becomes part of a URL's path.
+/// A tenant becomes a segment of the URL's path, where `.` and `..` would name another path.
 pub(crate) fn tenant(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if good {
+    if good && !matches!(text, "." | "..") {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no tenant name, which is letters, digits, -, _ and ."))
+        Err(format!("invalid tenant {text:?}: expected letters, digits, -, _ and ., and neither . nor .. alone"))
     }
 }
 

@@ -55,13 +55,13 @@ pub struct Config {
     pub image: String,
     /// When the kubelet pulls it.
     pub image_pull_policy: PullPolicy,
-    /// Images that pods may ask for instead; a `*` at the end stands for any rest.
+    /// Images that pods may ask for instead; a `*` at the end, after `/`, `:` or `@`, stands for any rest.
     pub allowed_images: Vec<String>,
     /// Requests and limits of the sidecar: both are set, and equal, so that a Guaranteed pod stays Guaranteed.
     pub resources: Resources,
     /// The full push URL; `{tenant}` in it stands for [`Config::tenant`].
     pub loki_url: String,
-    /// URLs that pods may ask for instead; a `*` at the end stands for any rest.
+    /// URLs that pods may ask for instead; a `*` at the end, after `/` or `:`, stands for any rest.
     pub allowed_loki_urls: Vec<String>,
     /// The gateway's tenant, also the value of the stream label `log_type`.
     pub tenant: String,

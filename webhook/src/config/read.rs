@@ -1,8 +1,8 @@
 //! From the document's keys to a [`Config`]: each key once, with what would be right where it is wrong.
 
 use super::checks::{
-    absolute, config_map, config_map_key, field, glob, image, is_label_name, label_value, non_empty, qualified_name,
-    tenant, url, zone,
+    absolute, config_map, config_map_key, field, glob, image, image_pattern, is_label_name, label_value, non_empty,
+    qualified_name, tenant, url, url_pattern, zone,
 };
 use super::tree::{self, Fault, Section};
 use super::{CaSource, Config, LogLevel, Multiline, PullPolicy, Quantity, Seccomp, SidecarMode, State};
@@ -25,7 +25,7 @@ pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), String> {
 fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     set(&mut config.image, section.parsed("image", image));
     set(&mut config.image_pull_policy, section.parsed("imagePullPolicy", PullPolicy::parse));
-    set(&mut config.allowed_images, section.texts("allowedImages"));
+    set(&mut config.allowed_images, section.parsed_texts("allowedImages", image_pattern));
     section.section("resources", |section| {
         set(&mut config.resources.cpu, section.parsed("cpu", Quantity::parse));
         set(&mut config.resources.memory, section.parsed("memory", Quantity::parse));
@@ -40,7 +40,7 @@ fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
 
 fn read_loki(section: &mut Section<'_>, config: &mut Config) {
     set(&mut config.loki_url, section.parsed("lokiUrl", url));
-    set(&mut config.allowed_loki_urls, section.texts("allowedLokiUrls"));
+    set(&mut config.allowed_loki_urls, section.parsed_texts("allowedLokiUrls", url_pattern));
     set(&mut config.tenant, section.parsed("tenant", tenant));
     let mut keys = Vec::new();
     let ca = section.sections("ca", |section| {
@@ -212,6 +212,12 @@ namespace: ops
     #[test]
     fn says_what_would_be_right() {
         assert!(faults("tenant: a/b\n")[0].contains("letters, digits"));
+        assert!(faults("allowedImages:\n- a:1\n- 'b*'\n")[0].starts_with("line 1: allowedImages: invalid pattern"));
+        for good in
+            ["allowedImages: ['registry/*', 'registry/a:*', 'registry/a@*']", "allowedLokiUrls: ['https://a:*']"]
+        {
+            assert_eq!(faults(good), [""; 0], "{good}");
+        }
         assert!(faults("include: dmcproxy.log\n")[0].contains("expected a list of texts"));
         assert!(read("- a\n- b\n").unwrap_err().contains("expected a map"));
     }
@@ -238,6 +244,16 @@ namespace: ops
             ("seccomp: true", "always is what true was"),
             ("seccomp: false", "never is what false was"),
             ("seccomp: [auto]", "expected a text"),
+            ("lokiUrl: 'https://loki:password@evil/push'", "no full push URL"),
+            ("tenant: .", "neither . nor .. alone"),
+            ("tenant: ..", "neither . nor .. alone"),
+            ("allowedImages: ['registry/good*']", "only at the end, after / or : or @"),
+            ("allowedImages: ['*']", "only at the end"),
+            ("allowedImages: ['registry/*/shipper']", "only at the end"),
+            ("allowedLokiUrls: ['https://good.example.com*']", "only at the end, after / or :"),
+            ("allowedLokiUrls: ['https://*']", "a scheme and a host before the *"),
+            ("allowedLokiUrls: ['good.example.com/*']", "a scheme and a host before the *"),
+            ("allowedLokiUrls: ['good.example.com']", "no full push URL"),
         ] {
             let faults = faults(text);
             assert!(faults.len() == 1 && faults[0].contains(said), "{text}: {faults:?}");

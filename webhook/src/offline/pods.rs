@@ -76,7 +76,8 @@ impl Site {
 }
 
 fn find(object: &Value, kind: &str, namespace: Option<&str>, pointer: String, sites: &mut Vec<Site>) {
-    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).or(namespace);
+    // The namespace of a request decides, as it does for the webhook.
+    let namespace = namespace.or_else(|| object.pointer("/metadata/namespace").and_then(Value::as_str));
     if let (Some(of), Some(items)) = (kind.strip_suffix("List"), object.get("items").and_then(Value::as_array)) {
         for (i, item) in items.iter().enumerate() {
             // The items of a PodList need not say that they are pods.
