@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use hyper::StatusCode;
 
-use crate::rejections::Rejections;
+use crate::rejections::{Reason, Rejections};
 
 /// What is to be done about an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub enum Trouble {
         /// Whether the push is larger than what is allowed in a second, so that waiting alone may never help.
         over: bool,
     },
+    /// 400: entries lie further ahead than Loki's clock allows. They are taken once that time has come.
+    TooNew,
     /// 5xx: down, or on its way up.
     Unavailable(Option<Duration>),
     /// No answer: refused, reset, timed out, or TLS that does not trust.
@@ -66,6 +68,7 @@ impl Trouble {
             Self::Blocked => "blocked",
             Self::BadRequest => "bad_request",
             Self::Throttled { .. } => "throttled",
+            Self::TooNew => "too_new",
             Self::Unavailable(_) => "unavailable",
             Self::NoAnswer => "no_answer",
             Self::Unexpected => "unexpected",
@@ -74,7 +77,7 @@ impl Trouble {
 
     /// Whether waiting alone will not help: somebody must grant or change something.
     pub fn needs_somebody(&self) -> bool {
-        !matches!(self, Self::Throttled { .. } | Self::Unavailable(_) | Self::NoAnswer)
+        !matches!(self, Self::Throttled { .. } | Self::TooNew | Self::Unavailable(_) | Self::NoAnswer)
     }
 
     /// Whether another token may change the answer.
@@ -144,7 +147,11 @@ fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Me
     ]) {
         return Meaning::Again(Trouble::BadRequest);
     }
-    Rejections::read(body, entries).map_or(Meaning::Suspect, Meaning::StoredExcept)
+    match Rejections::read(body, entries) {
+        None => Meaning::Suspect,
+        Some(rejected) if rejected.holds(Reason::TooNew) => Meaning::Again(Trouble::TooNew),
+        Some(rejected) => Meaning::StoredExcept(rejected),
+    }
 }
 
 /// Loki's words without the label sets it names: those are the user's words, which may be any.
@@ -192,7 +199,6 @@ fn is_over(body: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rejections::Reason;
 
     fn of(status: u16, body: &str) -> Meaning {
         meaning(StatusCode::from_u16(status).unwrap(), body, None, 100)
@@ -256,9 +262,9 @@ mod tests {
         for odd in ["snappy-0", "org id", "a } rate limit exceeded", "\\\"} unexpected EOF", "max entry size"] {
             let stream = format!("{{job=\"{odd}\", log_file=\"structured metadata\"}}");
             let old = format!(
-                "2 errors like: entry for stream '{stream}' has timestamp too old: x; 1 errors like: entry for stream '{stream}' has timestamp too new: x"
+                "2 errors like: entry for stream '{stream}' has timestamp too old: x; 1 errors like: max entry size '9' bytes exceeded for stream '{stream}'"
             );
-            let rejected = Rejections::read("2 errors like: timestamp too old; 1 errors like: timestamp too new", 100);
+            let rejected = Rejections::read("2 errors like: timestamp too old; 1 errors like: max entry size", 100);
             assert_eq!(of(400, &old), Meaning::StoredExcept(rejected.unwrap()), "{odd}");
             let behind = format!(
                 "reason: 'entry too far behind, x',\nuser 'fake', total ignored: 3 out of 100 for stream: {stream}"
@@ -283,7 +289,9 @@ mod tests {
         };
         let cases = [
             (400, format!("entry for stream '{stream}' has timestamp too old: t, oldest acceptable timestamp is: t"), only(Reason::TooOld, 1)),
-            (400, format!("7 errors like: entry for stream '{stream}' has timestamp too new: t"), only(Reason::TooNew, 7)),
+            // They are taken later.
+            (400, format!("7 errors like: entry for stream '{stream}' has timestamp too new: t"), Meaning::Again(Trouble::TooNew)),
+            (400, format!("1 errors like: entry for stream '{stream}' has timestamp too old: t; 7 errors like: entry for stream '{stream}' has timestamp too new: t"), Meaning::Again(Trouble::TooNew)),
             (400, format!("max entry size '256000' bytes exceeded for stream '{stream}' while adding an entry with length '300000' bytes"), only(Reason::LineTooLong, 1)),
             (400, format!("entry for stream '{stream}' has 31 label names; limit 30"), only(Reason::LabelLimit, 100)),
             (400, format!("stream '{stream}' has label name too long: 'x'"), only(Reason::LabelLimit, 100)),

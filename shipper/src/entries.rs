@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A time further ahead of the clock than this is not believed: one odd line must not push its stream into the future,
 /// where Loki rejects the rest.
-const BELIEVED_AHEAD: i64 = 10 * 60 * 1_000_000_000;
+pub(crate) const BELIEVED_AHEAD: i64 = 10 * 60 * 1_000_000_000;
 
 /// What the time of the next entry depends on, besides its line. Part of the position record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,15 @@ pub struct Chain {
     /// wherever the clock is set meanwhile.
     #[serde(default)]
     pub clock: i64,
+    /// How often the chain started again because the clock had been wrong. Each start shifts the times of all later lines
+    /// by a nanosecond, so that equal lines written before and after it do not share a time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u16,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a function of this kind")]
+fn is_zero(restarts: &u16) -> bool {
+    *restarts == 0
 }
 
 /// What time it is, for entries that need to know.
@@ -65,12 +74,30 @@ impl Chain {
         self.clock = self.clock.max(clock);
     }
 
+    /// Starts again where the last time, or the clock that the record knows, lies so far ahead of the clock `now` that the
+    /// clock must have been wrong then: entries dated after it would be refused as too new. Whether it did is returned. The
+    /// caller must have it on disk before anything else is pushed.
+    pub fn restart(&mut self, now: i64) -> bool {
+        let latest = now.saturating_add(BELIEVED_AHEAD);
+        if self.last <= latest && self.clock <= latest {
+            return false;
+        }
+        self.clock = now;
+        if self.last > latest {
+            // Lines that were written a moment ago keep their own times.
+            self.last = now.saturating_sub(BELIEVED_AHEAD);
+            self.restarts = self.restarts.wrapping_add(1) % 1000;
+        }
+        true
+    }
+
     /// The time of the entry whose line told this one, or none.
     pub fn next(&mut self, told: Option<i64>, clock: Clock) -> (i64, Source) {
         let after = self.last.saturating_add(1);
         let (time, source) = match told {
             Some(time) if time <= self.clock.max(clock.now).saturating_add(BELIEVED_AHEAD) => {
                 self.timed = true;
+                let time = time.saturating_add(i64::from(self.restarts));
                 let known = time <= self.clock.saturating_add(BELIEVED_AHEAD);
                 (time.max(after), if known { Source::Line } else { Source::Believed })
             }
@@ -125,6 +152,27 @@ mod tests {
         let mut resumed = Chain::default();
         resumed.knows(NOW);
         assert_eq!(resumed.next(line, set_back), (NOW, Source::Line));
+    }
+
+    #[test]
+    fn starts_again_where_the_clock_was_far_ahead() {
+        let ahead = NOW + 2 * BELIEVED_AHEAD;
+        let mut chain = Chain { last: ahead, timed: true, clock: ahead, restarts: 0 };
+        assert!(!chain.restart(ahead - BELIEVED_AHEAD));
+        assert!(chain.restart(NOW));
+        let clock = Clock { now: NOW, untimed: NOW };
+        // A line that tells no time comes right before those that do; equal lines from before are not met again.
+        assert_eq!(chain.next(None, clock), (NOW - BELIEVED_AHEAD + 1, Source::Carried));
+        assert_eq!(chain.next(Some(NOW - 1000), clock), (NOW - 999, Source::Line));
+        assert_eq!(chain.next(Some(ahead), clock).1, Source::Disbelieved);
+        assert!(!chain.restart(NOW));
+    }
+
+    #[test]
+    fn forgets_a_clock_that_was_far_ahead_though_no_entry_was_dated_by_it() {
+        let mut chain = Chain { last: NOW, timed: true, clock: NOW + 2 * BELIEVED_AHEAD, restarts: 0 };
+        assert!(chain.restart(NOW));
+        assert_eq!((chain.last, chain.clock, chain.restarts), (NOW, NOW, 0));
     }
 
     #[test]

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     fn record(last: i64) -> Record {
-        let stream = StreamRecord { chain: Chain { last, timed: true, clock: 0 }, ..StreamRecord::default() };
+        let stream = StreamRecord { chain: Chain { last, timed: true, ..Chain::default() }, ..StreamRecord::default() };
         Record::from([("dmcproxy.log".to_owned(), stream)])
     }
 

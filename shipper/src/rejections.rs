@@ -13,7 +13,7 @@ pub enum Reason {
     OutOfOrder,
     /// Older than `reject_old_samples_max_age`.
     TooOld,
-    /// Further ahead than `creation_grace_period`.
+    /// Further ahead than `creation_grace_period`. Such entries are pushed again later and never counted as rejected.
     TooNew,
     /// Longer than `max_line_size`.
     LineTooLong,
@@ -109,6 +109,11 @@ impl Rejections {
     /// The reasons there are, each with its number of entries.
     pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL.into_iter().zip(self.0).filter(|(_, entries)| *entries > 0)
+    }
+
+    /// Whether any entry was rejected for this reason.
+    pub fn holds(&self, reason: Reason) -> bool {
+        self.iter().any(|(known, _)| known == reason)
     }
 
     /// All of them.

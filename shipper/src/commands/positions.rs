@@ -92,7 +92,7 @@ mod tests {
             ..GenerationRecord::default()
         };
         StreamRecord {
-            chain: Chain { last, timed: true, clock: 0 },
+            chain: Chain { last, timed: true, ..Chain::default() },
             queue: positions.iter().map(generation).collect(),
             ..StreamRecord::default()
         }

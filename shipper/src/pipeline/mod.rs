@@ -4,6 +4,7 @@
 //! the positions are saved last. One deadline covers it all.
 
 mod admin_port;
+mod clock;
 mod opening;
 mod pool;
 mod positions;
@@ -25,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::push::Loki;
 use crate::settings::Settings;
 pub(crate) use admin_port::AdminPort;
+use clock::WallClock;
 pub use opening::OpenError;
 use opening::{Opened, Opening};
 use pusher::Pusher;
@@ -139,7 +141,8 @@ impl Shipping {
         };
         let loki = Loki::new(push, tail.metadata_switch());
         let (metrics, status) = (self.metrics.clone(), self.status.clone());
-        let reader = Reader { tail, batches, wake, draining, once, metrics, status, failed: None };
+        let reader =
+            Reader { tail, batches, wake, draining, once, clock: WallClock::default(), metrics, status, failed: None };
         let mut pusher = Pusher { loki, positions, metrics: self.metrics, status: self.status };
         tokio::select! {
             ((), ()) = async { tokio::join!(reader.run(), pusher.run(incoming)) } => {}

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::WallClock;
 use crate::admin::SharedStatus;
 use crate::batch::Batch;
 use crate::metrics::Metrics;
@@ -46,6 +47,7 @@ pub(super) struct Reader {
     pub(super) wake: Arc<Notify>,
     pub(super) draining: CancellationToken,
     pub(super) once: bool,
+    pub(super) clock: WallClock,
     pub(super) metrics: Metrics,
     pub(super) status: SharedStatus,
     /// Why the directory cannot be looked at; told once.
@@ -61,7 +63,10 @@ impl Reader {
                 self.look();
                 looked = Instant::now();
             }
-            if let Some(batch) = self.tail.next_batch(now(), draining) {
+            let now = self.clock.read(now());
+            if (draining || !self.clock.is_in_doubt())
+                && let Some(batch) = self.tail.next_batch(now, draining)
+            {
                 busy = Instant::now();
                 self.status.handed_out(&batch.name, batch.since);
                 if !self.hand_over(batch).await {
@@ -104,7 +109,9 @@ impl Reader {
     async fn rest(&mut self, looked: Instant) {
         let draining = self.draining.is_cancelled();
         let poll = looked + POLL;
-        let until = self.tail.next_due().map_or(poll, |due| poll.min(due.into())).max(Instant::now() + SETTLE / 4);
+        // While the clock is in doubt nothing is handed out, however long it is due.
+        let due = self.tail.next_due().filter(|_| draining || !self.clock.is_in_doubt());
+        let until = due.map_or(poll, |due| poll.min(due.into())).max(Instant::now() + SETTLE / 4);
         tokio::select! {
             () = settled(&self.wake) => {}
             () = tokio::time::sleep_until(until) => {}
@@ -113,7 +120,8 @@ impl Reader {
     }
 
     fn look(&mut self) {
-        let failed = self.tail.scan(now()).err().map(|error| error.to_string());
+        let now = self.clock.read(now());
+        let failed = self.tail.scan(now).err().map(|error| error.to_string());
         if self.failed != failed {
             if let Some(error) = &failed {
                 tracing::warn!(error, "failed to look at the log directory, trying again");
@@ -123,7 +131,7 @@ impl Reader {
         let files = self.tail.files();
         let unread = files.iter().map(|file| file.unread).sum();
         self.status.files(files);
-        self.metrics.unread(unread, self.status.oldest_unacknowledged(now().instant));
+        self.metrics.unread(unread, self.status.oldest_unacknowledged(now.instant));
     }
 }
 
@@ -172,6 +180,7 @@ mod tests {
                 wake: wake.clone(),
                 draining: CancellationToken::new(),
                 once: false,
+                clock: WallClock::default(),
                 metrics: Metrics::default(),
                 status: SharedStatus::default(),
                 failed: None,

@@ -32,6 +32,11 @@ pub(super) fn fix(trouble: &Trouble, tenant: Option<&str>, subject: Option<&str>
                 .to_owned()
         }
         Trouble::Throttled { .. } => "none needed unless it lasts: then raise the tenant's ingestion rate".to_owned(),
+        Trouble::TooNew => {
+            "none needed if it passes: Loki takes these entries once their time has come; if it lasts, set the clock of \
+             this node and of Loki's nodes right"
+                .to_owned()
+        }
         Trouble::Unavailable(_) => "none needed unless it lasts: then look at Loki itself".to_owned(),
         Trouble::NoAnswer => {
             "check that the address in --loki-url can be reached and that --ca-file holds the CA that signed \

@@ -14,12 +14,15 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait, but for trouble with the token or the permission, where it is the shortest in the long run: a gateway
 /// remembers a refusal for a minute anyway, and every question costs the API server a review.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait for entries that are too new: a part of the batch may be stored, and is sent again each time.
+const LONGEST_WAIT_FOR_TIME: Duration = Duration::from_mins(5);
 /// What lasts is told again this often.
 const REMINDER: Duration = Duration::from_mins(1);
 
 /// Exponential, with full jitter, capped; never less than what the answer asked for.
 pub(super) fn wait(failures: u32, trouble: &Trouble) -> Duration {
-    let most = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
+    let longest = if *trouble == Trouble::TooNew { LONGEST_WAIT_FOR_TIME } else { LONGEST_WAIT };
+    let most = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(longest);
     let part = most.mul_f64(rand::random::<f64>());
     let wait = if trouble.concerns_token() && most == LONGEST_WAIT { most + part } else { part.max(FIRST_WAIT / 5) };
     wait.max(trouble.retry_after().unwrap_or_default())

@@ -72,6 +72,8 @@ pub(super) struct Generation {
     pub(super) clocked: Option<Clocked>,
     /// Whether it was finished before and has grown since.
     pub(super) late: bool,
+    /// Up to here it may have been pushed before a restart; not known where this process has opened it first.
+    resumed: Option<u64>,
     /// The rotated copy that it was found to be, where that is another file.
     pub(super) copied_to: Option<Inode>,
     /// Where a text was taken to end because nothing followed it for a while.
@@ -110,6 +112,7 @@ impl Generation {
             suspect: false,
             clocked: None,
             late: false,
+            resumed: None,
             copied_to: None,
             closed: None,
             ends: sealed.then_some(size),
@@ -133,6 +136,7 @@ impl Generation {
         generation.late = record.late;
         generation.closed = record.closed;
         generation.ends = record.ends.or(generation.ends);
+        generation.resumed = Some(generation.size);
         Ok(Some(generation))
     }
 
@@ -303,6 +307,11 @@ impl Generation {
         if self.kind == Kind::Copy {
             self.end();
         }
+    }
+
+    /// Whether all that a process before this one may have pushed of it is handed out.
+    pub(super) fn is_past_resends(&self) -> bool {
+        self.resumed.is_some_and(|resumed| resumed <= self.read)
     }
 
     /// Bytes that could be handed out.

@@ -15,6 +15,19 @@ async fn the_same_bytes_after_trouble_that_passes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_too_new_until_its_time_has_come() {
+    let start = Instant::now();
+    let mut world =
+        World::new(Receiver::new(move |_| if start.elapsed() < HOUR { Answer::StoredUpTo(1) } else { Answer::Stored }));
+    let lines = lines(3);
+    assert_eq!(world.push(batch(&lines)).await, Rejections::default());
+    assert_eq!(world.receiver.shown(), lines);
+    assert!(world.troubles().iter().all(|trouble| *trouble == Trouble::TooNew));
+    // What Loki has already is not sent to it all the time.
+    assert!(world.bodies().len() < 60, "{}", world.bodies().len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_same_bytes_where_the_answer_was_lost_after_the_commit() {
     let mut world = World::new(Receiver::scripted([Answer::StoredInSilence, Answer::StoredInSilence]));
     let lines = lines(3);

@@ -35,6 +35,8 @@ pub(crate) enum Answer {
     StoredInSilence,
     /// It is stored but for the lines that hold this text, and the answer is a 400 that says this.
     StoredExcept(&'static str, &'static str),
+    /// It is stored but for the entries after this time, and the answer is a 400 that calls those too new.
+    StoredUpTo(i64),
     /// Nothing is stored; status and text.
     Refused(u16, String),
     /// The same with a header.
@@ -177,14 +179,15 @@ impl Receiver {
             said = then;
         }
         let without = match said {
-            Answer::Stored | Answer::StoredInSilence => Some(None),
+            Answer::Stored | Answer::StoredInSilence | Answer::StoredUpTo(_) => Some(None),
             Answer::StoredExcept(text, _) => Some(Some(*text)),
             _ => None,
         };
+        let latest = if let Answer::StoredUpTo(latest) = said { *latest } else { i64::MAX };
         if let Some(without) = without {
             for stream in &push.streams {
                 for (time, line) in &stream.entries {
-                    if without.is_none_or(|text| !line.contains(text)) {
+                    if *time <= latest && without.is_none_or(|text| !line.contains(text)) {
                         inner.stored.push((stream.labels.clone(), *time, line.clone()));
                     }
                 }
@@ -205,6 +208,7 @@ impl Receiver {
         let (status, header, text) = match answer {
             Answer::Stored => (204, None, String::new()),
             Answer::StoredExcept(_, text) => (400, None, text.to_owned()),
+            Answer::StoredUpTo(_) => (400, None, "entry for stream '{}' has timestamp too new: x".to_owned()),
             Answer::Refused(status, text) => (status, None, text),
             Answer::RefusedWith(status, name, value) => (status, Some((name, value)), String::new()),
             Answer::Reset | Answer::StoredInSilence => return Err(Gone),

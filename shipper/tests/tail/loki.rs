@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Uri;
@@ -11,6 +12,7 @@ use redis_log_shipper::batch::MetadataSwitch;
 use redis_log_shipper::push::{Loki as Client, PushSettings};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::receiver::{Answer, Push, Receiver};
 
@@ -52,7 +54,7 @@ pub(crate) enum Whim {
 }
 
 impl Whim {
-    fn answer(self, push: &Push) -> Option<Answer> {
+    fn answer(self, push: &Push, clock: i64) -> Option<Answer> {
         let entries: usize = push.streams.iter().map(|stream| stream.entries.len()).sum();
         let has_metadata = push.streams.iter().flat_map(|stream| &stream.metadata).any(|pairs| !pairs.is_empty());
         match self {
@@ -63,17 +65,24 @@ impl Whim {
             Self::NoMetadata => has_metadata.then(|| {
                 Answer::refused(400, "stream '{}' includes structured metadata, but this feature is disallowed")
             }),
-            Self::Silent => Some(stored(push, Answer::StoredInSilence)),
+            Self::Silent => Some(stored(push, Answer::StoredInSilence, clock)),
             Self::Resets => Some(Answer::Reset),
             Self::Hangs => Some(Answer::Nothing),
         }
     }
 }
 
-/// What is stored, is stored but for what is rejected.
-fn stored(push: &Push, how: Answer) -> Answer {
+/// What is stored, is stored but for what is rejected, and for what lies too far ahead of `clock`.
+fn stored(push: &Push, how: Answer, clock: i64) -> Answer {
     if push.lines().any(|line| line.contains(POISON)) {
         return Answer::refused(400, "no");
+    }
+    let latest = clock + GRACE;
+    if push.streams.iter().flat_map(|stream| &stream.entries).any(|(time, _)| *time > latest) {
+        if push.lines().any(|line| line.contains(REJECTED)) {
+            return Answer::refused(400, "entry for stream '{}' has timestamp too new: x");
+        }
+        return Answer::StoredUpTo(latest);
     }
     if push.lines().any(|line| line.contains(REJECTED)) {
         return Answer::StoredExcept(REJECTED, "entry for stream '{}' has timestamp too old: 2026-01-01");
@@ -81,9 +90,14 @@ fn stored(push: &Push, how: Answer) -> Answer {
     how
 }
 
+/// An entry further ahead of Loki's clock is too new.
+const GRACE: i64 = 10 * 60 * 1_000_000_000;
+
 /// What is to come.
 #[derive(Default)]
 struct Script {
+    /// Loki's clock when its runtime started: that clock is right, whatever the shipper's says.
+    clock: i64,
     whims: VecDeque<Whim>,
     /// How the shipper dies, once the whims are over.
     end: Option<Fate>,
@@ -99,10 +113,12 @@ pub(crate) struct Loki {
 }
 
 impl Loki {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: i64) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let (script, died) = (Arc::<Mutex<Script>>::default(), Arc::new(Notify::new()));
-        let receiver = Receiver::new(rule(script.clone(), died.clone()));
+        script.lock().unwrap().clock = clock;
+        let start = runtime.block_on(async { Instant::now() });
+        let receiver = Receiver::new(rule(script.clone(), died.clone(), start));
         let client = runtime.block_on(async { client_of(&receiver) });
         Self { runtime, receiver, client, script, died }
     }
@@ -110,6 +126,11 @@ impl Loki {
     /// Has one of the next requests meet a whim.
     pub(crate) fn is_in_for(&self, whim: Whim) {
         self.script.lock().unwrap().whims.push_back(whim);
+    }
+
+    /// So much time passes in the world.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.script.lock().unwrap().clock += i64::try_from(time.as_nanos()).unwrap();
     }
 
     /// Pushes a batch; whether the shipper lived to hear that it is stored is returned.
@@ -143,20 +164,21 @@ impl Loki {
     }
 }
 
-fn rule(script: Arc<Mutex<Script>>, died: Arc<Notify>) -> impl FnMut(&Push) -> Answer + Send {
+fn rule(script: Arc<Mutex<Script>>, died: Arc<Notify>, start: Instant) -> impl FnMut(&Push) -> Answer + Send {
     move |push| {
         if push.streams.is_empty() {
             return Answer::refused(422, "error at least one valid stream is required for ingestion");
         }
         let mut script = script.lock().unwrap();
+        let clock = script.clock + i64::try_from(start.elapsed().as_nanos()).unwrap();
         if let Some(whim) = script.whims.pop_front() {
-            return whim.answer(push).unwrap_or_else(|| stored(push, Answer::Stored));
+            return whim.answer(push, clock).unwrap_or_else(|| stored(push, Answer::Stored, clock));
         }
         match script.end.take() {
-            None => stored(push, Answer::Stored),
+            None => stored(push, Answer::Stored, clock),
             Some(fate) => {
                 died.notify_one();
-                if fate == Fate::Stored { stored(push, Answer::StoredInSilence) } else { Answer::Nothing }
+                if fate == Fate::Stored { stored(push, Answer::StoredInSilence, clock) } else { Answer::Nothing }
             }
         }
     }

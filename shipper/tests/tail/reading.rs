@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::world::{Fate, World};
 
+const HOUR: i64 = 3_600_000_000_000;
+
 #[test]
 fn ships_what_is_there_and_what_comes() {
     let mut world = World::new();
@@ -244,18 +246,71 @@ fn gives_every_quiet_file_its_turn_beside_a_flood() {
     }
 }
 
+/// A line of a file in which lines tell their times, or do not.
+fn write(world: &mut World, name: &str) {
+    let line = if name == "timed.log" { world.line() } else { world.untimed_line() };
+    world.append_text(name, line);
+}
+
 #[test]
-fn goes_on_in_order_though_the_clock_is_set_back() {
+fn goes_on_in_order_though_the_clock_is_set_back_a_little() {
     let mut world = World::new();
     for name in ["timed.log", "untimed.log"] {
         for _ in 0..3 {
-            let line = if name == "timed.log" { world.line() } else { world.untimed_line() };
-            world.append_text(name, line);
+            write(&mut world, name);
             world.ship();
-            world.now.clock -= 3_600_000_000_000;
+            world.now.clock -= 180_000_000_000;
         }
     }
     world.assert_every_line_once_in_order();
+}
+
+#[test]
+fn dates_lines_by_the_right_clock_again_after_the_clock_was_an_hour_ahead() {
+    for name in ["timed.log", "untimed.log"] {
+        for restarts in [false, true] {
+            let mut world = World::new();
+            write(&mut world, name);
+            world.ship();
+            world.now.clock += HOUR;
+            write(&mut world, name);
+            world.ship();
+            world.now.clock -= HOUR;
+            if restarts {
+                world.fail();
+                world.start();
+            }
+            for _ in 0..2 {
+                write(&mut world, name);
+                world.ship();
+                let (right, last) =
+                    (world.right_clock(), world.times_of_lines()[usize::try_from(world.written).unwrap() - 1]);
+                assert!(
+                    (right - 60_000_000_000..=right).contains(&last),
+                    "{name}: {} s",
+                    (last - right) / 1_000_000_000
+                );
+            }
+            world.assert_every_line_once();
+        }
+    }
+}
+
+#[test]
+fn keeps_equal_lines_apart_that_were_written_before_and_after_the_clock_was_set_back() {
+    let mut world = World::new();
+    let line = "2026-02-20 22:31:00,000 INFO twice\n";
+    world.append_text("a.log", line);
+    world.ship();
+    world.now.clock += HOUR;
+    let ahead = world.line();
+    world.append_text("a.log", ahead);
+    world.ship();
+    world.now.clock -= HOUR;
+    world.append_text("a.log", line);
+    world.append_text("a.log", line);
+    world.ship();
+    assert_eq!(world.seen().iter().filter(|seen| *seen == "twice").count(), 3);
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(crate) struct World {
     saved: Record,
     saved_at: Instant,
     pub(crate) now: Now,
+    /// How long the world has been there.
+    passed: Duration,
     pub(crate) written: u64,
     /// The lines that Loki rejects for good.
     rejected: BTreeSet<u64>,
@@ -69,12 +71,13 @@ impl World {
         let mut world = Self {
             dir: tempfile::tempdir().unwrap(),
             tail: None,
-            loki: Loki::new(),
+            loki: Loki::new(START),
             made: VecDeque::new(),
             record: Record::new(),
             saved: Record::new(),
             saved_at: now.instant,
             now,
+            passed: Duration::ZERO,
             written: 0,
             rejected: BTreeSet::new(),
             settings,
@@ -158,9 +161,16 @@ impl World {
     pub(crate) fn pass_time(&mut self, passed: Duration) {
         self.now.instant += passed;
         self.now.clock += i64::try_from(passed.as_nanos()).unwrap();
+        self.loki.pass(passed);
+        self.passed += passed;
         if self.tail.is_some() {
             self.save_if_overdue();
         }
+    }
+
+    /// What a clock says that nobody has ever set.
+    pub(crate) fn right_clock(&self) -> i64 {
+        START + i64::try_from(self.passed.as_nanos()).unwrap()
     }
 
     /// What a metric counts, all its labels together.
@@ -350,6 +360,15 @@ impl World {
     /// The times of those.
     pub(crate) fn times(&self) -> Vec<i64> {
         self.loki.shows().into_keys().map(|(_, time)| time).collect()
+    }
+
+    /// The times of the lines, in the order of their numbers.
+    pub(crate) fn times_of_lines(&self) -> Vec<i64> {
+        let shown = self.loki.shows();
+        let lines = shown.iter().flat_map(|((_, time), texts)| texts.iter().map(move |text| (text, *time)));
+        let number = |text: &str| text.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+        let by_number: std::collections::BTreeMap<_, _> = lines.map(|(text, time)| (number(text), time)).collect();
+        by_number.into_values().collect()
     }
 
     /// Whether Loki has every line that was written and that it takes.

@@ -246,7 +246,9 @@ impl Stream {
     pub(super) fn next_batch(&mut self, now: Now, workshop: &mut Workshop<'_>) -> Result<Option<Batch>, Surprise> {
         self.move_on(now.instant);
         let Some(front) = self.queue.front_mut().filter(|front| front.unread() > 0) else { return Ok(self.news()) };
-        let (start, since) = (front.read, front.waits_since());
+        let (start, since, clocked) = (front.read, front.waits_since(), front.clocked.is_some());
+        let restarted = !clocked && !self.may_resend() && self.chain.restart(now.clock);
+        self.write_ahead |= restarted;
         let mut before = self.record();
         workshop.batch.start(&self.labels, &self.name);
         let filled = self.fill(now, workshop)?;
@@ -273,6 +275,11 @@ impl Stream {
         let before = if write_ahead { self.named(before) } else { Record::new() };
         let after = Some(self.record());
         Ok(Some(Batch { name: self.name.clone(), body, entries, bytes, since, before, after }))
+    }
+
+    /// Whether the next lines may have been pushed before a restart, so that their times must stay what they were.
+    fn may_resend(&self) -> bool {
+        self.replaying && !self.queue.iter().all(Generation::is_past_resends)
     }
 
     /// Says that what [`Self::record`] returns is on disk.
