@@ -55,7 +55,7 @@ impl<'a> Container<'a> {
         let expanded = list(self.spec, "args").map(|arg| {
             let arg = arg.as_str().context("an argument that is no string")?.to_owned();
             let arg = env.iter().fold(arg, |arg, (name, value)| arg.replace(&format!("$({name})"), value));
-            self.map_paths(arg)
+            Ok(self.map_arg(&arg))
         });
         expanded.collect()
     }
@@ -70,20 +70,27 @@ impl<'a> Container<'a> {
         let named = list(self.spec, "command").map(|word| Path::new(word.as_str().unwrap_or_default()).file_name());
         anyhow::ensure!(named.eq([program.file_name()]), "the container's command is not {}", program.display());
         let mut command = Command::new(program);
-        command.args(self.args()?).envs(self.env()?);
+        let env = self.env()?.into_iter().map(|(name, value)| (name, self.map_path(value)));
+        command.args(self.args()?).envs(env);
         Ok(command)
     }
 
-    fn map_paths(&self, arg: String) -> anyhow::Result<String> {
-        for mount in list(self.spec, "volumeMounts") {
-            let path = text(mount, "mountPath")?;
-            if let Some((flag, value)) = arg.split_once('=')
-                && value.starts_with(path)
-            {
-                return Ok(format!("{flag}={}", self.path(value).display()));
-            }
+    /// `--flag=PATH`, with a mounted path below the root.
+    fn map_arg(&self, arg: &str) -> String {
+        match arg.split_once('=') {
+            Some((flag, value)) => format!("{flag}={}", self.map_path(value.to_owned())),
+            None => arg.to_owned(),
         }
-        Ok(arg)
+    }
+
+    /// A path that something is mounted over, below the root; anything else as it is.
+    fn map_path(&self, value: String) -> String {
+        let mut mounted = list(self.spec, "volumeMounts").filter_map(|mount| mount.get("mountPath")?.as_str());
+        if mounted.any(|path| Path::new(&value).starts_with(path)) {
+            self.path(&value).display().to_string()
+        } else {
+            value
+        }
     }
 
     fn value(&self, variable: &Value) -> anyhow::Result<String> {

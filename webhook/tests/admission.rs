@@ -69,6 +69,13 @@ fn arg<'a>(judged: &'a Judged, flag: &str) -> Option<&'a str> {
     args.iter().find_map(|arg| arg.as_str()?.strip_prefix(flag)?.strip_prefix('='))
 }
 
+/// The volume that the sidecar mounts its token from.
+#[track_caller]
+fn token_volume(judged: &Judged) -> &Value {
+    let name = &sidecar(judged)["volumeMounts"][1]["name"];
+    injected(judged)["spec"]["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == *name).unwrap()
+}
+
 fn outcome(pod: &Value) -> &'static str {
     judged(pod).verdict.outcome()
 }
@@ -362,11 +369,10 @@ mod collisions {
 
     #[test]
     fn uses_a_volume_of_its_name_only_if_it_is_the_same() {
-        let ours =
-            injected(&judged(&fixture("a-vanilla")))["spec"]["volumes"].as_array().unwrap().last().unwrap().clone();
+        let ours = token_volume(&judged(&fixture("a-vanilla"))).clone();
         for (volume, expected, more) in [
-            (ours, "log-shipper-token", 0),
-            (json!({"name": "log-shipper-token", "emptyDir": {}}), "log-shipper-token-2", 1),
+            (ours, "log-shipper-token", 1),
+            (json!({"name": "log-shipper-token", "emptyDir": {}}), "log-shipper-token-2", 2),
         ] {
             let pod = pod(|pod| pod["spec"]["volumes"].as_array_mut().unwrap().push(volume));
             let judged = judged(&pod);
@@ -391,6 +397,7 @@ mod collisions {
         }
         for (log_dir, path) in [
             ("/var/lib/redislabs/log", "/var/lib"),
+            ("/var/lib/redis-log-shipper-fallback/log", "/var/lib/redis-log-shipper-fallback"),
             ("/run/x/log", "/run"),
             ("/var/run/secrets/log", "/var/run/secrets"),
             ("/var/run/secrets/kubernetes.io/serviceaccount", "/var/run/secrets/kubernetes.io/serviceaccount"),
@@ -469,7 +476,12 @@ mod workload {
             let judged = judge(&fixture("a-vanilla"), None, &config);
             assert_eq!(sidecar(&judged).get("restartPolicy").is_some(), native, "{mode:?}");
             assert_eq!(injected(&judged)["spec"].get("initContainers").is_some(), native, "{mode:?}");
-            assert_eq!(judged.warnings.len(), usize::from(mode == SidecarMode::Native && !native), "{mode:?}");
+            // A native sidecar comes with its risk, told.
+            let told = native || mode == SidecarMode::Native;
+            assert_eq!(judged.warnings.len(), usize::from(told), "{mode:?}");
+            if native {
+                assert_warned(&judged, "Redis does not start either");
+            }
         }
     }
 
@@ -500,7 +512,7 @@ mod workload {
 
     #[test]
     fn brings_its_own_token_whether_or_not_the_pod_mounts_one() {
-        for (automount, mounts) in [(Value::Null, 4), (json!(true), 4), (json!(false), 3)] {
+        for (automount, mounts) in [(Value::Null, 5), (json!(true), 5), (json!(false), 4)] {
             let judged = judged(&pod(|pod| pod["spec"]["automountServiceAccountToken"] = automount));
             assert_eq!(arg(&judged, "--token-file"), Some("/var/run/secrets/redis-log-shipper/token"));
             let all = sidecar(&judged)["volumeMounts"].as_array().unwrap();
@@ -509,7 +521,7 @@ mod workload {
             let ours = json!({
                 "name": "log-shipper-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true,
             });
-            assert!(all.get(3).is_none_or(|mount| *mount == ours));
+            assert!(all.get(4).is_none_or(|mount| *mount == ours));
         }
     }
 
@@ -518,8 +530,7 @@ mod workload {
         let mut config = Config::default();
         config.token.expiration_seconds = 60;
         let judged = judge(&fixture("a-vanilla"), None, &config);
-        let token =
-            &injected(&judged)["spec"]["volumes"].as_array().unwrap().last().unwrap()["projected"]["sources"][0];
+        let token = &token_volume(&judged)["projected"]["sources"][0];
         assert_eq!(token["serviceAccountToken"], json!({"expirationSeconds": 600, "path": "token"}));
         assert_warned(&judged, "600");
     }
@@ -529,15 +540,14 @@ mod workload {
         let mut config = Config::default();
         config.token.audience = Some("loki".to_owned());
         let judged = judge(&fixture("a-vanilla"), None, &config);
-        let token =
-            &injected(&judged)["spec"]["volumes"].as_array().unwrap().last().unwrap()["projected"]["sources"][0];
+        let token = &token_volume(&judged)["projected"]["sources"][0];
         assert_eq!(token["serviceAccountToken"]["audience"], "loki");
     }
 
     #[test]
     fn every_ca_may_be_missing_and_no_secret_is_mounted() {
         let judged = judged(&fixture("a-vanilla"));
-        let volume = injected(&judged)["spec"]["volumes"].as_array().unwrap().last().unwrap();
+        let volume = token_volume(&judged);
         let sources = volume["projected"]["sources"].as_array().unwrap();
         let maps: Vec<_> = sources.iter().filter_map(|source| source.get("configMap")).collect();
         assert_eq!(maps.len(), 2);
@@ -628,6 +638,54 @@ mod workload {
         assert_eq!(state(&judged(&fixture("c2-ephemeral-emptydir"))), empty);
         let config = Config { state: State::Ephemeral, ..Config::default() };
         assert_eq!(state(&judge(&fixture("a-vanilla"), None, &config)), empty);
+    }
+
+    #[test]
+    fn keeps_an_empty_dir_beside_the_claim_for_a_folder_that_cannot_be_written() {
+        const DIR: &str = "/var/lib/redis-log-shipper-fallback";
+        let fallback = |judged: &Judged| {
+            let (env, mounts) = (&sidecar(judged)["env"], sidecar(judged)["volumeMounts"].as_array().unwrap());
+            let told = env.as_array().unwrap().iter().find(|it| it["name"] == "REDIS_LOG_SHIPPER_STATE_FALLBACK_DIR");
+            let mounted = mounts.iter().find(|mount| mount["mountPath"] == DIR);
+            (told.map(|it| it["value"].clone()), mounted.map(|mount| mount["name"].clone()))
+        };
+        let judged = judged(&fixture("a-vanilla"));
+        assert_eq!(fallback(&judged), (Some(json!(DIR)), Some(json!("log-shipper-state"))));
+        let volumes = injected(&judged)["spec"]["volumes"].as_array().unwrap();
+        let volume = volumes.iter().find(|volume| volume["name"] == "log-shipper-state").unwrap();
+        assert!(volume.get("emptyDir").is_some(), "{volume}");
+        assert_eq!(fallback(&super::judged(&fixture("c2-ephemeral-emptydir"))), (None, None));
+    }
+
+    #[test]
+    fn adds_the_pull_secrets_that_the_pod_does_not_name_itself() {
+        let named = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+        let config =
+            Config { image_pull_secrets: ["a", "b", "a"].map(ToOwned::to_owned).to_vec(), ..Config::default() };
+        let own = [
+            None,
+            Some(Value::Null),
+            Some(json!([])),
+            Some(json!(named(&["b", "c"]))),
+            Some(json!(named(&["b", "a"]))),
+        ];
+        let expected = [&["a", "b"][..], &["a", "b"], &["a", "b"], &["b", "c", "a"], &["b", "a"]];
+        let recorded = [Some("a,b"), Some("a,b"), Some("a,b"), Some("a"), None];
+        for ((own, expected), recorded) in own.into_iter().zip(expected).zip(recorded) {
+            let pod = pod(|pod| {
+                let spec = pod["spec"].as_object_mut().unwrap();
+                spec.remove("imagePullSecrets");
+                spec.extend(own.clone().map(|own| ("imagePullSecrets".to_owned(), own)));
+            });
+            let judged = judge(&pod, None, &config);
+            let after = injected(&judged);
+            assert_eq!(after["spec"]["imagePullSecrets"], json!(named(expected)), "{own:?}");
+            let annotation = &after["metadata"]["annotations"]["redis-log-shipper.io/pull-secrets"];
+            assert_eq!(annotation.as_str(), recorded, "{own:?}");
+            assert!(judged.warnings.is_empty(), "{:?}", judged.warnings);
+            let again = judge(after, None, &config);
+            assert_eq!((again.verdict.outcome(), again.warnings.len()), ("already_injected", 0));
+        }
     }
 
     #[test]
@@ -723,6 +781,8 @@ mod overrides {
         assert_eq!(sidecar(&with("cpu", " 2\n"))["resources"]["limits"]["cpu"], "2");
         assert_eq!(sidecar(&with("memory", "1Gi"))["resources"]["requests"]["memory"], "1Gi");
         assert_eq!(sidecar(&with("sidecar-mode", "native"))["restartPolicy"], "Always");
+        assert_eq!(arg(&with("drain-timeout", "500ms"), "--drain-timeout"), Some("500ms"));
+        assert_eq!(arg(&judged(&fixture("a-vanilla")), "--drain-timeout"), None);
         assert_eq!(sidecar(&with("state", "ephemeral"))["volumeMounts"][2]["name"], "log-shipper-state");
         let multiline = json!({"name": "REDIS_LOG_SHIPPER_MULTILINE", "value": "off"});
         assert_eq!(sidecar(&with("multiline", "off"))["env"].as_array().unwrap().last(), Some(&multiline));
@@ -750,6 +810,8 @@ mod overrides {
             ("timezone", "Europe/Berln"),
             ("multiline", "sometimes"),
             ("redact", "on"),
+            ("drain-timeout", "11m"),
+            ("drain-timeout", "soon"),
         ] {
             let judged = with(key, value);
             assert_warned(&judged, &format!("annotation redis-log-shipper.io/{key}: "));

@@ -202,6 +202,22 @@ mod inject_command {
     }
 
     #[test]
+    fn adds_pull_secrets_with_a_word_about_the_service_account_and_uninject_takes_only_those_away() {
+        let config = Config { image_pull_secrets: vec!["ours".to_owned(), "both".to_owned()], ..Config::default() };
+        for own in [None, Some(json!([{"name": "both"}, {"name": "theirs"}]))] {
+            let mut pod = fixture("a-vanilla");
+            let spec = pod["spec"].as_object_mut().unwrap();
+            spec.remove("imagePullSecrets");
+            spec.extend(own.clone().map(|own| ("imagePullSecrets".to_owned(), own)));
+            let outcome = inject(&pod, None, &config).unwrap();
+            let told = outcome.pods[0].judged.warnings.iter().any(|warning| warning.contains("its ServiceAccount"));
+            assert_eq!(told, own.is_none(), "{:?}", outcome.pods[0].judged.warnings);
+            assert_ne!(outcome.object["spec"]["imagePullSecrets"], pod["spec"]["imagePullSecrets"]);
+            assert_eq!(uninject(&outcome.object).object, pod);
+        }
+    }
+
+    #[test]
     fn fails_only_where_something_that_was_meant_is_not_injected() {
         let (vanilla, operator, no_mount) = (fixture("a-vanilla"), fixture("e1-operator"), fixture("c-ephemeral"));
         let twice = injected(&vanilla).0;
@@ -268,6 +284,15 @@ mod inject_command {
 
 mod redis_enterprise_cluster {
     use super::*;
+
+    #[test]
+    fn is_told_which_pull_secrets_it_needs() {
+        let config = Config { image_pull_secrets: vec!["login".to_owned()], ..Config::default() };
+        let object = cluster(&json!({}));
+        let outcome = inject(&object, None, &config).unwrap();
+        assert!(outcome.pods[0].judged.warnings[0].contains("spec.pullSecrets names login"));
+        assert_eq!(outcome.object["spec"].get("imagePullSecrets"), None);
+    }
 
     #[test]
     fn is_given_a_plain_container_and_its_volumes_after_those_it_has() {
@@ -411,7 +436,9 @@ mod uninject_command {
         ours["volumeMounts"].as_array_mut().unwrap().push(json!({"name": "log-shipper-state-of-mine"}));
         let restored = uninject(&pod).object;
         assert!(sidecar(&restored).is_none());
-        assert_eq!(restored["spec"]["volumes"], pod["spec"]["volumes"]);
+        let mut kept = pod["spec"]["volumes"].as_array().unwrap().clone();
+        kept.retain(|volume| volume["name"] != "log-shipper-state");
+        assert_eq!(restored["spec"]["volumes"], json!(kept));
     }
 
     #[test]

@@ -57,10 +57,12 @@ fn pod() -> impl Strategy<Value = Value> {
             Just(json!({"name": "logs", "persistentVolumeClaim": {"claimName": "c"}})),
             Just(json!({"name": "logs", "emptyDir": {}})),
             Just(json!({"name": "log-shipper-token", "emptyDir": {}})),
-            Just(json!({"name": "log-shipper-state", "emptyDir": {"sizeLimit": "16Mi"}})),
+            Just(json!({"name": "log-shipper-state", "emptyDir": {"sizeLimit": "64Mi"}})),
         ],
         0..4,
     );
+    let secrets = proptest::sample::subsequence(vec!["a", "b", "c"], 0..=3)
+        .prop_map(|names| names.into_iter().map(|name| json!({"name": name})).collect());
     let others = proptest::collection::vec(container("other"), 0..5);
     let annotations = proptest::collection::btree_map(
         prop_oneof![
@@ -77,12 +79,13 @@ fn pod() -> impl Strategy<Value = Value> {
         (
             maybe(annotations.prop_map(|annotations| json!(annotations))),
             maybe(anything()),
+            maybe(secrets),
             extras(),
             extras(),
             extras(),
         ),
     )
-        .prop_map(|((node, others, volumes), (annotations, init, more_pod, more_metadata, more_spec))| {
+        .prop_map(|((node, others, volumes), (annotations, init, secrets, more_pod, more_metadata, more_spec))| {
             let mut containers = others;
             // Names are unique in a pod that an API server lets through.
             for (i, other) in containers.iter_mut().enumerate() {
@@ -106,6 +109,7 @@ fn pod() -> impl Strategy<Value = Value> {
                 });
                 ("volumes".to_owned(), json!(volumes))
             }));
+            spec.extend(secrets.map(|secrets| ("imagePullSecrets".to_owned(), secrets)));
             spec.extend(init.filter(|init| !init.is_object()).map(|_| ("initContainers".to_owned(), Value::Null)));
             pod.insert("metadata".to_owned(), Value::Object(metadata));
             pod.insert("spec".to_owned(), Value::Object(spec));
@@ -117,13 +121,19 @@ fn config() -> impl Strategy<Value = Config> {
     let mode = prop_oneof![Just(SidecarMode::Container), Just(SidecarMode::Native)];
     let state = prop_oneof![Just(State::Persistent), Just(State::Ephemeral)];
     let seccomp = prop_oneof![Just(Seccomp::Auto), Just(Seccomp::Always), Just(Seccomp::Never)];
-    (mode, state, seccomp).prop_map(|(sidecar_mode, state, seccomp)| Config {
+    let secrets = proptest::sample::subsequence(vec!["a".to_owned(), "b".to_owned()], 0..=2);
+    (mode, state, seccomp, secrets).prop_map(|(sidecar_mode, state, seccomp, image_pull_secrets)| Config {
+        image_pull_secrets,
         sidecar_mode,
         state,
         seccomp,
         ..Config::default()
     })
 }
+
+/// What may be null before there is something of ours.
+const NOTHING_YET: [&str; 4] =
+    ["/spec/volumes", "/spec/imagePullSecrets", "/spec/initContainers", "/metadata/annotations"];
 
 /// Everything in `before` must stand at its place in `after`; lists and maps may have grown.
 fn assert_survives(before: &Value, after: &Value, at: &str) -> Result<(), TestCaseError> {
@@ -150,7 +160,7 @@ fn assert_survives(before: &Value, after: &Value, at: &str) -> Result<(), TestCa
             Ok(())
         }
         // A list or map of ours may take the place of nothing.
-        (Value::Null, after) if ["/spec/volumes", "/spec/initContainers", "/metadata/annotations"].contains(&at) => {
+        (Value::Null, after) if NOTHING_YET.contains(&at) => {
             prop_assert!(after.is_array() || after.is_object() || after.is_null());
             Ok(())
         }
@@ -187,6 +197,8 @@ proptest! {
         assert_survives(&pod, after, "")?;
         prop_assert!(are_unique([names(after, "containers"), names(after, "initContainers")].concat()));
         prop_assert!(are_unique(names(after, "volumes")));
+        prop_assert!(are_unique(names(after, "imagePullSecrets")));
+        prop_assert!(config.image_pull_secrets.iter().all(|name| names(after, "imagePullSecrets").contains(&name.as_str())));
         let list = if config.is_native() { "initContainers" } else { "containers" };
         let sidecar = after["spec"][list].as_array().unwrap().last().unwrap();
         let paths = sidecar["volumeMounts"].as_array().unwrap().iter().map(|mount| mount["mountPath"].as_str().unwrap());

@@ -3,6 +3,7 @@
 //! Fields that the API server would default (`defaultMode`, a `fieldRef`'s `apiVersion`) are written out, so that our
 //! own additions look the same when the pod comes by a second time.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -20,8 +21,10 @@ pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
 const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Where the sidecar keeps its positions.
 pub const STATE_DIR: &str = "/var/lib/redis-log-shipper";
+/// Where the sidecar keeps its positions while the log volume's folder for them cannot be written.
+pub const STATE_FALLBACK_DIR: &str = "/var/lib/redis-log-shipper-fallback";
 /// All that the sidecar mounts besides the logs.
-pub const OWN_DIRS: [&str; 3] = [CREDENTIALS_DIR, STATE_DIR, API_TOKEN_DIR];
+pub const OWN_DIRS: [&str; 4] = [CREDENTIALS_DIR, STATE_DIR, STATE_FALLBACK_DIR, API_TOKEN_DIR];
 /// The admin port in the pod, outside every port that Redis Enterprise uses.
 pub const ADMIN_PORT: u16 = 9464;
 
@@ -31,8 +34,11 @@ pub const TOKEN_VOLUME: &str = "log-shipper-token";
 pub const STATE_VOLUME: &str = "log-shipper-state";
 /// The folder of the log volume that holds the positions where that volume outlives the pod.
 const STATE_SUB_PATH: &str = "log-shipper-state";
-/// Positions of a few hundred files fit a hundred times over.
-const STATE_SIZE_LIMIT: &str = "16Mi";
+/// The kubelet evicts a pod whose emptyDir grows beyond this. The shipper's files have a few KiB, and none takes more than 4 MiB.
+const STATE_SIZE_LIMIT: &str = "64Mi";
+/// What a native sidecar costs: the others wait for it.
+const NATIVE_RISK: &str = "the log shipper is a native sidecar: where its image cannot be pulled or it cannot start, Redis does not \
+     start either; sidecarMode container has no such risk";
 /// `rw-r--r--`: any UID may read its own token; the volume is the container's alone.
 const DEFAULT_MODE: u32 = 0o644;
 
@@ -45,6 +51,8 @@ pub struct Additions {
     pub list: &'static str,
     /// Volumes the pod does not have yet.
     pub volumes: Vec<Value>,
+    /// Pull secrets the pod does not have yet.
+    pub pull_secrets: Vec<Value>,
     /// The outcome.
     pub annotations: Vec<(&'static str, String)>,
     /// Tells these additions from those of another version or configuration.
@@ -54,7 +62,9 @@ pub struct Additions {
 /// Makes the additions for a pod whose logs are where `target` says.
 pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String>) -> Additions {
     let Case { pod, config, .. } = *case;
-    if config.sidecar_mode == SidecarMode::Native && !config.is_native() {
+    if config.is_native() {
+        warnings.push(NATIVE_RISK.to_owned());
+    } else if config.sidecar_mode == SidecarMode::Native {
         warnings.push("this API server knows no native sidecars, so the log shipper is a plain container".to_owned());
     }
     let mut volumes = Volumes::of(pod);
@@ -63,17 +73,19 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
         State::Persistent => state_mount(pod, target.mount),
         State::Ephemeral => None,
     };
-    let state = persistent.unwrap_or_else(|| {
-        let name = volumes.need(STATE_VOLUME, json!({"emptyDir": {"sizeLimit": STATE_SIZE_LIMIT}}));
-        json!({"name": name, "mountPath": STATE_DIR})
-    });
+    let empty_dir = volumes.need(STATE_VOLUME, json!({"emptyDir": {"sizeLimit": STATE_SIZE_LIMIT}}));
+    let empty_dir = |path: &str| json!({"name": empty_dir, "mountPath": path});
+    let has_fallback = persistent.is_some();
+    // On a volume without fsGroup, the kubelet makes a folder that root alone can write.
+    let state = persistent
+        .map_or_else(|| vec![empty_dir(STATE_DIR)], |persistent| vec![persistent, empty_dir(STATE_FALLBACK_DIR)]);
     let mut container = json!({
         "name": SIDECAR,
         "image": config.image,
         "imagePullPolicy": config.image_pull_policy.as_str(),
         "command": [PROGRAM],
         "args": args(case, warnings),
-        "env": env(case, target),
+        "env": env(case, target, has_fallback),
         "resources": resources(case, warnings),
         "securityContext": security_context(pod, target.container, config),
         "terminationMessagePath": "/dev/termination-log",
@@ -85,9 +97,16 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
     {
         container.insert("restartPolicy".to_owned(), json!("Always"));
     }
-    let hash = hash(&container, &volumes.needed);
+    let hash = hash(&(&container, &volumes.needed, &config.image_pull_secrets));
+    let pull_secrets = missing_pull_secrets(pod, &config.image_pull_secrets);
+    let mut annotations =
+        vec![(annotations::STATUS, annotations::INJECTED.to_owned()), (annotations::HASH, hash.clone())];
+    if !pull_secrets.is_empty() {
+        annotations.push((annotations::PULL_SECRETS, pull_secrets.join(",")));
+    }
     Additions {
-        annotations: vec![(annotations::STATUS, annotations::INJECTED.to_owned()), (annotations::HASH, hash.clone())],
+        annotations,
+        pull_secrets: pull_secrets.into_iter().map(|name| json!({"name": name})).collect(),
         list: if config.is_native() { "initContainers" } else { "containers" },
         container,
         volumes: volumes.missing,
@@ -95,10 +114,23 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
     }
 }
 
-fn hash(container: &Value, volumes: &[Value]) -> String {
+fn hash(additions: &impl Serialize) -> String {
     // A JSON value can always be written.
-    let text = serde_json::to_vec(&(container, volumes)).unwrap_or_default();
+    let text = serde_json::to_vec(additions).unwrap_or_default();
     format!("{:016x}", xxh3_64(&text))
+}
+
+/// The configured pull secrets that the pod does not name itself, each once.
+fn missing_pull_secrets<'a>(pod: &Value, wanted: &'a [String]) -> Vec<&'a str> {
+    let present = pod.pointer("/spec/imagePullSecrets").and_then(Value::as_array).into_iter().flatten();
+    let present: Vec<_> = present.filter_map(|secret| secret.get("name")?.as_str()).collect();
+    let mut missing: Vec<&str> = Vec::new();
+    for name in wanted {
+        if !present.contains(&name.as_str()) && !missing.contains(&name.as_str()) {
+            missing.push(name);
+        }
+    }
+    missing
 }
 
 fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
@@ -111,6 +143,7 @@ fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
     ];
     args.extend(config.ca.iter().map(|source| format!("--ca-file={CREDENTIALS_DIR}/{}", source.key)));
     args.push(format!("--state-dir={STATE_DIR}"));
+    args.extend(config.drain_timeout.iter().map(|timeout| format!("--drain-timeout={timeout}")));
     if case.pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true)) {
         warnings.push(format!(
             "the pod uses the host's network, where port {ADMIN_PORT} may be taken: the log shipper serves no metrics"
@@ -143,7 +176,7 @@ fn label_variable(label: &str) -> String {
 }
 
 /// The pod's own names by downward API, under names that nobody else takes, and what a copied `subPathExpr` refers to.
-fn env(case: &Case<'_>, target: &Target<'_>) -> Vec<Value> {
+fn env(case: &Case<'_>, target: &Target<'_>, has_fallback: bool) -> Vec<Value> {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
     let mut env = vec![
         field("LOG_SHIPPER_POD_NAME", "metadata.name"),
@@ -152,10 +185,10 @@ fn env(case: &Case<'_>, target: &Target<'_>) -> Vec<Value> {
         field("LOG_SHIPPER_REDIS_CLUSTER", &format!("metadata.labels['{}']", case.config.matching.cluster_label)),
     ];
     env.extend(case.config.labels_from.iter().map(|(name, path)| field(&label_variable(name), path)));
-    // Not a flag: an image that does not know it yet would not start.
-    env.extend(
-        case.config.multiline.map(|mode| json!({"name": "REDIS_LOG_SHIPPER_MULTILINE", "value": mode.as_str()})),
-    );
+    // Not flags: an image that does not know them yet would not start.
+    let setting = |name: &str, value: &str| json!({"name": format!("REDIS_LOG_SHIPPER_{name}"), "value": value});
+    env.extend(has_fallback.then(|| setting("STATE_FALLBACK_DIR", STATE_FALLBACK_DIR)));
+    env.extend(case.config.multiline.map(|mode| setting("MULTILINE", mode.as_str())));
     let expression = target.mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
     let theirs = variables::needed(expression, target.container).unwrap_or_default();
     env.extend(theirs.into_iter().cloned());
@@ -166,9 +199,10 @@ fn env(case: &Case<'_>, target: &Target<'_>) -> Vec<Value> {
 ///
 /// That other mount would give the sidecar a second token. It would also be a change after ours, for which the API server
 /// asks us again: twice the time for every pod.
-fn mounts(pod: &Value, target: &Target<'_>, token: &str, state: Value) -> Vec<Value> {
+fn mounts(pod: &Value, target: &Target<'_>, token: &str, state: Vec<Value>) -> Vec<Value> {
     let token = |path: &str| json!({"name": token, "mountPath": path, "readOnly": true});
-    let mut mounts = vec![mirrored(target.mount), token(CREDENTIALS_DIR), state];
+    let mut mounts = vec![mirrored(target.mount), token(CREDENTIALS_DIR)];
+    mounts.extend(state);
     if pod.pointer("/spec/automountServiceAccountToken") != Some(&Value::Bool(false)) {
         mounts.push(token(API_TOKEN_DIR));
     }

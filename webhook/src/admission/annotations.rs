@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::config::tree::nearest;
 use crate::config::{
-    Config, LogLevel, Multiline, Quantity, SidecarMode, State, glob, image, is_allowed, tenant, url, zone,
+    Config, LogLevel, Multiline, Quantity, SidecarMode, State, drain_timeout, glob, image, is_allowed, tenant, url,
+    zone,
 };
 
 /// The prefix of every annotation and label of ours.
@@ -21,9 +22,11 @@ pub const STATUS: &str = "redis-log-shipper.io/status";
 pub const INJECTED: &str = "injected";
 /// Tells one generation of our additions from another.
 pub const HASH: &str = "redis-log-shipper.io/hash";
+/// The pull secrets that we added to the pod, so that `uninject` takes away no others.
+pub const PULL_SECRETS: &str = "redis-log-shipper.io/pull-secrets";
 
 /// The annotations that are no overrides, without the prefix.
-const OTHERS: [&str; 3] = ["inject", "status", "hash"];
+const OTHERS: [&str; 4] = ["inject", "status", "hash", "pull-secrets"];
 
 /// One override: its name without the prefix, and what it does to the configuration.
 type Override = (&'static str, fn(&mut Config, &str) -> Result<(), String>);
@@ -52,6 +55,7 @@ static OVERRIDES: &[Override] = &[
     ("multiline", |config, text| Multiline::parse(text).map(|mode| config.multiline = Some(mode))),
     ("redact", |_, _| Err(LATER.to_owned())),
     ("sidecar-mode", |config, text| SidecarMode::parse(text).map(|mode| config.sidecar_mode = mode)),
+    ("drain-timeout", |config, text| drain_timeout(text).map(|timeout| config.drain_timeout = Some(timeout))),
     ("state", |config, text| State::parse(text).map(|state| config.state = state)),
 ];
 

@@ -142,7 +142,7 @@ impl Skip {
             Self::LogMountTooWide => format!(
                 "the volume that covers {} is mounted over the log shipper's own {} too; mount it at {} itself",
                 matching.log_dir,
-                OWN_DIRS.join(" or "),
+                node_container(case).and_then(|of| covered_own_dir(case, of)).unwrap_or_default(),
                 matching.log_dir
             ),
             Self::LogMountUnclear => format!(
@@ -248,8 +248,7 @@ fn does_not_opt_out(case: &Case<'_>) -> Result<(), Skip> {
 fn has_log_mount(case: &Case<'_>) -> Result<(), Skip> {
     let container = node_container(case).ok_or(Skip::NoLogMount)?;
     let mount = log_mount(case, container).ok_or(Skip::NoLogMount)?;
-    let too_wide = path(mount).is_some_and(|path| OWN_DIRS.iter().any(|own| covers(path, own)));
-    unless(too_wide, Skip::LogMountTooWide)?;
+    unless(covered_own_dir(case, container).is_some(), Skip::LogMountTooWide)?;
     let expression = mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
     unless(variables::needed(expression, container).is_err(), Skip::LogMountUnclear)
 }
@@ -286,6 +285,12 @@ fn log_mount<'a>(case: &Case<'a>, container: &'a Value) -> Option<&'a Value> {
         })
         .max_by_key(|(path, _)| path.len())
         .map(|(_, mount)| mount)
+}
+
+/// The first directory of the sidecar's own that the log mount would lie over.
+fn covered_own_dir(case: &Case<'_>, container: &Value) -> Option<&'static str> {
+    let path = path(log_mount(case, container)?)?;
+    OWN_DIRS.into_iter().find(|own| covers(path, own))
 }
 
 fn unless(fails: bool, skip: Skip) -> Result<(), Skip> {

@@ -43,6 +43,7 @@ static POD: Keep = Members(&[
             ("automountServiceAccountToken", All),
             ("containers", Items(&CONTAINER)),
             ("hostNetwork", All),
+            ("imagePullSecrets", Items(&Members(&[("name", All)]))),
             ("initContainers", Items(&Members(&[("name", All)]))),
             ("nodeSelector", All),
             ("os", All),

@@ -14,6 +14,7 @@ pub fn patch(pod: &Value, additions: Additions) -> Patch {
     let mut operations = Vec::new();
     append(pod, ["spec", additions.list], vec![additions.container], &mut operations);
     append(pod, ["spec", "volumes"], additions.volumes, &mut operations);
+    append(pod, ["spec", "imagePullSecrets"], additions.pull_secrets, &mut operations);
     annotate(pod, additions.annotations, &mut operations);
     Patch(operations)
 }

@@ -3,6 +3,7 @@
 
 use axum::http::Uri;
 use globset::GlobBuilder;
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::TENANT_PLACEHOLDER;
@@ -17,6 +18,9 @@ const FIELDS: [&str; 7] = [
     "status.hostIP",
     "status.podIP",
 ];
+
+/// A deleted pod is gone when its slowest container is, so nobody gets more.
+const LONGEST_DRAIN: SignedDuration = SignedDuration::from_mins(10);
 
 pub(super) fn non_empty(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
@@ -65,6 +69,27 @@ fn start_of_pattern<'a>(text: &'a str, ends: &[char]) -> Result<Option<&'a str>,
             let ends: Vec<_> = ends.iter().map(char::to_string).collect();
             Err(format!("invalid pattern {text:?}: expected a * only at the end, after {}", ends.join(" or ")))
         }
+    }
+}
+
+/// How long a sidecar may hold up the deletion of its pod, as the shipper reads it.
+pub(crate) fn drain_timeout(text: &str) -> Result<String, String> {
+    let parsed = text.parse::<SignedDuration>().ok();
+    if parsed.is_some_and(|timeout| !timeout.is_negative() && timeout <= LONGEST_DRAIN) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("invalid drain timeout {text:?}: expected a duration of at most 10m, such as 5s"))
+    }
+}
+
+/// The name of a Secret.
+pub(super) fn secret(text: &str) -> Result<String, String> {
+    if is_domain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "invalid Secret name {text:?}: expected lowercase letters, digits, - and ., such as registry-login"
+        ))
     }
 }
 

@@ -9,7 +9,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use checks::{glob, image, tenant, url, zone};
+pub(crate) use checks::{drain_timeout, glob, image, tenant, url, zone};
 pub use quantity::Quantity;
 pub use tree::Fault;
 pub use words::{LogLevel, Multiline, PullPolicy, Seccomp, SidecarMode, State};
@@ -55,6 +55,8 @@ pub struct Config {
     pub image: String,
     /// When the kubelet pulls it.
     pub image_pull_policy: PullPolicy,
+    /// Secrets of the pod's namespace with which the kubelet pulls it, besides the pod's own.
+    pub image_pull_secrets: Vec<String>,
     /// Images that pods may ask for instead; a `*` at the end, after `/`, `:` or `@`, stands for any rest.
     pub allowed_images: Vec<String>,
     /// Requests and limits of the sidecar: both are set, and equal, so that a Guaranteed pod stays Guaranteed.
@@ -83,6 +85,8 @@ pub struct Config {
     pub state: State,
     /// Whether the sidecar has a seccomp profile of its own.
     pub seccomp: Seccomp,
+    /// How long the sidecar ships the rest after SIGTERM; the shipper's default without it.
+    pub drain_timeout: Option<String>,
     /// From which severity on the sidecar logs.
     pub log_level: Option<LogLevel>,
     /// In which time zone the files write their times.
@@ -144,6 +148,7 @@ impl Default for Config {
         Self {
             image: concat!("ghcr.io/redis-log-shipper/redis-log-shipper:", env!("CARGO_PKG_VERSION")).to_owned(),
             image_pull_policy: PullPolicy::default(),
+            image_pull_secrets: Vec::new(),
             allowed_images: Vec::new(),
             resources: Resources { cpu: amount("100m"), memory: amount("64Mi") },
             loki_url:
@@ -161,6 +166,7 @@ impl Default for Config {
             sidecar_mode: SidecarMode::default(),
             state: State::default(),
             seccomp: Seccomp::default(),
+            drain_timeout: None,
             log_level: None,
             timezone: None,
             multiline: None,

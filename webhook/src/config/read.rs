@@ -1,8 +1,8 @@
 //! From the document's keys to a [`Config`]: each key once, with what would be right where it is wrong.
 
 use super::checks::{
-    absolute, config_map, config_map_key, field, glob, image, image_pattern, is_label_name, label_value, non_empty,
-    qualified_name, tenant, url, url_pattern, zone,
+    absolute, config_map, config_map_key, drain_timeout, field, glob, image, image_pattern, is_label_name, label_value,
+    non_empty, qualified_name, secret, tenant, url, url_pattern, zone,
 };
 use super::tree::{self, Fault, Section};
 use super::{CaSource, Config, LogLevel, Multiline, PullPolicy, Quantity, Seccomp, SidecarMode, State};
@@ -25,6 +25,14 @@ pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), String> {
 fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     set(&mut config.image, section.parsed("image", image));
     set(&mut config.image_pull_policy, section.parsed("imagePullPolicy", PullPolicy::parse));
+    let secrets = section.sections("imagePullSecrets", |section| {
+        let (line, is_named) = (section.line(), section.has("name"));
+        if !is_named {
+            section.fault(line, "name", "missing name: expected the name of a Secret in the pods' namespaces");
+        }
+        section.parsed("name", secret)
+    });
+    set(&mut config.image_pull_secrets, secrets.map(|names| names.into_iter().flatten().collect()));
     set(&mut config.allowed_images, section.parsed_texts("allowedImages", image_pattern));
     section.section("resources", |section| {
         set(&mut config.resources.cpu, section.parsed("cpu", Quantity::parse));
@@ -33,6 +41,7 @@ fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     set(&mut config.sidecar_mode, section.parsed("sidecarMode", SidecarMode::parse));
     set(&mut config.state, section.parsed("state", State::parse));
     set(&mut config.seccomp, section.parsed_word("seccomp", Seccomp::parse));
+    config.drain_timeout = section.parsed("drainTimeout", drain_timeout).or(config.drain_timeout.take());
     config.log_level = section.parsed("logLevel", LogLevel::parse).or(config.log_level);
     config.timezone = section.parsed("timezone", zone).or(config.timezone.take());
     config.multiline = section.parsed("multiline", Multiline::parse).or(config.multiline);
@@ -138,6 +147,8 @@ mod tests {
 image: example.com/shipper:1
 imagePullPolicy: Always
 allowedImages: ['example.com/*']
+imagePullSecrets: [{name: registry-login}, {name: other}]
+drainTimeout: 3s
 resources: {cpu: 1, memory: 32Mi}
 sidecarMode: native
 state: ephemeral
@@ -170,6 +181,8 @@ namespace: ops
         assert_eq!(config.matching.log_dir, "/logs");
         // Nothing was left at its default, so no key was read into nothing.
         assert!(config.image != default.image && config.image_pull_policy != default.image_pull_policy);
+        assert_eq!(config.image_pull_secrets, ["registry-login", "other"]);
+        assert_eq!(config.drain_timeout.as_deref(), Some("3s"));
         assert!(config.allowed_images != default.allowed_images && config.resources != default.resources);
         assert!(
             config.sidecar_mode != default.sidecar_mode
@@ -241,6 +254,12 @@ namespace: ops
             ("ca: [{configMap: a, key: ca.crt}, {configMap: b, key: ca.crt}]", "two CA sources have this key"),
             ("lokiUrl: 'https://lo ki/push'", "no full push URL"),
             ("lokiUrl: 'https:///push'", "no full push URL"),
+            ("imagePullSecrets: [{name: A_B}]", "invalid Secret name"),
+            ("imagePullSecrets: [{}]", "missing name"),
+            ("imagePullSecrets: [login]", "a list of maps"),
+            ("drainTimeout: 5", "invalid drain timeout"),
+            ("drainTimeout: 11m", "at most 10m"),
+            ("drainTimeout: -1s", "at most 10m"),
             ("seccomp: true", "always is what true was"),
             ("seccomp: false", "never is what false was"),
             ("seccomp: [auto]", "expected a text"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::inject::{InjectError, inject};
 use super::pods::{kind, sites};
-use crate::admission::annotations::{self, HASH, INJECT, PREFIX, STATUS};
+use crate::admission::annotations::{self, HASH, INJECT, PREFIX, PULL_SECRETS, STATUS};
 use crate::admission::decision::{Case, RULES, Skip};
 use crate::admission::{Judged, Verdict};
 use crate::config::Config;
@@ -138,7 +138,7 @@ fn overrides(pod: &Value, config: &Config) -> Vec<(String, String)> {
     let mut overrides = Vec::new();
     for (annotation, value) in all.into_iter().flatten() {
         let Some(text) = value.as_str().filter(|_| annotation.starts_with(PREFIX)) else { continue };
-        if [INJECT, STATUS, HASH].contains(&annotation.as_str()) {
+        if [INJECT, STATUS, HASH, PULL_SECRETS].contains(&annotation.as_str()) {
             continue;
         }
         let alone = json!({"metadata": {"annotations": { (annotation.as_str()): text }}});

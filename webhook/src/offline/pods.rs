@@ -4,11 +4,16 @@
 use serde_json::{Value, json};
 
 use super::redis_cluster;
-use crate::admission::{self, Judged};
+use crate::admission::{self, Judged, Verdict};
 use crate::config::Config;
 
 /// Where the template of a pod may stand in a workload, as JSON pointers.
 const TEMPLATES: [&str; 3] = ["/spec/template", "/spec/jobTemplate/spec/template", "/template"];
+
+/// Kubernetes gives a pod its `ServiceAccount`'s pull secrets only where it names none. In a cluster that has happened before the
+/// webhook is asked.
+const ACCOUNT_SHUT_OUT: &str = "the pod names no imagePullSecrets yet: with the configured ones in its manifest it does not get those of \
+     its ServiceAccount; add them to the manifest too where Redis needs them";
 
 /// Where in an object a pod stands, or something that makes pods.
 #[derive(Debug, Clone)]
@@ -69,7 +74,14 @@ impl Site {
     pub(super) fn judge(&self, place: &Value, namespace: Option<&str>, config: &Config) -> Judged {
         let namespace = self.namespace.as_deref().or(namespace);
         match self.holder {
-            Holder::Pod => admission::judge(&self.pod(place), namespace, config),
+            Holder::Pod => {
+                let pod = self.pod(place);
+                let mut judged = admission::judge(&pod, namespace, config);
+                if matches!(judged.verdict, Verdict::Injected(_)) && shuts_out_account(&pod, config) {
+                    judged.warnings.push(ACCOUNT_SHUT_OUT.to_owned());
+                }
+                judged
+            }
             Holder::RedisCluster => redis_cluster::judge(place, namespace, config),
         }
     }
@@ -106,6 +118,11 @@ fn find(object: &Value, kind: &str, namespace: Option<&str>, pointer: String, si
     } else if let Some(below) = TEMPLATES.into_iter().find(|below| has_containers(object.pointer(below))) {
         push(below, Holder::Pod);
     }
+}
+
+fn shuts_out_account(pod: &Value, config: &Config) -> bool {
+    let named = pod.pointer("/spec/imagePullSecrets").and_then(Value::as_array);
+    !config.image_pull_secrets.is_empty() && named.is_none_or(Vec::is_empty)
 }
 
 fn has_containers(template: Option<&Value>) -> bool {

@@ -32,6 +32,12 @@ pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -
         ));
     }
     let Verdict::Injected(patch) = &judged.verdict else { return judged };
+    if !config.image_pull_secrets.is_empty() {
+        let names = config.image_pull_secrets.join(", ");
+        judged.warnings.push(format!(
+            "imagePullSecrets are not added to a RedisEnterpriseCluster: make sure that its spec.pullSecrets names {names}"
+        ));
+    }
     let (containers, volumes) = (added(patch, "containers"), added(patch, "volumes"));
     let Some(present) = sidecar(cluster) else {
         let patch = cluster_patch(cluster, &containers, &volumes);

@@ -1,6 +1,7 @@
 //! One object in, the object as it was before it was injected out.
 //!
-//! Removed are our container, the volumes that are ours by name and that only it mounts, and our two annotations. A list or a
+//! Removed are our container, the volumes that are ours by name and that only it mounts, the pull secrets that our annotation
+//! names, and our annotations. A list or a
 //! map that is empty then is removed as well: whether it was absent or empty before cannot be told, and absent is what nearly
 //! every pod has.
 //!
@@ -14,11 +15,14 @@ use serde_json::{Map, Value, json};
 use super::pods::{Holder, sites};
 use super::redis_cluster;
 use crate::admission::additions::{STATE_VOLUME, TOKEN_VOLUME};
-use crate::admission::annotations::{HASH, INJECTED, STATUS};
+use crate::admission::annotations::{HASH, INJECTED, PULL_SECRETS, STATUS};
 use crate::admission::decision::SIDECAR;
 
 /// The names of our volumes; where a pod had one of that name, ours got `-2` or a higher number at the end.
 const VOLUMES: [&str; 2] = [TOKEN_VOLUME, STATE_VOLUME];
+
+/// The annotations that admission writes.
+const OUTCOMES: [&str; 3] = [STATUS, HASH, PULL_SECRETS];
 
 /// What became of one object.
 #[derive(Debug)]
@@ -93,6 +97,8 @@ fn from_pod(pod: &Value, pointer: &str) -> Result<Removals, NotInjected> {
     let others = others.into_iter().flat_map(|list| items(spec, list)).filter(|container| !is_sidecar(container));
     let kept: Vec<_> = others.flat_map(mounted).collect();
     removals.sidecar(spec, list, is_sidecar, &kept);
+    let ours: Vec<_> = annotation(PULL_SECRETS).into_iter().flat_map(|names| names.split(',')).collect();
+    removals.items(spec, "imagePullSecrets", |secret| name(secret).is_some_and(|name| ours.contains(&name)));
     removals.annotations(annotations);
     Ok(removals)
 }
@@ -154,14 +160,14 @@ impl Removals {
     /// Our annotations, and the map itself where it holds no others.
     fn annotations(&mut self, annotations: Option<&Map<String, Value>>) {
         let map = self.below(&["metadata", "annotations"]);
-        for key in [STATUS, HASH] {
+        for key in OUTCOMES {
             if let Some(value) = annotations.and_then(|annotations| annotations.get(key)) {
                 let mut at = map.clone();
                 at.push_back(key);
                 self.remove(at.clone(), value.clone(), at);
             }
         }
-        if annotations.is_some_and(|annotations| annotations.keys().all(|key| key == STATUS || key == HASH)) {
+        if annotations.is_some_and(|annotations| annotations.keys().all(|key| OUTCOMES.contains(&key.as_str()))) {
             self.remove(map.clone(), json!({}), map);
         }
     }
