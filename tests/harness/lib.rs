@@ -10,6 +10,7 @@
 //!    └─ gateway   between the two: who may push to which tenant
 //! manifests       what a cluster is given, rendered and applied
 //! programs        our own binaries
+//! image ── oci    our image and others, written without a registry
 //! review          what the API server asks them
 //! kubelet         what a node makes of an injected pod: args, env, volumes
 //! writer          log files that are filled and rotated, and what was written to them
@@ -20,9 +21,11 @@ pub mod controllers;
 pub mod gateway;
 pub mod held;
 pub mod http;
+pub mod image;
 pub mod kubelet;
 pub mod loki;
 pub mod manifests;
+pub mod oci;
 pub mod process;
 pub mod programs;
 pub mod review;

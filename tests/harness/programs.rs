@@ -1,5 +1,6 @@
 //! Our own programs, as cargo builds them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -13,9 +14,13 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let mut command = Command::new(cargo);
-    command
-        .args(["build", "--workspace", "--bins", "--profile", profile, "--message-format=json", "--quiet"])
-        .current_dir(super::repository());
+    command.args(["build", "--workspace", "--bins", "--profile", profile, "--message-format=json", "--quiet"]);
+    executables(&mut command)?.remove(name).with_context(|| format!("cargo built no {name}"))
+}
+
+/// Runs `command`, a `cargo build` with `--message-format=json`, and returns the binaries that it built, by name.
+pub fn executables(command: &mut Command) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    command.current_dir(super::repository());
     // What cargo said about this package means nothing to another cargo, whose build scripts (ring's) would take it for a
     // change and have most of the workspace built anew.
     for (name, _) in std::env::vars_os() {
@@ -26,12 +31,13 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     }
     let output = command.output().context("failed to run cargo")?;
     ensure!(output.status.success(), "cargo build failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout)
+    let messages = String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find(|message| {
-            message.pointer("/target/name").and_then(Value::as_str) == Some(name) && message["executable"].is_string()
+        .filter_map(|message| {
+            let name = message.pointer("/target/name")?.as_str()?.to_owned();
+            Some((name, PathBuf::from(message.get("executable")?.as_str()?)))
         })
-        .and_then(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
-        .with_context(|| format!("cargo built no {name}"))
+        .collect();
+    Ok(messages)
 }
