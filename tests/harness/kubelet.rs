@@ -54,15 +54,19 @@ impl<'a> Container<'a> {
         let env = self.env()?;
         let expanded = list(self.spec, "args").map(|arg| {
             let arg = arg.as_str().context("an argument that is no string")?.to_owned();
-            let arg = env.iter().fold(arg, |arg, (name, value)| arg.replace(&format!("$({name})"), value));
-            Ok(self.map_arg(&arg))
+            Ok(self.map_arg(&expanded(&arg, &env)))
         });
         expanded.collect()
     }
 
     /// The container's environment.
     pub fn env(&self) -> anyhow::Result<Vec<(String, String)>> {
-        list(self.spec, "env").map(|variable| Ok((text(variable, "name")?.to_owned(), self.value(variable)?))).collect()
+        let mut env: Vec<(String, String)> = Vec::new();
+        for variable in list(self.spec, "env") {
+            let value = self.value(variable, &env)?;
+            env.push((text(variable, "name")?.to_owned(), value));
+        }
+        Ok(env)
     }
 
     /// The command: `program`, which must be the one that the container names, with the container's args and environment.
@@ -93,9 +97,9 @@ impl<'a> Container<'a> {
         }
     }
 
-    fn value(&self, variable: &Value) -> anyhow::Result<String> {
+    fn value(&self, variable: &Value, before: &[(String, String)]) -> anyhow::Result<String> {
         if let Some(value) = variable["value"].as_str() {
-            return Ok(value.to_owned());
+            return Ok(expanded(value, before));
         }
         let path = variable.pointer("/valueFrom/fieldRef/fieldPath").and_then(Value::as_str);
         self.field(path.with_context(|| format!("a variable without a value: {variable}"))?)
@@ -156,6 +160,19 @@ impl<'a> Container<'a> {
         }
         Ok(())
     }
+}
+
+/// `text` with the variables of `env`: `$(NAME)` stands for a value, `$$` for a `$`.
+fn expanded(text: &str, env: &[(String, String)]) -> String {
+    let (mut expanded, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let reference = after.strip_prefix('(').and_then(|after| after.split_once(')'));
+        let value = reference.and_then(|(name, after)| Some((&env.iter().rfind(|(known, _)| known == name)?.1, after)));
+        expanded.push_str(value.map_or("$", |(value, _)| value));
+        rest = value.map_or_else(|| after.strip_prefix('$').unwrap_or(after), |(_, after)| after);
+    }
+    expanded + rest
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

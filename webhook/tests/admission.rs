@@ -570,18 +570,24 @@ mod workload {
     }
 
     #[test]
-    fn copies_a_sub_path_expression_with_the_variables_it_names() {
+    fn copies_a_sub_path_expression_and_what_it_names_under_names_that_are_no_settings() {
+        let setting = "REDIS_LOG_SHIPPER_ALLOW_PLAINTEXT_TOKEN";
         let pod = pod(|pod| {
             let container = &mut pod["spec"]["containers"][0];
+            container["env"].as_array_mut().unwrap().push(json!({"name": setting, "value": "true"}));
             let mount = container["volumeMounts"][1].as_object_mut().unwrap();
             mount.remove("subPath");
-            mount.insert("subPathExpr".to_owned(), json!("$(MY_POD_NAME)/logs"));
+            mount.insert("subPathExpr".to_owned(), json!(format!("$(MY_POD_NAME)/$({setting})/logs")));
         });
         let judged = judged(&pod);
         let container = sidecar(&judged);
-        assert_eq!(container["volumeMounts"][0]["subPathExpr"], "$(MY_POD_NAME)/logs");
-        let names: Vec<_> = container["env"].as_array().unwrap().iter().map(|variable| &variable["name"]).collect();
-        assert!(names.contains(&&json!("MY_POD_NAME")) && !names.contains(&&json!("JOIN_HOSTNAME")), "{names:?}");
+        let expected = "$(LOG_SHIPPER_SUB_PATH_1)/$(LOG_SHIPPER_SUB_PATH_2)/logs";
+        assert_eq!(container["volumeMounts"][0]["subPathExpr"], expected);
+        let env = container["env"].as_array().unwrap();
+        assert_eq!(env.last().unwrap(), &json!({"name": "LOG_SHIPPER_SUB_PATH_2", "value": "true"}));
+        for (variable, name) in env.iter().filter_map(|variable| Some((variable, variable["name"].as_str()?))) {
+            assert!(name.starts_with("LOG_SHIPPER_") || name == "REDIS_LOG_SHIPPER_STATE_FALLBACK_DIR", "{variable}");
+        }
         // Pods that share one claim do not share their positions.
         assert_eq!(container["volumeMounts"][2]["subPathExpr"], "log-shipper-state/$(LOG_SHIPPER_POD_NAME)");
     }
@@ -861,6 +867,20 @@ mod overrides {
             assert_eq!(with("inject", value).verdict.outcome(), expected, "{value:?}");
         }
         assert_warned(&with("inject", "nope"), "neither \"true\" nor \"false\"");
+    }
+
+    #[test]
+    fn that_name_variables_stay_texts() {
+        for key in ["include", "exclude"] {
+            assert_eq!(arg(&with(key, "a$b,$(LOG_SHIPPER_POD_NAME)"), &format!("--{key}")), Some("a$$b"));
+            let second = format!("--{key}=$$(LOG_SHIPPER_POD_NAME)");
+            let judged = with(key, "a$b,$(LOG_SHIPPER_POD_NAME)");
+            assert!(sidecar(&judged)["args"].as_array().unwrap().contains(&json!(second)));
+        }
+        let config = Config { allowed_loki_urls: vec!["https://loki/*".to_owned()], ..Config::default() };
+        let annotations = json!({"redis-log-shipper.io/loki-url": "https://loki/$(LOG_SHIPPER_POD_NAME)/push"});
+        let judged = judge(&annotated(&annotations), None, &config);
+        assert_eq!(arg(&judged, "--loki-url"), Some("https://loki/$$(LOG_SHIPPER_POD_NAME)/push"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::annotations;
 use super::decision::{Case, SIDECAR, Target, containers};
 use super::security_context::security_context;
-use super::variables;
+use super::variables::{self, Copied, escaped};
 use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, SidecarMode, State};
 
 /// The shipper in the image, which holds the webhook as well.
@@ -79,18 +79,19 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
     // On a volume without fsGroup, the kubelet makes a folder that root alone can write.
     let state = persistent
         .map_or_else(|| vec![empty_dir(STATE_DIR)], |persistent| vec![persistent, empty_dir(STATE_FALLBACK_DIR)]);
+    let copied = copied_expression(target);
     let mut container = json!({
         "name": SIDECAR,
         "image": config.image,
         "imagePullPolicy": config.image_pull_policy.as_str(),
         "command": [PROGRAM],
         "args": args(case, warnings),
-        "env": env(case, target, has_fallback),
+        "env": env(case, copied.env, has_fallback),
         "resources": resources(case, warnings),
         "securityContext": security_context(pod, target.container, config),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts(pod, target, &token, state),
+        "volumeMounts": mounts(pod, mirrored(target.mount, &copied.expression), &token, state),
     });
     if config.is_native()
         && let Some(container) = container.as_object_mut()
@@ -137,8 +138,8 @@ fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
     let config = case.config;
     let mut args = vec![
         "run".to_owned(),
-        format!("--log-dir={}", config.matching.log_dir),
-        format!("--loki-url={}", config.push_url()),
+        format!("--log-dir={}", escaped(&config.matching.log_dir)),
+        format!("--loki-url={}", escaped(&config.push_url())),
         format!("--token-file={CREDENTIALS_DIR}/token"),
     ];
     args.extend(config.ca.iter().map(|source| format!("--ca-file={CREDENTIALS_DIR}/{}", source.key)));
@@ -151,21 +152,22 @@ fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
     } else {
         args.push(format!("--listen=0.0.0.0:{ADMIN_PORT}"));
     }
-    args.extend(config.include.iter().map(|glob| format!("--include={glob}")));
-    args.extend(config.exclude.iter().map(|glob| format!("--exclude={glob}")));
+    args.extend(config.include.iter().map(|glob| format!("--include={}", escaped(glob))));
+    args.extend(config.exclude.iter().map(|glob| format!("--exclude={}", escaped(glob))));
     args.extend(config.timezone.iter().map(|zone| format!("--timezone={zone}")));
     args.extend(config.log_level.iter().map(|level| format!("--log-level={}", level.as_str())));
+    let container = escaped(&config.matching.container);
     let labels = [
         ("job", "redis-enterprise-internal"),
         ("redis_cluster", "$(LOG_SHIPPER_REDIS_CLUSTER)"),
         ("log_type", &config.tenant),
         ("kubernetes_namespace_name", "$(LOG_SHIPPER_POD_NAMESPACE)"),
         ("kubernetes_pod_name", "$(LOG_SHIPPER_POD_NAME)"),
-        ("kubernetes_container_name", &config.matching.container),
+        ("kubernetes_container_name", &container),
         ("kubernetes_host", "$(LOG_SHIPPER_NODE_NAME)"),
     ];
-    let own = config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    args.extend(labels.into_iter().chain(own).map(|(name, value)| format!("--label={name}={value}")));
+    args.extend(labels.iter().map(|(name, value)| format!("--label={name}={value}")));
+    args.extend(config.labels.iter().map(|(name, value)| format!("--label={name}={}", escaped(value))));
     args.extend(config.labels_from.iter().map(|(name, _)| format!("--label={name}=$({})", label_variable(name))));
     args
 }
@@ -176,7 +178,7 @@ fn label_variable(label: &str) -> String {
 }
 
 /// The pod's own names by downward API, under names that nobody else takes, and what a copied `subPathExpr` refers to.
-fn env(case: &Case<'_>, target: &Target<'_>, has_fallback: bool) -> Vec<Value> {
+fn env(case: &Case<'_>, copied: Vec<Value>, has_fallback: bool) -> Vec<Value> {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
     let mut env = vec![
         field("LOG_SHIPPER_POD_NAME", "metadata.name"),
@@ -189,19 +191,23 @@ fn env(case: &Case<'_>, target: &Target<'_>, has_fallback: bool) -> Vec<Value> {
     let setting = |name: &str, value: &str| json!({"name": format!("REDIS_LOG_SHIPPER_{name}"), "value": value});
     env.extend(has_fallback.then(|| setting("STATE_FALLBACK_DIR", STATE_FALLBACK_DIR)));
     env.extend(case.config.multiline.map(|mode| setting("MULTILINE", mode.as_str())));
-    let expression = target.mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
-    let theirs = variables::needed(expression, target.container).unwrap_or_default();
-    env.extend(theirs.into_iter().cloned());
+    env.extend(copied);
     env
+}
+
+/// The expression of the log mount, for the sidecar; empty where it has none. A decision comes first, so it can be copied.
+fn copied_expression(target: &Target<'_>) -> Copied {
+    let expression = target.mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
+    variables::copied(expression, target.container).unwrap_or_default()
 }
 
 /// The logs, the token, the state; and the token once more where the API server would mount another one.
 ///
 /// That other mount would give the sidecar a second token. It would also be a change after ours, for which the API server
 /// asks us again: twice the time for every pod.
-fn mounts(pod: &Value, target: &Target<'_>, token: &str, state: Vec<Value>) -> Vec<Value> {
+fn mounts(pod: &Value, logs: Value, token: &str, state: Vec<Value>) -> Vec<Value> {
     let token = |path: &str| json!({"name": token, "mountPath": path, "readOnly": true});
-    let mut mounts = vec![mirrored(target.mount), token(CREDENTIALS_DIR)];
+    let mut mounts = vec![logs, token(CREDENTIALS_DIR)];
     mounts.extend(state);
     if pod.pointer("/spec/automountServiceAccountToken") != Some(&Value::Bool(false)) {
         mounts.push(token(API_TOKEN_DIR));
@@ -210,12 +216,15 @@ fn mounts(pod: &Value, target: &Target<'_>, token: &str, state: Vec<Value>) -> V
 }
 
 /// The log mount as the sidecar has it: same volume, same path, same sub-path, read-only, no propagation.
-fn mirrored(mount: &Value) -> Value {
+fn mirrored(mount: &Value, expression: &str) -> Value {
     let mut mirrored = Map::new();
-    for key in ["name", "mountPath", "subPath", "subPathExpr"] {
+    for key in ["name", "mountPath", "subPath"] {
         if let Some(value) = mount.get(key) {
             mirrored.insert(key.to_owned(), value.clone());
         }
+    }
+    if !expression.is_empty() {
+        mirrored.insert("subPathExpr".to_owned(), json!(expression));
     }
     mirrored.insert("readOnly".to_owned(), Value::Bool(true));
     Value::Object(mirrored)

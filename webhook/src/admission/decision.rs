@@ -250,7 +250,7 @@ fn has_log_mount(case: &Case<'_>) -> Result<(), Skip> {
     let mount = log_mount(case, container).ok_or(Skip::NoLogMount)?;
     unless(covered_own_dir(case, container).is_some(), Skip::LogMountTooWide)?;
     let expression = mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
-    unless(variables::needed(expression, container).is_err(), Skip::LogMountUnclear)
+    unless(variables::copied(expression, container).is_err(), Skip::LogMountUnclear)
 }
 
 fn has_no_sidecar(case: &Case<'_>) -> Result<(), Skip> {

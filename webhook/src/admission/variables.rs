@@ -1,61 +1,205 @@
-//! What a `subPathExpr` refers to: variables of the container that has it, which another container must have too.
+//! What a `subPathExpr` refers to: variables of the database's container, which the sidecar must have too.
 //!
-//! A container whose expression names a variable that it does not have is never started, and its pod is never ready.
+//! They get names of ours. Under its own name, a variable such as `REDIS_LOG_SHIPPER_ALLOW_PLAINTEXT_TOKEN` would be a setting of
+//! the shipper that the author of the pod chose. References follow the rules of Kubernetes: `$(NAME)` in a value stands for a
+//! variable that is defined before, `$$` for a `$`, and a reference to nothing stays as it is.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-/// The variables of `container` that `expression` names, and those that their values name, in the container's order; or a
-/// name that stands for none of them.
-pub(super) fn needed<'a>(expression: &str, container: &'a Value) -> Result<Vec<&'a Value>, String> {
-    let mut wanted: Vec<String> = names(expression).map(ToOwned::to_owned).collect();
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let all: Vec<_> = container.get("env").and_then(Value::as_array).into_iter().flatten().collect();
-    if let Some(missing) = wanted.iter().find(|wanted| !all.iter().any(|variable| name(variable) == Some(wanted))) {
-        return Err(missing.clone());
-    }
-    let mut needed = Vec::new();
-    // A value can only name what stands before it.
-    for variable in all.into_iter().rev() {
-        if let Some(name) = name(variable)
-            && wanted.iter().any(|wanted| wanted == name)
-        {
-            let value = variable.get("value").and_then(Value::as_str).unwrap_or_default();
-            wanted.extend(names(value).map(ToOwned::to_owned));
-            needed.push(variable);
-        }
-    }
-    needed.reverse();
-    Ok(needed)
+/// What the names of the copies begin with.
+const PREFIX: &str = "LOG_SHIPPER_SUB_PATH_";
+
+/// An expression for another container.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Copied {
+    /// The expression, with the names of the copies.
+    pub(super) expression: String,
+    /// The variables that it needs, in the order in which they refer to each other.
+    pub(super) env: Vec<Value>,
 }
 
-/// The names in `$(NAME)`; `$$` stands for a `$`.
-fn names(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            let (_, after) = rest.split_once('$')?;
-            rest = after;
-            if let Some(escaped) = after.strip_prefix('$') {
-                rest = escaped;
-            } else if let Some((name, after)) = after.strip_prefix('(').and_then(|after| after.split_once(')')) {
-                rest = after;
-                return Some(name);
+/// Copies `expression` of `container`, and the variables that it needs; or says which name stands for none that can be copied.
+///
+/// A name that is not in `env` may be a variable of `envFrom`, which is not known here. A container whose expression names a variable that it does not have never
+/// starts, and its pod is never Ready.
+pub(super) fn copied(expression: &str, container: &Value) -> Result<Copied, String> {
+    if names(expression).next().is_none() {
+        return Ok(Copied { expression: expression.to_owned(), env: Vec::new() });
+    }
+    let env: Vec<_> = array(container, "env").collect();
+    let needed = needed(expression, &env)?;
+    let has_more = array(container, "envFrom").next().is_some();
+    if let Some(unclear) = undefined(&env, &needed).find(|name| has_more || is_ours(name)) {
+        return Err(unclear.to_owned());
+    }
+    let copy_of = |name: &str, before: usize| {
+        let at = definition(&env, name, before)?;
+        let number = needed.iter().position(|needed| *needed == at)? + 1;
+        Some(format!("{PREFIX}{number}"))
+    };
+    let copies = needed.iter().zip(1..).filter_map(|(&at, number)| {
+        let mut copy = (*env.get(at)?).clone();
+        let value = value(&copy).map(|value| rewritten(value, |name| copy_of(name, at)));
+        let copy = copy.as_object_mut()?;
+        copy.insert("name".to_owned(), json!(format!("{PREFIX}{number}")));
+        copy.extend(value.map(|value| ("value".to_owned(), json!(value))));
+        name_container(copy, container);
+        Some(Value::Object(copy.clone()))
+    });
+    Ok(Copied { expression: rewritten(expression, |name| copy_of(name, env.len())), env: copies.collect() })
+}
+
+/// `text`, of which nothing is a reference in a container's `args` any more.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+/// The places in `env` of all variables that `expression` needs, in ascending order.
+fn needed(expression: &str, env: &[&Value]) -> Result<Vec<usize>, String> {
+    let mut is_needed = vec![false; env.len()];
+    for name in names(expression) {
+        let at = definition(env, name, env.len()).ok_or_else(|| name.to_owned())?;
+        mark(&mut is_needed, at);
+    }
+    // A value refers to what stands before it, so from the end each variable is seen after all that refer to it.
+    for (at, variable) in env.iter().enumerate().rev() {
+        if is_needed.get(at) == Some(&true) {
+            let referred = names(value(variable).unwrap_or_default()).filter_map(|name| definition(env, name, at));
+            referred.for_each(|at| mark(&mut is_needed, at));
+        }
+    }
+    Ok(is_needed.iter().enumerate().filter(|(_, needed)| **needed).map(|(at, _)| at).collect())
+}
+
+fn mark(is_needed: &mut [bool], at: usize) {
+    if let Some(needed) = is_needed.get_mut(at) {
+        *needed = true;
+    }
+}
+
+/// The names in the values of `needed` that are not defined before: a Service may define them, for all containers alike.
+fn undefined<'a>(env: &'a [&Value], needed: &'a [usize]) -> impl Iterator<Item = &'a str> {
+    needed.iter().flat_map(move |&at| {
+        let names = names(env.get(at).and_then(|variable| value(variable)).unwrap_or_default());
+        names.filter(move |name| definition(env, name, at).is_none())
+    })
+}
+
+/// Where in `env` the last variable `wanted` before the place `before` stands.
+fn definition(env: &[&Value], wanted: &str, before: usize) -> Option<usize> {
+    env.iter().take(before).rposition(|variable| name(variable) == Some(wanted))
+}
+
+/// `resourceFieldRef` is about the container that has the variable, where it names none.
+fn name_container(copy: &mut Map<String, Value>, container: &Value) {
+    let reference = copy.get_mut("valueFrom").and_then(|from| from.get_mut("resourceFieldRef"));
+    if let (Some(Value::Object(reference)), Some(name)) = (reference, name(container)) {
+        reference.entry("containerName").or_insert_with(|| json!(name));
+    }
+}
+
+/// `text` with the names that `replace` gives; a reference that it does not know stays as it is.
+fn rewritten(text: &str, replace: impl Fn(&str) -> Option<String>) -> String {
+    let mut rewritten = String::with_capacity(text.len());
+    for part in parts(text) {
+        match part {
+            Part::Text(text) => rewritten.push_str(text),
+            Part::Name(name) => {
+                let name = replace(name).unwrap_or_else(|| name.to_owned());
+                rewritten.extend(["$(", &name, ")"]);
             }
         }
+    }
+    rewritten
+}
+
+/// Whether the sidecar may have a variable of its own by this name.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("LOG_SHIPPER_") || name.starts_with("REDIS_LOG_SHIPPER_")
+}
+
+/// The names in `$(NAME)`.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    parts(text).filter_map(|part| match part {
+        Part::Name(name) => Some(name),
+        Part::Text(_) => None,
     })
+}
+
+/// A piece of a text with references.
+#[derive(Debug, PartialEq)]
+enum Part<'a> {
+    /// What stands for itself, `$$` included.
+    Text(&'a str),
+    /// The name in a reference.
+    Name(&'a str),
+}
+
+/// The pieces of `text`: none is empty, and `$$` is a piece of its own.
+fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let reference = rest.strip_prefix("$(").and_then(|after| after.split_once(')'));
+        if let Some((name, after)) = reference {
+            rest = after;
+            return Some(Part::Name(name));
+        }
+        let next = rest.char_indices().skip(1).find(|(_, char)| *char == '$');
+        let end = if rest.starts_with("$$") { 2 } else { next.map_or(rest.len(), |(at, _)| at) };
+        let (text, after) = rest.split_at_checked(end)?;
+        rest = after;
+        (!text.is_empty()).then_some(Part::Text(text))
+    })
+}
+
+fn array<'a>(container: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    container.get(list).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn name(variable: &Value) -> Option<&str> {
     variable.get("name")?.as_str()
 }
 
+fn value(variable: &Value) -> Option<&str> {
+    variable.get("value")?.as_str()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    fn variable(name: &str, value: &str) -> Value {
+        json!({"name": name, "value": value})
+    }
+
+    /// What the kubelet makes of a text: `$(NAME)`, `$$`, everything else as it is.
+    fn expanded(text: &str, known: &[(String, String)]) -> String {
+        let mut expanded = String::new();
+        for part in parts(text) {
+            match part {
+                Part::Text("$$") => expanded.push('$'),
+                Part::Text(text) => expanded.push_str(text),
+                Part::Name(name) => match known.iter().rfind(|(known, _)| known == name) {
+                    Some((_, value)) => expanded.push_str(value),
+                    None => expanded.extend(["$(", name, ")"]),
+                },
+            }
+        }
+        expanded
+    }
+
+    /// What `expression` comes to in a container with `env`.
+    fn path(expression: &str, env: &[Value]) -> String {
+        let mut known = Vec::new();
+        for variable in env {
+            let value = expanded(value(variable).unwrap(), &known);
+            known.push((name(variable).unwrap().to_owned(), value));
+        }
+        expanded(expression, &known)
+    }
 
     #[test]
     fn finds_names_as_kubernetes_does() {
@@ -63,7 +207,9 @@ mod tests {
             ("$(A)/x-$(B_1)", vec!["A", "B_1"]),
             ("$$(A)$$$(B)", vec!["B"]),
             ("a$b$(C", vec![]),
+            ("é$é$(A)", vec!["A"]),
             ("$($(D))", vec!["$(D"]),
+            ("$", vec![]),
             ("", vec![]),
         ] {
             assert_eq!(names(text).collect::<Vec<_>>(), expected, "{text}");
@@ -71,18 +217,72 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_is_named_and_what_that_names_in_order_and_nothing_else() {
-        let variable = |name: &str, value: &str| json!({"name": name, "value": value});
+    fn takes_what_is_named_and_what_that_names_under_names_of_our_own() {
         let env = [
             variable("BASE", "b"),
             variable("OTHER", "$(BASE)"),
-            variable("MINE", "$(BASE)/m"),
+            json!({"name": "REDIS_LOG_SHIPPER_LOKI_URL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
+            variable("MINE", "$(BASE)/$$(BASE)/$(REDIS_LOG_SHIPPER_LOKI_URL)/$(LATER)/$(MINE)"),
             variable("LATER", "x"),
         ];
-        let container = json!({"env": env});
-        assert_eq!(needed("$(MINE)/logs", &container), Ok(vec![&env[0], &env[2]]));
-        assert_eq!(needed("logs", &container), Ok(vec![]));
-        assert_eq!(needed("$(MINE)/$(GONE)", &container), Err("GONE".to_owned()));
-        assert_eq!(needed("$(A)", &json!({})), Err("A".to_owned()));
+        let copied = copied("$(MINE)/$$(OTHER)/logs", &json!({"env": env})).unwrap();
+        assert_eq!(copied.expression, "$(LOG_SHIPPER_SUB_PATH_3)/$$(OTHER)/logs");
+        let third = "$(LOG_SHIPPER_SUB_PATH_1)/$$(BASE)/$(LOG_SHIPPER_SUB_PATH_2)/$(LATER)/$(MINE)";
+        let mut second = env[2].clone();
+        second["name"] = json!("LOG_SHIPPER_SUB_PATH_2");
+        assert_eq!(
+            copied.env,
+            [variable("LOG_SHIPPER_SUB_PATH_1", "b"), second, variable("LOG_SHIPPER_SUB_PATH_3", third)]
+        );
+    }
+
+    #[test]
+    fn copies_nothing_where_nothing_is_named() {
+        let expected = Copied { expression: "logs/$$(A)".to_owned(), env: Vec::new() };
+        assert_eq!(copied("logs/$$(A)", &json!({})), Ok(expected));
+    }
+
+    #[test]
+    fn says_which_name_it_cannot_copy() {
+        let container = |value: &str, more: &Value| json!({"env": [variable("MINE", value)], "envFrom": more});
+        let none = json!([]);
+        assert_eq!(copied("$(A)", &json!({})), Err("A".to_owned()));
+        assert_eq!(copied("$(MINE)/$(GONE)", &container("m", &none)), Err("GONE".to_owned()));
+        // A Service may define it, for every container of the pod.
+        assert!(copied("$(MINE)", &container("$(SERVICE)", &none)).is_ok());
+        let more = json!([{"configMapRef": {"name": "more"}}]);
+        assert_eq!(copied("$(MINE)", &container("$(THERE)", &more)), Err("THERE".to_owned()));
+        // It would be another value in the sidecar, which has a variable of that name.
+        for ours in ["LOG_SHIPPER_POD_NAME", "REDIS_LOG_SHIPPER_MULTILINE", "LOG_SHIPPER_SUB_PATH_1"] {
+            assert_eq!(copied("$(MINE)", &container(&format!("$({ours})"), &none)), Err(ours.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_resource_is_still_the_one_of_the_databases_container() {
+        let resource = |name: &str, from: &Value| json!({"name": name, "valueFrom": {"resourceFieldRef": from}});
+        let container = json!({"name": "node", "env": [resource("CPU", &json!({"resource": "limits.cpu"}))]});
+        let expected = resource("LOG_SHIPPER_SUB_PATH_1", &json!({"containerName": "node", "resource": "limits.cpu"}));
+        assert_eq!(copied("$(CPU)", &container).unwrap().env, [expected]);
+    }
+
+    proptest! {
+        /// Whatever refers to what, itself and what comes later included.
+        #[test]
+        fn the_copy_comes_to_the_same_path(
+            env in proptest::collection::vec(("[ABC]", "(\\$\\([ABCD]\\)|\\$|\\(|\\)|[AB/é]){0,5}"), 1..7),
+            expression in "(\\$\\([ABC]\\)|\\$|\\(|[AB/]){0,4}",
+        ) {
+            let env: Vec<_> = env.iter().map(|(name, value)| variable(name, value)).collect();
+            if let Ok(copied) = copied(&expression, &json!({"env": env})) {
+                prop_assert_eq!(path(&copied.expression, &copied.env), path(&expression, &env));
+                prop_assert!(copied.env.iter().all(|copy| name(copy).is_some_and(|name| name.starts_with(PREFIX))));
+            }
+        }
+
+        #[test]
+        fn what_is_escaped_comes_to_itself(text in "(\\$\\(A\\)|[$()A]|\\PC){0,9}") {
+            prop_assert_eq!(expanded(&escaped(&text), &[("A".to_owned(), "expanded".to_owned())]), text);
+        }
     }
 }
