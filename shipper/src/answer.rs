@@ -30,8 +30,13 @@ pub enum Meaning {
 pub enum Trouble {
     /// 403: the token is good, the permission is missing.
     Forbidden,
-    /// 302 and its kin: a login page instead of an answer, the token is missing, expired or for another audience.
+    /// 302 and its kin: a login page instead of an answer, the token is missing, expired or for another audience. Without
+    /// OAuth metadata the gateway has no login page, and says 401 instead.
     Login,
+    /// There is no token to send.
+    NoToken,
+    /// 400: the port speaks https, and the URL says http.
+    PlainHttp,
     /// 401: an unknown tenant, a gateway that is still starting, or one that could not ask the API server.
     Unauthorized,
     /// 404, 405: the URL is wrong.
@@ -51,6 +56,10 @@ pub enum Trouble {
     TooNew,
     /// 5xx: down, or on its way up.
     Unavailable(Option<Duration>),
+    /// 500: the gateway could not ask whether the push is allowed. Loki was not asked at all.
+    Gateway(Option<Duration>),
+    /// 429: the gateway answers as many requests as it can.
+    GatewayBusy(Option<Duration>),
     /// No answer: refused, reset, timed out, or TLS that does not trust.
     NoAnswer,
     /// Something that is in no table.
@@ -63,6 +72,10 @@ impl Trouble {
         match self {
             Self::Forbidden => "forbidden",
             Self::Login => "login",
+            Self::NoToken => "no_token",
+            Self::PlainHttp => "plain_http",
+            Self::Gateway(_) => "gateway",
+            Self::GatewayBusy(_) => "gateway_busy",
             Self::Unauthorized => "unauthorized",
             Self::WrongUrl => "wrong_url",
             Self::Blocked => "blocked",
@@ -77,7 +90,15 @@ impl Trouble {
 
     /// Whether waiting alone will not help: somebody must grant or change something.
     pub fn needs_somebody(&self) -> bool {
-        !matches!(self, Self::Throttled { .. } | Self::TooNew | Self::Unavailable(_) | Self::NoAnswer)
+        !matches!(
+            self,
+            Self::Throttled { .. }
+                | Self::TooNew
+                | Self::Unavailable(_)
+                | Self::Gateway(_)
+                | Self::GatewayBusy(_)
+                | Self::NoAnswer
+        )
     }
 
     /// Whether another token may change the answer.
@@ -88,7 +109,10 @@ impl Trouble {
     /// The least time to wait, where the answer said one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Throttled { after, .. } | Self::Unavailable(after) => *after,
+            Self::Throttled { after, .. }
+            | Self::Unavailable(after)
+            | Self::Gateway(after)
+            | Self::GatewayBusy(after) => *after,
             _ => None,
         }
     }
@@ -97,22 +121,36 @@ impl Trouble {
 /// Reads the table for a push of `entries` entries.
 pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, entries: u64) -> Meaning {
     let trouble = match status.as_u16() {
-        // A page is what a proxy or another program answers: Loki says nothing, and nothing is stored.
-        200 if body.starts_with('<') => Trouble::Unexpected,
-        200 | 204 => return Meaning::Stored,
+        // Loki says nothing when it has stored a push. A text is that of a proxy or of another program.
+        204 => return Meaning::Stored,
+        200 if body.is_empty() => return Meaning::Stored,
         201..=299 => Trouble::Blocked,
         300..=399 => Trouble::Login,
         400 => return of_bad_request(&without_streams(body), retry_after, entries),
-        401 => Trouble::Unauthorized,
+        401 => return Meaning::Again(of_unauthorized(body)),
         403 => Trouble::Forbidden,
         404 | 405 => Trouble::WrongUrl,
+        // The limit of Loki's own parts on what they say to each other: it never gets better.
+        500..=599 if body.contains("message larger than max") => return Meaning::Split,
+        500..=599 if is_of_the_gateway(body) => Trouble::Gateway(retry_after),
         408 | 500..=599 => Trouble::Unavailable(retry_after),
         413 if body.contains("stream labels size") => Trouble::BadRequest,
         413 => return Meaning::Split,
+        429 if body.contains("Server capacity exceeded") => Trouble::GatewayBusy(retry_after),
         429 => Trouble::Throttled { after: retry_after, over: is_over(&without_streams(body)) },
         _ => Trouble::Unexpected,
     };
     Meaning::Again(trouble)
+}
+
+/// Without OAuth metadata the gateway has no login page to send a bad token to.
+fn of_unauthorized(body: &str) -> Trouble {
+    if body.contains("OAuth authentication not available") { Trouble::Login } else { Trouble::Unauthorized }
+}
+
+/// Whether the gateway itself speaks, and not Loki behind it.
+fn is_of_the_gateway(body: &str) -> bool {
+    body.contains("errorType") && body.contains("observatorium-api")
 }
 
 /// A 400 may speak of the request, of a few of its entries, or of something else altogether.
@@ -126,6 +164,9 @@ fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Me
     }
     if says(&["rate limit exceeded", "stream limit exceeded"]) {
         return Meaning::Again(Trouble::Throttled { after: retry_after, over: is_over(body) });
+    }
+    if says(&["HTTP request to an HTTPS", "HTTP request was sent to HTTPS"]) {
+        return Meaning::Again(Trouble::PlainHttp);
     }
     if says(&["ingestion blocked"]) {
         return Meaning::Again(Trouble::Blocked);
@@ -142,8 +183,6 @@ fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Me
         "Content-Encoding",
         "mime:",
         "org id",
-        "HTTP request to an HTTPS",
-        "HTTP request was sent to HTTPS",
     ]) {
         return Meaning::Again(Trouble::BadRequest);
     }
@@ -210,7 +249,9 @@ mod tests {
             assert_eq!(of(status, ""), Meaning::Stored);
         }
         assert_eq!(of(260, "ingestion blocked"), Meaning::Again(Trouble::Blocked));
-        assert_eq!(of(200, "<!doctype html><title>Log in</title>"), Meaning::Again(Trouble::Unexpected));
+        for foreign in ["<!doctype html><title>Log in</title>", "{}", "ok", r#"{"status":"success"}"#] {
+            assert_eq!(of(200, foreign), Meaning::Again(Trouble::Unexpected));
+        }
     }
 
     #[test]
@@ -248,8 +289,6 @@ mod tests {
             "proto: PushRequest: illegal tag 0",
             "unexpected EOF",
             "no org id",
-            "Client sent an HTTP request to an HTTPS server.",
-            "<center>The plain HTTP request was sent to HTTPS port</center>",
         ] {
             assert_eq!(of(400, body), Meaning::Again(Trouble::BadRequest), "{body}");
         }
@@ -325,6 +364,33 @@ mod tests {
         for (status, body, meant) in cases {
             assert_eq!(of(status, &body), meant, "{status} {body}");
         }
+    }
+
+    /// OpenShift Logging's gateway: of 2026 where nothing else is said, of 2023 where the body is empty.
+    #[test]
+    fn knows_every_refusal_of_the_gateway() {
+        let opa = r#"{"error":"failed to authorize request","errorType":"observatorium-api","status":"error"}"#;
+        let cases = [
+            (302, r#"{"error":"failed to find token"}"#, Trouble::Login),
+            (302, "", Trouble::Login),
+            (401, "OAuth authentication not available", Trouble::Login),
+            (401, "tenant not found, have you registered it?", Trouble::Unauthorized),
+            (401, "401 Unauthorized", Trouble::Unauthorized),
+            (401, "", Trouble::Unauthorized),
+            (403, "You don't have permission to access this tenant", Trouble::Forbidden),
+            (403, "", Trouble::Forbidden),
+            (404, "404 page not found", Trouble::WrongUrl),
+            (500, opa, Trouble::Gateway(None)),
+            (500, "", Trouble::Unavailable(None)),
+            (502, "", Trouble::Unavailable(None)),
+            (429, "Server capacity exceeded.", Trouble::GatewayBusy(None)),
+            (400, "Client sent an HTTP request to an HTTPS server.", Trouble::PlainHttp),
+            (400, "<center>The plain HTTP request was sent to HTTPS port</center>", Trouble::PlainHttp),
+        ];
+        for (status, body, trouble) in cases {
+            assert_eq!(of(status, body), Meaning::Again(trouble), "{status} {body}");
+        }
+        assert_eq!(of(500, "rpc error: grpc: received message larger than max (5000000 vs. 4194304)"), Meaning::Split);
     }
 
     #[test]

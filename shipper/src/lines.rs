@@ -4,7 +4,9 @@
 //! the cuts depend on nothing but the bytes. So do the ends of texts, but for one: where nothing follows (yet), somebody
 //! has to say that a text is complete.
 
-use memchr::memchr;
+use std::borrow::Cow;
+
+use memchr::{memchr, memmem};
 
 /// One line, or a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,23 @@ pub struct Text<'a> {
     pub told: Option<i64>,
     /// What the line after it says, where that is known already.
     pub next: Option<i64>,
+}
+
+impl<'a> Text<'a> {
+    /// The text as an entry says it: the lines in it end as lines do in Loki, without a carriage return.
+    pub fn said(&self) -> Cow<'a, [u8]> {
+        let Some(first) = memmem::find(self.text, b"\r\n") else { return Cow::Borrowed(self.text) };
+        let (start, mut rest) = self.text.split_at_checked(first).unwrap_or((self.text, b""));
+        let mut said = Vec::with_capacity(self.text.len());
+        said.extend_from_slice(start);
+        while let [byte, after @ ..] = rest {
+            if !rest.starts_with(b"\r\n") {
+                said.push(*byte);
+            }
+            rest = after;
+        }
+        Cow::Owned(said)
+    }
 }
 
 /// Where texts end.
@@ -168,6 +187,14 @@ mod tests {
     #[test]
     fn joins_a_line_without_a_time_to_the_line_before_it() {
         assert_eq!(texts(b"1a\n b\n\n c\n2d\n3", ENDS, 0), (vec!["1a\n b\n\n c", "2d"], 0));
+    }
+
+    #[test]
+    fn leaves_out_the_carriage_return_of_every_line() {
+        let said =
+            |bytes: &'static [u8]| next_text(bytes, Ends { at_end: true, ..ENDS }, 0, None, told).unwrap().said();
+        assert_eq!(said(b"1a\r\n b\r\r\n\r c\r\n"), &b"1a\n b\r\n\r c"[..]);
+        assert!(matches!(said(b"1a\n b\n"), Cow::Borrowed(b"1a\n b")));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use runtime::logging::{LogFormat, LogLevel};
 use crate::args::RunArgs;
 use crate::discover::Discovery;
 use crate::labels::Labels;
-use crate::push::PushSettings;
+use crate::push::{PushSettings, shown_url};
 use crate::tail::TailSettings;
 
 /// Which files are shipped where nothing is said about it.
@@ -246,7 +246,7 @@ fn url(given: Option<&str>, faults: &mut Vec<String>) -> Uri {
         }
         Ok(url) if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() => return url,
         _ => faults.push(match given {
-            Some(given) => format!("--loki-url {given:?}: {EXPECTED}"),
+            Some(given) => format!("--loki-url {:?}: {EXPECTED}", shown_url(given)),
             None => format!("--loki-url is missing: {EXPECTED}"),
         }),
     }
@@ -342,6 +342,8 @@ mod tests {
         let InvalidSettings(faults) = settings(&[]).unwrap_err();
         assert!(faults[0].contains("--loki-url is missing"), "{faults:?}");
         let InvalidSettings(faults) = settings(&["--loki-url=https://me:secret@loki/push"]).unwrap_err();
+        assert!(faults.len() == 1 && !faults[0].contains("secret"), "{faults:?}");
+        let InvalidSettings(faults) = settings(&["--loki-url=htps://me:secret@lo ki/push?key=secret"]).unwrap_err();
         assert!(faults.len() == 1 && !faults[0].contains("secret"), "{faults:?}");
     }
 

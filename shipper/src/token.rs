@@ -1,7 +1,7 @@
 //! The ServiceAccount token: read anew as the kubelet rotates it, and asked who it is for when something is wrong.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,12 +31,13 @@ pub enum TokenError {
 pub struct Token {
     path: PathBuf,
     read: Option<(Instant, HeaderValue)>,
+    sent: Option<HeaderValue>,
 }
 
 impl Token {
     /// The token in the file at `path`, which need not exist yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, read: None }
+        Self { path, read: None, sent: None }
     }
 
     /// The value of the `Authorization` header.
@@ -55,6 +56,7 @@ impl Token {
             .ok_or_else(|| TokenError::Invalid(self.path.clone()))?;
         value.set_sensitive(true);
         self.read = Some((now, value.clone()));
+        self.sent = Some(value.clone());
         Ok(value)
     }
 
@@ -63,12 +65,27 @@ impl Token {
         self.read = None;
     }
 
+    /// The header that was sent last.
+    pub fn sent(&self) -> Option<&HeaderValue> {
+        self.sent.as_ref()
+    }
+
+    /// Whether the token says that its time is over. One that says nothing about it has not expired.
+    pub fn has_expired(&self, now: SystemTime) -> bool {
+        let expires = self.claims().and_then(|claims| claims.get("exp")?.as_u64());
+        expires.is_some_and(|seconds| now >= UNIX_EPOCH + Duration::from_secs(seconds.min(u64::from(u32::MAX))))
+    }
+
     /// Whom the token is for (`system:serviceaccount:NAMESPACE:NAME`), as it says itself.
     pub fn subject(&self) -> Option<String> {
+        Some(self.claims()?.get("sub")?.as_str()?.to_owned())
+    }
+
+    /// What the token in the file says of itself.
+    fn claims(&self) -> Option<serde_json::Value> {
         let token = std::fs::read_to_string(&self.path).ok()?;
         let claims = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
-        let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
-        Some(claims.get("sub")?.as_str()?.to_owned())
+        serde_json::from_slice(&claims).ok()
     }
 }
 

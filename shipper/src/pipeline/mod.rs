@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::SharedStatus;
 use crate::file_metrics::FileMetrics;
 use crate::metrics::Metrics;
-use crate::push::Loki;
+use crate::push::{Loki, shown_url};
 use crate::settings::Settings;
 pub(crate) use admin_port::AdminPort;
 use clock::WallClock;
@@ -121,7 +121,7 @@ impl Shipping {
         let Settings { discovery, push, drain_timeout, once, .. } = self.settings;
         tracing::info!(
             dir = %discovery.dir().display(),
-            url = %push.url,
+            url = shown_url(&push.url.to_string()),
             buffers = %bytesize::ByteSize(pool::bytes(&self.settings.tail) as u64),
             "shipping"
         );

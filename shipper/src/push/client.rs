@@ -4,15 +4,17 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER, USER_AGENT};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::client::legacy;
 use runtime::chain;
-use runtime::tls::{Connect, HttpsConnector, http_client_over};
+use runtime::tls::{HttpsConnector, http_client_over};
 use tokio::time::{Instant, timeout};
 
 use super::PushSettings;
+use super::metered::{Budget, Dial, MeteredDial};
+use super::secrets;
 use super::trust::{self, Trusted};
 use crate::answer::Trouble;
 use crate::token::Token;
@@ -21,10 +23,14 @@ use crate::token::Token;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rest of an answer may take once its status is known.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many characters of an answer are logged.
+const SAID: usize = 500;
 /// How much of an answer is read: Loki may spend a line on each rejected entry.
 const BODY_LIMIT: usize = 1 << 20;
 /// How often the CA files are compared with what is trusted.
 const CA_INTERVAL: Duration = Duration::from_secs(30);
+/// Stands for a text that was announced and never came.
+const LOST_BODY: &str = "(the body of the answer never came)";
 /// A longer `Retry-After` is not believed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
@@ -37,6 +43,8 @@ pub(super) enum Reply {
         status: StatusCode,
         /// Its text, as far as it came.
         body: String,
+        /// What may be repeated of it: nothing that the request kept secret.
+        said: String,
         /// The least time to wait.
         retry_after: Option<Duration>,
     },
@@ -48,20 +56,24 @@ pub(super) enum Reply {
 #[derive(Debug)]
 pub(super) struct Client<D> {
     settings: PushSettings,
-    dial: D,
+    dial: MeteredDial<D>,
+    budget: Budget,
     token: Option<Token>,
-    http: legacy::Client<HttpsConnector<D>, Full<Bytes>>,
+    /// The last token with which something was stored.
+    accepted: Option<HeaderValue>,
+    http: legacy::Client<HttpsConnector<MeteredDial<D>>, Full<Bytes>>,
     trusted: Trusted,
     ca_checked: Instant,
 }
 
-impl<D: Clone> Client<D>
-where
-    HttpsConnector<D>: Connect + Clone + Send + Sync + 'static,
-{
+impl<D: Dial> Client<D> {
     /// Prepares the client; nothing is sent yet.
     pub(super) fn new(settings: PushSettings, dial: D) -> Self {
+        let budget = Budget::default();
+        let dial = MeteredDial { dial, budget: budget.clone() };
         Self {
+            budget,
+            accepted: None,
             token: settings.token_file.clone().map(Token::new),
             trusted: Trusted::read(&settings.ca_files),
             http: http_client_over(trust::roots(&settings), dial.clone()),
@@ -79,6 +91,20 @@ where
     /// Whom the token is for, as it says itself.
     pub(super) fn subject(&self) -> Option<String> {
         self.token.as_ref().and_then(Token::subject)
+    }
+
+    /// Something was stored: the token that was sent is good.
+    pub(super) fn accepted(&mut self) {
+        if let Some(token) = &self.token {
+            self.accepted = token.sent().cloned();
+        }
+    }
+
+    /// Whether the token that the gateway refuses is one that it has accepted before, and has not expired.
+    pub(super) fn has_been_accepted(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| {
+            token.sent().is_some() && token.sent() == self.accepted.as_ref() && !token.has_expired(SystemTime::now())
+        })
     }
 
     /// Reads the token anew next time: the one that was sent was not accepted.
@@ -99,22 +125,39 @@ where
         if let Some(token) = &mut self.token {
             match token.header(Instant::now().into_std()) {
                 Ok(header) => request = request.header(AUTHORIZATION, header),
-                Err(error) => return Reply::Nothing(Trouble::Login, chain(&error)),
+                Err(error) => return Reply::Nothing(Trouble::NoToken, chain(&error)),
             }
         }
         let request = match request.body(Full::new(body.clone())) {
             Ok(request) => request,
             Err(error) => return Reply::Nothing(Trouble::WrongUrl, chain(&error)),
         };
+        self.budget.renew();
         match timeout(TIMEOUT, self.http.request(request)).await {
             Ok(Ok(answer)) => {
                 let (head, body) = answer.into_parts();
                 let retry_after = retry_after(&head.headers, SystemTime::now());
-                Reply::Answer { status: head.status, body: text(body).await, retry_after }
+                let body = text(body).await;
+                let said = self.said(head.status, &body);
+                Reply::Answer { status: head.status, body, said, retry_after }
             }
             Ok(Err(error)) => Reply::Nothing(Trouble::NoAnswer, chain(&error)),
             Err(_elapsed) => Reply::Nothing(Trouble::NoAnswer, format!("no answer within {TIMEOUT:?}")),
         }
+    }
+
+    /// An answer on one line, for the log, without what the request kept secret.
+    fn said(&self, status: StatusCode, body: &str) -> String {
+        if body.is_empty() {
+            return status.to_string();
+        }
+        // A secret that begins within what is kept is recognized by what follows it.
+        let start: String = body.chars().take(2 * SAID).collect();
+        let token = self.token.as_ref().and_then(Token::sent).map(HeaderValue::as_bytes);
+        let token = token.map(|sent| sent.strip_prefix(b"Bearer ").unwrap_or(sent));
+        let start = secrets::without(&start, token.into_iter().chain(secrets::of_url(&self.settings.url)));
+        let start: String = start.chars().take(SAID).collect();
+        format!("{status}: {start}")
     }
 
     /// Trusts what the CA files hold now, where that is something else than before.
@@ -131,6 +174,7 @@ where
 
 /// The text of an answer, up to the limit. One that breaks off takes nothing away from the status.
 async fn text(mut body: Incoming) -> String {
+    let announced = body.size_hint().lower() > 0;
     let mut bytes = Vec::new();
     let read = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -145,6 +189,9 @@ async fn text(mut body: Incoming) -> String {
     };
     // What came in time is all there is.
     let _ = timeout(BODY_TIMEOUT, read).await;
+    if bytes.is_empty() && announced {
+        return LOST_BODY.to_owned();
+    }
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 

@@ -7,11 +7,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use runtime::tls::{Connect, HttpsConnector};
 
-use super::Loki;
 use super::client::Reply;
 use super::pieces::Pieces;
+use super::{Dial, Loki};
 use crate::answer::{Meaning, Trouble, meaning};
 use crate::decode::Entry;
 use crate::rejections::{Reason, Rejections};
@@ -41,14 +40,11 @@ pub(super) enum Step {
     Again,
 }
 
-impl<D: Clone> Loki<D>
-where
-    HttpsConnector<D>: Connect + Clone + Send + Sync + 'static,
-{
+impl<D: Dial> Loki<D> {
     /// What the reply to the next piece leads to, and what of the batch is left then.
     pub(super) async fn judge(&mut self, reply: &Reply, pieces: &mut Pieces, failures: u32) -> Step {
         let meaning = match reply {
-            Reply::Answer { status, body, retry_after } => {
+            Reply::Answer { status, body, retry_after, .. } => {
                 meaning(*status, body, *retry_after, pieces.entries() as u64)
             }
             Reply::Nothing(trouble, _) => Meaning::Again(trouble.clone()),
@@ -56,6 +52,7 @@ where
         match meaning {
             Meaning::Stored => {
                 self.told.success();
+                self.client.accepted();
                 self.trusted = true;
                 // What was refused all alone before is now known to have been refused for its own sake.
                 let convicted = self.convict(pieces);

@@ -13,9 +13,11 @@
 mod client;
 mod fix;
 mod judge;
+mod metered;
 mod patience;
 mod pieces;
 mod rate;
+mod secrets;
 mod trust;
 
 use std::path::PathBuf;
@@ -23,19 +25,18 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use hyper::Uri;
 use runtime::chain;
-use runtime::tls::{Connect, HttpConnector, HttpsConnector};
+use runtime::tls::HttpConnector;
 
 use crate::answer::Trouble;
 use crate::batch::MetadataSwitch;
 use crate::rejections::Rejections;
 use client::{Client, Reply};
 use judge::Step;
+pub use metered::{BoxError, Dial, Wire};
 use patience::{Told, wait};
 use pieces::Pieces;
 use rate::Rate;
-
-/// How many characters of an answer are logged.
-const SAID: usize = 500;
+pub(crate) use secrets::shown_url;
 
 /// Where to push, and with what.
 #[derive(Clone, Debug)]
@@ -84,11 +85,7 @@ impl Reply {
     /// On one line, for the log.
     fn said(&self) -> String {
         match self {
-            Self::Answer { status, body, .. } if body.is_empty() => status.to_string(),
-            Self::Answer { status, body, .. } => {
-                let start: String = body.chars().take(SAID).collect();
-                format!("{status}: {start}")
-            }
+            Self::Answer { said, .. } => said.clone(),
             Self::Nothing(_, why) => why.clone(),
         }
     }
@@ -101,10 +98,7 @@ impl Loki {
     }
 }
 
-impl<D: Clone> Loki<D>
-where
-    HttpsConnector<D>: Connect + Clone + Send + Sync + 'static,
-{
+impl<D: Dial> Loki<D> {
     /// As [`Loki::new`], over connections that `dial` makes.
     pub fn over(dial: D, settings: PushSettings, metadata: MetadataSwitch) -> Self {
         let rate = Rate::new(settings.rate_limit);
@@ -148,9 +142,15 @@ where
 
     fn fail(&mut self, trouble: &Trouble, said: &str, failed: &impl Fn(&Failure<'_>)) {
         let settings = self.client.settings();
-        let fix = fix::fix(trouble, settings.tenant(), self.client.subject().as_deref());
+        let fix = fix::fix(&fix::Case {
+            trouble,
+            said,
+            tenant: settings.tenant(),
+            subject: self.client.subject().as_deref(),
+            token_was_accepted: self.client.has_been_accepted(),
+        });
         let failure = Failure { trouble, said, fix: &fix };
-        self.told.failure(&settings.url.to_string(), &failure);
+        self.told.failure(&shown_url(&settings.url.to_string()), &failure);
         failed(&failure);
         if trouble.concerns_token() {
             self.client.forget_token();

@@ -20,6 +20,8 @@ enum Then {
     FallSilent,
     /// It goes on and on.
     GoOn,
+    /// It says this again and again.
+    Repeat(&'static str),
 }
 
 /// A server that writes these bytes to its first connection, and `204` to all others.
@@ -50,6 +52,12 @@ async fn serve(mut pipe: DuplexStream, (text, then): (&'static str, Then)) {
     match then {
         Then::HangUp => {}
         Then::FallSilent => std::future::pending().await,
+        Then::Repeat(text) => {
+            while pipe.write_all(text.as_bytes()).await.is_ok() {
+                // Each piece is read alone.
+                tokio::task::yield_now().await;
+            }
+        }
         Then::GoOn => while pipe.write_all(&[b'x'; 4096]).await.is_ok() {},
     }
 }
@@ -70,12 +78,32 @@ async fn pushed(answer: &'static str, then: Then) -> (Vec<(Trouble, usize)>, Dur
 
 #[tokio::test(start_paused = true)]
 async fn takes_the_status_where_the_text_breaks_off_or_never_comes() {
-    let stored = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nthanks";
+    let down = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 100\r\n\r\nsorry";
     for then in [Then::HangUp, Then::FallSilent] {
-        let (failures, took) = pushed(stored, then).await;
-        assert_eq!(failures, []);
+        let (failures, took) = pushed(down, then).await;
+        assert_eq!(failures, [(Trouble::Unavailable(None), "503 Service Unavailable: sorry".len())]);
         assert!(took <= Duration::from_secs(6), "{took:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_nothing_for_stored_where_a_text_that_was_announced_never_comes() {
+    for text in ["", "tha"] {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{text}").leak();
+        let (failures, _) = pushed(answer, Then::HangUp).await;
+        assert!(matches!(failures[..], [(Trouble::Unexpected, _)]), "{failures:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ends_an_answer_that_comes_in_countless_pieces() {
+    let (failures, took) = pushed("", Then::Repeat("HTTP/1.1 100 Continue\r\n\r\n")).await;
+    assert!(matches!(failures[..], [(Trouble::NoAnswer, _)]), "{failures:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let chunked = "HTTP/1.1 503 Service Unavailable\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (failures, took) = pushed(chunked, Then::Repeat("1\r\nx\r\n")).await;
+    assert!(matches!(failures[..], [(Trouble::Unavailable(None), _)]), "{failures:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

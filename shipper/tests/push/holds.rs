@@ -10,8 +10,10 @@ async fn while_loki_takes_pushes_and_stores_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_page_answers_instead_of_loki() {
-    holds_and_resends(Answer::refused(200, "<html>Log in</html>"), Trouble::Unexpected).await;
+async fn while_another_program_answers_instead_of_loki() {
+    for foreign in ["<html>Log in</html>", r#"{"status":"ok"}"#, "stored, thank you"] {
+        holds_and_resends(Answer::refused(200, foreign), Trouble::Unexpected).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +77,7 @@ async fn while_there_is_no_token_to_send() {
         std::fs::write(&token, "one").unwrap();
     };
     tokio::join!(world.push(batch(&lines(3))), appears);
-    assert!(world.troubles().iter().all(|trouble| *trouble == Trouble::Login));
+    assert!(world.troubles().iter().all(|trouble| *trouble == Trouble::NoToken));
     let pushes = world.receiver.pushes();
     assert_eq!((pushes.len(), pushes[0].token.as_deref()), (1, Some("Bearer one")));
 }
@@ -89,5 +91,49 @@ async fn after_a_redirect_that_it_never_follows() {
         assert_eq!(world.troubles(), [Trouble::Login]);
         assert!(world.receiver.dialed().iter().all(|host| host == "loki.test"), "{status}");
         assert!(world.receiver.pushes().iter().all(|push| push.method == Method::POST), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn and_does_not_blame_a_token_that_was_accepted_a_moment_ago() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let login = Answer::refused(302, r#"{"error":"failed to find token"}"#);
+    let mut world = World::with_token(Receiver::scripted([login.clone(), Answer::Stored, login.clone(), login]));
+    world.push(batch(&lines(1))).await;
+    assert!(log.take().contains("the gateway does not accept the token"));
+    world.push(batch(&lines(2))).await;
+    assert!(log.take().contains("look at the API server first"));
+    // Another token has not been accepted yet.
+    std::fs::write(world.token(), "two").unwrap();
+    tokio::time::advance(HOUR).await;
+    let login = Answer::refused(302, "");
+    world.receiver.answer_with(login);
+    world.push(batch(&lines(3))).await;
+    assert!(log.take().contains("the gateway does not accept the token"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn and_repeats_no_secret_that_an_answer_quotes() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyZWMifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
+    let quoted = format!("no: POST /push?key=hunter22 authorization: Bearer {token} user-agent: x");
+    let mut world = World::with(
+        Receiver::scripted([Answer::refused(400, &quoted), Answer::refused(403, &quoted)]),
+        |settings, dir| {
+            settings.url = Uri::from_static("http://loki.test/push?key=hunter22");
+            settings.token_file = Some(dir.join("token"));
+            std::fs::write(dir.join("token"), token).unwrap();
+        },
+    );
+    world.push(batch(&lines(1))).await;
+    let said = log.take();
+    let kept: String = world.failures.lock().unwrap().iter().map(|(_, said)| said.as_str()).collect();
+    for text in [said, kept] {
+        assert!(text.contains("user-agent: x"), "{text}");
+        for secret in ["hunter22", "eyJhbGciOiJ", "c2lnbmF0dXJl"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
     }
 }

@@ -15,7 +15,11 @@ fn noise(count: usize, len: usize) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_too_large_until_it_is_taken() {
-    for answer in [Answer::refused(413, ""), Answer::refused(400, "compressed message size 9 exceeds limit 8")] {
+    for answer in [
+        Answer::refused(413, ""),
+        Answer::refused(400, "compressed message size 9 exceeds limit 8"),
+        Answer::refused(500, "rpc error: grpc: received message larger than max (5000000 vs. 4194304)"),
+    ] {
         let lines = noise(100, 500);
         let mut world = World::new(at_most(4000, answer));
         assert_eq!(world.push(batch(&lines)).await, Rejections::default());

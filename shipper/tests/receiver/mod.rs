@@ -115,6 +115,12 @@ impl Receiver {
         Self::new(move |_| answers.pop().unwrap_or(Answer::Stored))
     }
 
+    /// Gives this answer next, and stores everything after that.
+    pub(crate) fn answer_with(&self, answer: Answer) {
+        let mut answer = Some(answer);
+        self.lock().rule = Box::new(move |_| answer.take().unwrap_or(Answer::Stored));
+    }
+
     /// Serves TLS with this certificate and key from the next connection on.
     pub(crate) fn serve_tls(&self, pair: &certs::PemPair) {
         use rustls::pki_types::pem::PemObject as _;

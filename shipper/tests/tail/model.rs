@@ -361,6 +361,16 @@ const FOUND_WITH_TWO: &[&[(usize, Step)]] = &[&[
 
 /// What went wrong once. A sequence that the model finds goes here.
 const FOUND: &[&[Step]] = &[
+    &[
+        Step::AppendRefused(REJECTED),
+        Step::SetClock(-621),
+        Step::Ship(1),
+        Step::SetClock(600),
+        Step::Pass(1),
+        Step::Ship(1),
+        Step::Fail(Fate::Stored),
+        Step::Append(1),
+    ],
     &[Step::Copytruncate, Step::Rename, Step::Append(2), Step::Ship(1), Step::Stop, Step::AppendLate],
     &[
         Step::Truncate,

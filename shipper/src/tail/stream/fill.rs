@@ -111,7 +111,7 @@ impl Stream {
             handed.entries += 1;
             handed.cut += u64::from(text.cut);
             handed.disbelieved += u64::from(source.is_disbelieved());
-            handed.replaced += u64::from(batch.push(time, text.text));
+            handed.replaced += u64::from(batch.push(time, &text.said()));
         }
     }
 }

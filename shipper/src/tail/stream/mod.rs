@@ -268,7 +268,8 @@ impl Stream {
         let entries = workshop.batch.entries();
         let (body, bytes) = workshop.batch.seal(&self.labels);
         self.sealed_at = Some(now.instant);
-        if write_ahead {
+        // These entries saw the clock that was written ahead before, and must not see another one after a crash.
+        if write_ahead && !clocked {
             before.chain.knows(now.clock);
             self.chain.knows(now.clock);
         }
