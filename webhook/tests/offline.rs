@@ -249,6 +249,15 @@ mod inject_command {
     }
 
     #[test]
+    fn explain_says_what_a_native_sidecar_risks() {
+        let temp = tempfile::tempdir().unwrap();
+        let config = temp.path().join("config.yaml");
+        std::fs::write(&config, "sidecarMode: native\n").unwrap();
+        let ran = run(&["explain", "--config", config.to_str().unwrap()], &fixture("a-vanilla").to_string());
+        assert!(ran.code == 0 && ran.out.contains("Redis does not start either"), "{}", ran.out);
+    }
+
+    #[test]
     fn a_wrong_flag_is_exit_code_2_and_prints_no_result() {
         for args in [&["inject", "-o", "xml"][..], &["uninject", "-o", "review"], &["explain", "--what"], &["explode"]]
         {

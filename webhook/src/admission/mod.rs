@@ -6,6 +6,7 @@
 //! request     what was asked, of which pod
 //! decision    inject, or a named reason to skip
 //! additions   the container, the volumes and the annotations a pod is given
+//! arguments   what the container is told
 //! patch       add-only RFC 6902, tried on the object before it is answered
 //! response    verdict -> answer
 //! ```
@@ -15,6 +16,7 @@
 
 pub mod additions;
 pub mod annotations;
+mod arguments;
 pub mod decision;
 pub mod outline;
 pub mod patch;

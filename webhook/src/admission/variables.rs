@@ -267,6 +267,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         /// Whatever refers to what, itself and what comes later included.
         #[test]
         fn the_copy_comes_to_the_same_path(

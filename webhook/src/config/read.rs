@@ -225,7 +225,7 @@ namespace: ops
     #[test]
     fn says_what_would_be_right() {
         assert!(faults("tenant: a/b\n")[0].contains("letters, digits"));
-        assert!(faults("allowedImages:\n- a:1\n- 'b*'\n")[0].starts_with("line 1: allowedImages: invalid pattern"));
+        assert!(faults("allowedImages:\n- a:1\n- 'b*'\n")[0].starts_with("line 3: allowedImages: invalid pattern"));
         for good in
             ["allowedImages: ['registry/*', 'registry/a:*', 'registry/a@*']", "allowedLokiUrls: ['https://a:*']"]
         {

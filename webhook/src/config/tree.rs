@@ -103,13 +103,13 @@ impl Section<'_> {
         })
     }
 
-    /// A list of texts.
-    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+    /// A list of texts, each with its line.
+    fn texts(&mut self, key: &'static str) -> Option<Vec<(u64, String)>> {
         self.value(key, "a list of texts", |node| match node {
             Node::List(items) => items
                 .into_iter()
                 .map(|item| match item.value {
-                    Node::Text(text) => Some(text),
+                    Node::Text(text) => Some((item.referenced.line(), text)),
                     _ => None,
                 })
                 .collect(),
@@ -119,12 +119,14 @@ impl Section<'_> {
 
     /// A list of texts that `read` makes something of; what it says about a bad one is the fault.
     pub(super) fn parsed_texts<T>(&mut self, key: &'static str, read: fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
-        let line = self.line_of(key);
-        let (good, bad): (Vec<_>, Vec<_>) = self.texts(key)?.iter().map(|text| read(text)).partition(Result::is_ok);
-        for fault in bad.into_iter().filter_map(Result::err) {
-            self.fault(line, key, fault);
+        let mut good = Vec::new();
+        for (line, text) in self.texts(key)? {
+            match read(&text) {
+                Ok(value) => good.push(value),
+                Err(fault) => self.fault(line, key, fault),
+            }
         }
-        Some(good.into_iter().filter_map(Result::ok).collect())
+        Some(good)
     }
 
     /// A map of texts.
