@@ -37,10 +37,8 @@ pub struct Cluster {
     pub ca: String,
     server: String,
     audit: Option<PathBuf>,
-    // Dropped in this order: the API server first, etcd and their data after it.
-    _apiserver: Process,
-    _etcd: Process,
-    _dir: TempDir,
+    // Dropped in this order: the API server first, etcd and their data after it. Nothing where somebody else runs them.
+    _parts: Option<(Process, Process, TempDir)>,
 }
 
 impl Cluster {
@@ -107,7 +105,15 @@ impl Cluster {
         let user = json!({"client-certificate": admin_cert, "client-key": admin_key});
         std::fs::write(&kubeconfig, kubeconfig_text(&server, &ca_file, &user))?;
         let ca = ca.cert().to_owned();
-        Ok(Self { client, kubeconfig, ca, server, audit, _apiserver: apiserver, _etcd: etcd, _dir: dir })
+        Ok(Self { client, kubeconfig, ca, server, audit, _parts: Some((apiserver, etcd, dir)) })
+    }
+
+    /// The cluster that somebody else runs at `server`, as the administrator of `kubeconfig`.
+    pub(crate) async fn of(server: &str, kubeconfig: &Path, ca: String) -> anyhow::Result<Self> {
+        let config = kube::config::Kubeconfig::read_from(kubeconfig)?;
+        let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
+        let client = kube::Client::try_from(config)?;
+        Ok(Self { client, kubeconfig: kubeconfig.to_owned(), ca, server: server.to_owned(), audit: None, _parts: None })
     }
 
     /// A kubeconfig for whoever has the token in `token_file` and the CA in `ca_file`.
@@ -261,7 +267,7 @@ async fn is_ready(client: &kube::Client) -> bool {
     client.request_text(request).await.is_ok_and(|answer| answer == "ok")
 }
 
-fn kubeconfig_text(server: &str, ca: &str, user: &Value) -> String {
+pub(crate) fn kubeconfig_text(server: &str, ca: &str, user: &Value) -> String {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",

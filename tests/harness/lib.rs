@@ -8,6 +8,7 @@
 //!    ├─ held      a client that is slow at the worst moment
 //!    ├─ loki      the store, and LogQL
 //!    └─ gateway   between the two: who may push to which tenant
+//! node            a whole node: control plane, kubelet, containerd, and images that it finds without a registry
 //! manifests       what a cluster is given, rendered and applied
 //! programs        our own binaries
 //! image ── oci    our image and others, written without a registry
@@ -25,6 +26,7 @@ pub mod image;
 pub mod kubelet;
 pub mod loki;
 pub mod manifests;
+pub mod node;
 pub mod oci;
 pub mod process;
 pub mod programs;

@@ -79,20 +79,20 @@ impl Tools {
     }
 }
 
-/// Says that `test` is skipped; an error where `REQUIRE_SERVERS` is set.
-fn skip(test: &str, missing: &[&str]) -> anyhow::Result<()> {
-    let missing = missing.join(", ");
-    let how = "build them once with `tests/servers/build` (needs Go)";
-    anyhow::ensure!(
-        std::env::var_os("REQUIRE_SERVERS").is_none_or(|value| value == "0"),
-        "{test}: no {missing}; {how}"
-    );
-    super::say(&format!("SKIPPED {test}: no {missing}; {how}"));
+/// Says that `test` is skipped for want of servers; an error where `REQUIRE_SERVERS` is set.
+pub(crate) fn skip(test: &str, missing: &[&str]) -> anyhow::Result<()> {
+    skip_for(test, &format!("no {}", missing.join(", ")), "build them once with `tests/servers/build` (needs Go)")
+}
+
+/// Says why `test` is skipped and how to change that; an error where `REQUIRE_SERVERS` is set.
+pub(crate) fn skip_for(test: &str, why: &str, how: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(std::env::var_os("REQUIRE_SERVERS").is_none_or(|value| value == "0"), "{test}: {why}; {how}");
+    super::say(&format!("SKIPPED {test}: {why}; {how}"));
     Ok(())
 }
 
 /// What `tests/servers/build` has built before.
-fn built() -> BTreeMap<String, PathBuf> {
+pub(crate) fn built() -> BTreeMap<String, PathBuf> {
     let script = super::repository().join("tests/servers/build");
     let Ok(output) = Command::new("bash").arg(script).arg("--where").output() else {
         return BTreeMap::new();

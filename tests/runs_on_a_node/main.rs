@@ -1,0 +1,19 @@
+//! Our programs on a real node: a kubelet, containerd, a scheduler and kube-proxy, which nobody here wrote.
+//!
+//! All scenarios share one node, on which README's own commands have installed us. `NODE=all` runs the slow scenarios as well.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
+
+mod ends;
+mod installs;
+mod kills;
+mod process;
+mod pulls;
+mod receiver;
+mod redis;
+mod rotates;
+mod sidecar;
+mod token;
+mod uninstalls;
+mod webhook;
+mod world;
