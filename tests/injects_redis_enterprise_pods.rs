@@ -7,6 +7,7 @@ mod installation;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
+use harness::manifests::render;
 use harness::process::eventually;
 use harness::servers::Servers;
 use harness::{pod_fixture, read_object, repository};
@@ -86,6 +87,31 @@ async fn the_api_server_asks_once_for_a_pod() {
         let calls = cluster.webhook_calls(WEBHOOK).await.unwrap() - before;
         assert_eq!(calls, 1, "{fixture}: the API server found something to add after us, and asked again: {stored:#}");
     }
+}
+
+/// A pod that names a pull secret does not get those of its ServiceAccount: they must be there when we are asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_keeps_the_pull_secrets_of_its_service_account_beside_the_configured_ones() {
+    let Some(servers) = Servers::find("keeps_the_pull_secrets").unwrap() else { return };
+    let cluster = Cluster::start(&servers).await.unwrap();
+    let mut objects = render(&servers.kustomize, "overlays/plain").unwrap();
+    let map = objects.iter_mut().find(|object| object["kind"] == "ConfigMap").unwrap();
+    map["data"]["config.yaml"] = json!("imagePullSecrets: [{name: ours}, {name: both}]\n");
+    let _installation = Installation::of(&cluster, objects, "http://loki.example/push").await.unwrap();
+    cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &ACCOUNTS).await.unwrap();
+    let named = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "rec", "namespace": "labelled"},
+        "imagePullSecrets": named(&["account", "both"]),
+    });
+    cluster.apply(&account).await.unwrap();
+    let mut pod = pod_fixture("a-vanilla").unwrap();
+    pod["spec"]["serviceAccountName"] = json!("rec");
+    pod["spec"].as_object_mut().unwrap().remove("imagePullSecrets");
+    let stored = cluster.create_pod("labelled", &pod, true).await.unwrap();
+    assert_eq!(stored["spec"]["imagePullSecrets"], json!(named(&["account", "both", "ours"])));
+    assert_eq!(stored["metadata"]["annotations"]["redis-log-shipper.io/pull-secrets"], "ours");
 }
 
 /// One of the many shapes that a valid Redis Enterprise pod can have.
