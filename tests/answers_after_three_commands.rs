@@ -1,22 +1,25 @@
 //! What the README promises: apply an overlay in which only the Loki URL was edited, label the namespace, restart a pod, and
-//! both queries answer. On a plain cluster with a Loki, and on one with OpenShift Logging's gateway before it.
+//! both queries answer. On a plain cluster, and on one with OpenShift Logging's gateway before the store.
+//!
+//! The store is VictoriaLogs, whose queries select streams as LogQL does; a real Loki as well where there is one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 mod installation;
 
+use std::path::Path;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
 use harness::controllers::{Controllers, stateful_set_of};
-use harness::gateway::Gateway;
+use harness::gateway::{Gateway, Setup, is_possible};
 use harness::kubelet::Container;
-use harness::loki::Loki;
 use harness::manifests::{define_custom_resources, render};
 use harness::pod_fixture;
 use harness::process::{Process, eventually};
 use harness::programs::program;
-use harness::servers::{Servers, Tools};
+use harness::servers::{Servers, Tools, loki};
+use harness::store::{Store, selector};
 use harness::writer::LogFile;
 use installation::Installation;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -27,23 +30,29 @@ const NAMESPACE: &str = "redis-enterprise";
 const PATIENCE: Duration = Duration::from_mins(1);
 const LINES: usize = 20;
 
-/// A cluster with a Redis Enterprise that nobody has told of us, and a Loki.
+/// A cluster with a Redis Enterprise that nobody has told of us, and a store.
 struct World {
     cluster: Cluster,
-    loki: Loki,
+    store: Store,
+    servers: Servers,
     tools: Tools,
     _controllers: Controllers,
 }
 
 impl World {
-    async fn new(account: &str, pod: &str) -> Option<Self> {
+    /// With a VictoriaLogs, or with the Loki of this binary.
+    async fn new(loki: Option<&Path>, account: &str, pod: &str) -> Option<Self> {
         let servers = Servers::find("answers_after_three_commands").unwrap()?;
         let tools = Tools::find("answers_after_three_commands").unwrap()?;
-        let (cluster, loki) = tokio::try_join!(Cluster::start(&servers), Loki::start(&servers)).unwrap();
+        let cluster = Cluster::start(&servers).await.unwrap();
+        let store = match loki {
+            Some(binary) => Store::loki(binary).await.unwrap(),
+            None => Store::victoria_logs(&servers.victoria_logs).await.unwrap(),
+        };
         let controllers = Controllers::start(&tools, &cluster).await.unwrap();
         cluster.create_namespace(NAMESPACE, &json!({}), &[account]).await.unwrap();
         cluster.apply(&stateful_set_of(&pod_fixture(pod).unwrap(), NAMESPACE, 1)).await.unwrap();
-        let world = Self { cluster, loki, tools, _controllers: controllers };
+        let world = Self { cluster, store, servers, tools, _controllers: controllers };
         let pod = world.pod("").await;
         assert!(!is_injected(&pod), "nobody was told yet");
         Some(world)
@@ -84,15 +93,14 @@ impl World {
         let _shipper = Process::start("redis-log-shipper", &command, node.path()).unwrap();
         let written: usize = files.iter().map(|file| file.written.len()).sum();
         let of_dmcproxy = files.iter().find(|file| file.stem == "dmcproxy").unwrap().written.len();
-        let queries = [
-            (r#"{job="redis-enterprise-internal"}"#, written),
-            (r#"{job="redis-enterprise-internal", log_file="dmcproxy"}"#, of_dmcproxy),
-        ];
+        let job = ("job", "redis-enterprise-internal");
+        let queries = [(vec![job], written), (vec![job, ("log_file", "dmcproxy")], of_dmcproxy)];
         let readme = std::fs::read_to_string(harness::repository().join("README.md")).unwrap();
-        for (query, expected) in queries {
-            assert!(readme.contains(query), "{query}");
-            eventually(query, PATIENCE, || async {
-                Ok((self.loki.query().lines(query).await?.len() == expected).then_some(()))
+        for (labels, expected) in queries {
+            let query = selector(&labels);
+            assert!(readme.contains(&query), "{query}");
+            eventually(&query, PATIENCE, || async {
+                Ok((self.store.stored(&labels).await?.lines().len() == expected).then_some(()))
             })
             .await
             .unwrap();
@@ -105,19 +113,43 @@ fn is_injected(pod: &Value) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_plain_cluster_with_a_loki() {
-    let Some(world) = World::new("rec", "a-vanilla").await else { return };
-    let objects = render(&world.tools.kustomize, "overlays/plain").unwrap();
-    let url = format!("{}/loki/api/v1/push", world.loki.url);
-    let _installation = Installation::of(&world.cluster, objects, &url).await.unwrap();
-    let pod = world.opt_in_and_restart().await;
-    world.assert_answers(&pod).await;
+async fn on_a_plain_cluster() {
+    plain(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_openshift_with_its_gateway() {
-    let Some(world) = World::new("demo-redis-cluster", "b-openshift").await else { return };
-    let gateway = Gateway::start(world.cluster.client.clone(), &world.loki.url).await.unwrap();
+    openshift(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_loki_and_a_plain_cluster() {
+    let Some(binary) = loki() else { return };
+    plain(Some(&binary)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_loki_and_openshift_with_its_gateway() {
+    let Some(binary) = loki() else { return };
+    openshift(Some(&binary)).await;
+}
+
+async fn plain(loki: Option<&Path>) {
+    let Some(world) = World::new(loki, "rec", "a-vanilla").await else { return };
+    let objects = render(&world.tools.kustomize, "overlays/plain").unwrap();
+    let _installation = Installation::of(&world.cluster, objects, &world.store.push_url()).await.unwrap();
+    let pod = world.opt_in_and_restart().await;
+    world.assert_answers(&pod).await;
+}
+
+async fn openshift(loki: Option<&Path>) {
+    if !is_possible("answers_after_three_commands").unwrap() {
+        return;
+    }
+    let Some(world) = World::new(loki, "demo-redis-cluster", "b-openshift").await else { return };
+    // Short, because the sidecar may ask before the webhook has granted the permission.
+    let setup = Setup { memory: Duration::from_secs(5), ..Setup::default() };
+    let gateway = Gateway::start_with(&world.servers, &world.cluster, &world.store.api(), setup).await.unwrap();
     // OpenShift puts the CA of its Services into every namespace.
     let ca = json!({"service-ca.crt": gateway.ca()});
     world.cluster.create_config_map(NAMESPACE, "openshift-service-ca.crt", &ca).await.unwrap();

@@ -1,13 +1,14 @@
-//! Every LogQL query of the documentation, asked of a real Loki that holds what the shipper shipped.
+//! Every LogQL query of the documentation, asked of a store that holds what the shipper shipped: whole of a real Loki where
+//! there is one, and its selectors of VictoriaLogs, which selects streams in the same words.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::loki::Loki;
 use harness::programs::program;
 use harness::repository;
-use harness::servers::Servers;
+use harness::servers::{Servers, loki};
+use harness::store::Store;
 use harness::writer::LogFile;
 
 /// Enough for what is rare: every fiftieth entry of some files is a traceback.
@@ -36,10 +37,18 @@ fn queries(page: &Path) -> Vec<String> {
     queries.flat_map(lines).chain(inline).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_query_of_the_documentation_answers() {
-    let Some(servers) = Servers::find("answers_the_cookbook").unwrap() else { return };
-    let loki = Loki::start(&servers).await.unwrap();
+/// What stands between braces in a query: the streams that it selects. None where the query asks for what is absent.
+fn selectors(query: &str) -> Vec<&str> {
+    if query.contains("absent_over_time") {
+        return Vec::new();
+    }
+    let starts = query.match_indices('{').map(|(at, _)| at);
+    let selectors = starts.filter_map(|at| query.get(at..=at + query.get(at..)?.find('}')?));
+    selectors.filter(|selector| selector.contains("=\"") || selector.contains("~\"")).collect()
+}
+
+/// Ships every file with the labels that an injected pod has.
+fn ship_to(store: &Store) {
     let dir = tempfile::tempdir().unwrap();
     for mut file in LogFile::open_all(dir.path()).unwrap() {
         file.write(ENTRIES).unwrap();
@@ -54,22 +63,51 @@ async fn every_query_of_the_documentation_answers() {
         "kubernetes_host=node-1",
     ];
     let shipped = Command::new(program("redis-log-shipper").unwrap())
-        .args(["run", "--once", &format!("--loki-url={}/loki/api/v1/push", loki.url), "--log-dir"])
+        .args(["run", "--once", &format!("--loki-url={}", store.push_url()), "--log-dir"])
         .arg(dir.path())
         .args(labels.map(|label| format!("--label={label}")))
         .output()
         .unwrap();
     assert!(shipped.status.success(), "{}", String::from_utf8_lossy(&shipped.stderr));
+}
 
+/// Every query, with the page that it stands on.
+fn all_queries() -> Vec<(PathBuf, String)> {
+    let of_page =
+        |page: PathBuf| queries(&page).into_iter().map(move |query| (page.clone(), query)).collect::<Vec<_>>();
+    let all: Vec<_> = pages().into_iter().flat_map(of_page).collect();
+    assert!(all.len() > 15, "{} queries were found", all.len());
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_selector_of_the_documentation_selects_something() {
+    let Some(servers) = Servers::find("answers_the_cookbook").unwrap() else { return };
+    let store = Store::victoria_logs(&servers.victoria_logs).await.unwrap();
+    ship_to(&store);
+    let Store::VictoriaLogs(logs) = &store else { unreachable!("started above") };
     let mut asked = 0;
-    for page in pages() {
-        for query in queries(&page) {
-            let page = page.display();
-            let results = loki.query().results(&query).await;
-            let results = results.unwrap_or_else(|error| panic!("{page}: {query}\n{error:#}"));
-            assert!(results > 0, "{page}: nothing answers {query}");
+    for (page, query) in all_queries() {
+        for selector in selectors(&query) {
+            let found = logs.count(selector).await;
+            let found = found.unwrap_or_else(|error| panic!("{}: {query}\n{error:#}", page.display()));
+            assert!(found > 0, "{}: nothing has the labels {selector}", page.display());
             asked += 1;
         }
     }
-    assert!(asked > 15, "{asked} queries were found");
+    assert!(asked > 15, "{asked} selectors were found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_loki_every_query_of_the_documentation_answers() {
+    let Some(binary) = loki() else { return };
+    let store = Store::loki(&binary).await.unwrap();
+    ship_to(&store);
+    let Store::Loki(loki) = &store else { unreachable!("started above") };
+    for (page, query) in all_queries() {
+        let page = page.display();
+        let results = loki.query().results(&query).await;
+        let results = results.unwrap_or_else(|error| panic!("{page}: {query}\n{error:#}"));
+        assert!(results > 0, "{page}: nothing answers {query}");
+    }
 }

@@ -1,5 +1,6 @@
-//! From the injected pod to LogQL: the shipper, started as the injected container says, ships what is written, through
-//! missing permissions, rotations and SIGKILL.
+//! From the injected pod to the query: the shipper, started as the injected container says, ships what is written through
+//! OpenShift Logging's gateway, through missing permissions, rotations and SIGKILL. On VictoriaLogs, and on a real Loki where
+//! there is one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod installation;
@@ -8,13 +9,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
-use harness::gateway::Gateway;
+use harness::gateway::{Gateway, Setup, is_possible};
 use harness::kubelet::Container;
-use harness::loki::Loki;
 use harness::pod_fixture;
 use harness::process::{eventually, keep_log};
 use harness::programs::program;
-use harness::servers::Servers;
+use harness::servers::{Servers, loki};
+use harness::store::Store;
 use harness::writer::{LogFile, difference};
 use installation::Installation;
 use serde_json::{Value, json};
@@ -24,12 +25,14 @@ const NAMESPACE: &str = "redis-enterprise";
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often the shipper is killed, and what is written in between.
 const KILLS: usize = 8;
-const JOB: &str = r#"job="redis-enterprise-internal""#;
+const JOB: (&str, &str) = ("job", "redis-enterprise-internal");
+/// How long the gateway remembers here who may push: short, so that a grant is seen soon.
+const MEMORY: Duration = Duration::from_secs(5);
 
-/// Everything on the way from a pod to LogQL.
+/// Everything on the way from a pod to a store.
 struct World {
     cluster: Cluster,
-    loki: Loki,
+    store: Store,
     _gateway: Gateway,
     _installation: Installation,
     /// What the node of the pod would have on its disk.
@@ -38,9 +41,10 @@ struct World {
 }
 
 impl World {
-    async fn new(servers: &Servers) -> anyhow::Result<Self> {
-        let (cluster, loki) = tokio::try_join!(Cluster::start(servers), Loki::start(servers))?;
-        let gateway = Gateway::start(cluster.client.clone(), &loki.url).await?;
+    async fn new(servers: &Servers, store: Store) -> anyhow::Result<Self> {
+        let cluster = Cluster::start(servers).await?;
+        let setup = Setup { memory: MEMORY, ..Setup::default() };
+        let gateway = Gateway::start_with(servers, &cluster, &store.api(), setup).await?;
         let installation = Installation::start(&cluster, &gateway.push_url()).await?;
         let opted_in = json!({"redis-log-shipper.io/inject": "enabled"});
         cluster.create_namespace(NAMESPACE, &opted_in, &["demo-redis-cluster"]).await?;
@@ -51,7 +55,7 @@ impl World {
         cluster.create_config_map(NAMESPACE, "openshift-service-ca.crt", &service_ca).await?;
         let pod = pod_fixture("b-openshift")?;
         let pod = cluster.create_pod(NAMESPACE, &pod, false).await?;
-        Ok(Self { cluster, loki, _gateway: gateway, _installation: installation, node: tempfile::tempdir()?, pod })
+        Ok(Self { cluster, store, _gateway: gateway, _installation: installation, node: tempfile::tempdir()?, pod })
     }
 
     fn container(&self) -> anyhow::Result<Container<'_>> {
@@ -80,17 +84,17 @@ impl World {
         Ok(())
     }
 
-    /// Waits until Loki shows the last line of every file, then compares all of them.
+    /// Waits until the store shows the last line of every file, then compares all of them.
     async fn assert_shipped(&self, files: &[LogFile]) -> anyhow::Result<()> {
         for file in files {
-            let query = format!(r#"{{{JOB}, log_file="{}"}}"#, file.stem);
-            let what = format!("all lines of {} in Loki", file.stem);
+            let labels = [JOB, ("log_file", file.stem)];
+            let what = format!("all lines of {} in {}", file.stem, self.store.name());
             let complete = eventually(&what, PATIENCE, || async {
-                let lines = self.loki.query().lines(&query).await?;
+                let lines = self.store.stored(&labels).await?.lines();
                 Ok((lines.len() >= file.written.len() && lines.last() == file.written.last()).then_some(()))
             });
             let complete = complete.await;
-            match difference(&file.written, &self.loki.query().entries(&query).await?) {
+            match difference(&file.written, &self.store.stored(&labels).await?.entries) {
                 Some(what) => anyhow::bail!("{}: {what}\n{}", file.stem, self.shipper_log()),
                 None => complete?,
             }
@@ -122,10 +126,28 @@ impl Shipper {
     }
 }
 
+/// The servers, where all that is needed is there.
+fn servers() -> Option<Servers> {
+    let servers = Servers::find("ships_what_was_written").unwrap()?;
+    is_possible("ships_what_was_written").unwrap().then_some(servers)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ships_what_was_written_once_it_may() {
-    let Some(servers) = Servers::find("ships_what_was_written").unwrap() else { return };
-    let world = World::new(&servers).await.unwrap();
+    let Some(servers) = servers() else { return };
+    let store = Store::victoria_logs(&servers.victoria_logs).await.unwrap();
+    ships_once_it_may(&servers, store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_loki_ships_what_was_written_once_it_may() {
+    let (Some(servers), Some(binary)) = (servers(), loki()) else { return };
+    let store = Store::loki(&binary).await.unwrap();
+    ships_once_it_may(&servers, store).await;
+}
+
+async fn ships_once_it_may(servers: &Servers, store: Store) {
+    let world = World::new(servers, store).await.unwrap();
     let binary = program("redis-log-shipper").unwrap();
     let container = world.container().unwrap();
     container.make_volumes(&world.cluster).await.unwrap();
@@ -138,19 +160,16 @@ async fn ships_what_was_written_once_it_may() {
     let shipper = world.start_shipper(&binary).unwrap();
     eventually("the log names the missing permission", PATIENCE, || async {
         let log = world.shipper_log();
-        Ok(log.contains("You don't have permission to access this tenant").then_some(log))
+        Ok(log.contains("lacks the permission to create application.loki.grafana.com/logs").then_some(log))
     })
     .await
     .map(|log| {
-        for part in [
-            "lacks the permission to create application.loki.grafana.com/logs",
-            "redis-log-webhook rbac --namespace redis-enterprise --service-account demo-redis-cluster --tenant application",
-        ] {
-            assert!(log.contains(part), "{part} missing in:\n{log}");
-        }
+        let command =
+            "redis-log-webhook rbac --namespace redis-enterprise --service-account demo-redis-cluster --tenant application";
+        assert!(log.contains(command), "{command} missing in:\n{log}");
     })
     .unwrap();
-    assert_eq!(world.loki.query().number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap(), 0);
+    assert!(world.store.stored(&[JOB]).await.unwrap().entries.is_empty());
 
     // Granted, the lines arrive by themselves.
     world.grant().await.unwrap();
@@ -173,12 +192,13 @@ async fn ships_what_was_written_once_it_may() {
     world.assert_shipped(&files).await.unwrap();
 
     let written: usize = files.iter().map(|file| file.written.len()).sum();
-    let shown = world.loki.query().lines(&format!("{{{JOB}}}")).await.unwrap().len();
-    let entries = world.loki.query().entries(&format!("{{{JOB}}}")).await.unwrap().len();
-    let counted = world.loki.query().number(&format!("sum(count_over_time({{{JOB}}}[1h]))")).await.unwrap();
-    let resent = counted - entries as u64;
+    let stored = world.store.stored(&[JOB]).await.unwrap();
+    let shown = stored.lines().len();
     harness::say(&format!(
-        "{written} lines written, {shown} shown in {entries} entries, {counted} counted: {resent} were resent"
+        "{}: {written} lines written, {shown} shown in {} entries, {} entries resent",
+        world.store.name(),
+        stored.entries.len(),
+        stored.resent
     ));
     assert_eq!(shown, written);
 

@@ -1,5 +1,8 @@
-//! The shipper is killed again and again while 17 files are written and rotated and Loki comes and goes; then LogQL shows
-//! every line once, in order.
+//! The shipper is killed again and again while 17 files are written and rotated and the store comes and goes; then the store
+//! shows every line once, in order.
+//!
+//! On our own strict receiver and on VictoriaLogs, and on a real Loki where there is one. VictoriaLogs keeps each copy of an
+//! entry that was sent again, so there every copy must be identical to the first.
 //!
 //! A few kills by default; `KILLS=1000` for the long run, `SEED=` for one that was seen before.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -8,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use harness::loki::{Entry, Loki, Setup};
+use harness::loki::{Loki, Setup};
 use harness::process::{eventually, keep_log};
 use harness::programs::program;
-use harness::servers::Servers;
+use harness::servers::{Servers, loki};
+use harness::store::{Entry, Store};
 use harness::writer::{LogFile, difference};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -19,17 +23,17 @@ use tokio::process::{Child, Command};
 
 /// How often the shipper is killed where nothing else is said.
 const KILLS: usize = 20;
-/// After so many kills everything written must be in Loki: rotated copies are kept only so long.
+/// After so many kills everything written must be in the store: rotated copies are kept only so long.
 const CHECK_EVERY: usize = 20;
 /// How often a file is rotated at most between two checks, well below the ten copies that are kept.
 const ROTATIONS: u32 = 5;
-/// For how many kills Loki is away at a time.
+/// For how many kills the store is away at a time.
 const OUTAGE: usize = 8;
 const PATIENCE: Duration = Duration::from_mins(2);
 /// A Loki that spreads a stream over shards puts a resend into others than the push before, and shows both. It does that
 /// above a rate, and for a moment whatever the rate is when it has read its own log again.
 const LIMITS: &str = "shard_streams: {enabled: false}";
-const LABEL: &str = r#"job="kills""#;
+const LABEL: (&str, &str) = ("job", "kills");
 
 /// A shipper, started anew after every kill.
 struct Shipper {
@@ -43,14 +47,14 @@ struct Shipper {
 }
 
 impl Shipper {
-    fn start(dir: &Path, loki: &Loki) -> Self {
+    fn start(dir: &Path, store: &Store) -> Self {
         let path = |name: &str| dir.join(name).display().to_string();
         let args = vec![
             "run".to_owned(),
             format!("--log-dir={}", path("logs")),
             format!("--state-dir={}", path("state")),
-            format!("--loki-url={}/loki/api/v1/push", loki.url),
-            format!("--label={}", LABEL.replace('"', "")),
+            format!("--loki-url={}", store.push_url()),
+            format!("--label={}={}", LABEL.0, LABEL.1),
             "--batch-wait=50ms".to_owned(),
             "--batch-bytes=64KiB".to_owned(),
             // Where a line is doubled, this tells by which record.
@@ -126,33 +130,42 @@ impl Writer {
         }
     }
 
-    /// Waits until Loki shows the last line of every file; what came before was acknowledged before.
-    async fn is_shipped(&mut self, loki: &Loki) {
+    /// Waits until the store shows the last line of every file; what came before was acknowledged before.
+    async fn is_shipped(&mut self, store: &Store) {
         for file in &self.files {
             let Some(last) = file.written.last() else { continue };
-            let query = format!("{{{LABEL}, log_file=\"{}\"}} |= {last:?}", file.stem);
-            let what = format!("{:?}, the last line of {}, in Loki", last, file.stem);
-            let found = eventually(&what, PATIENCE, || async {
-                Ok(loki.query().lines(&query).await?.contains(last).then_some(()))
-            });
+            let labels = [LABEL, ("log_file", file.stem)];
+            let what = format!("{:?}, the last line of {}, in {}", last, file.stem, store.name());
+            let found =
+                eventually(&what, PATIENCE, || async { Ok(store.has_line(&labels, last).await?.then_some(())) });
             found.await.unwrap();
         }
         self.rotated.fill(0);
     }
 
-    /// Compares what Loki shows with what was written; how many lines and entries it shows is returned.
-    async fn is_shown(&self, loki: &Loki) -> (usize, usize) {
-        let (mut shown, mut entries) = (0, 0);
+    /// Compares what the store shows with what was written.
+    async fn is_shown(&self, store: &Store) -> Shown {
+        let mut all = Shown::default();
         for file in &self.files {
-            let query = format!("{{{LABEL}, log_file=\"{}\"}}", file.stem);
-            let found = loki.query().entries(&query).await.unwrap();
-            let different = difference(&file.written, &found);
+            let stored = store.stored(&[LABEL, ("log_file", file.stem)]).await.unwrap();
+            let different = difference(&file.written, &stored.entries);
             assert!(different.is_none(), "{}: {}", file.stem, different.unwrap());
-            shown += found.iter().flat_map(Entry::lines).count();
-            entries += found.len();
+            all.lines += stored.entries.iter().flat_map(Entry::lines).count();
+            all.entries += stored.entries.len();
+            all.resent += stored.resent;
         }
-        (shown, entries)
+        assert!(store.faults().is_empty(), "{:#?}", store.faults());
+        all
     }
+}
+
+/// What a store shows of all files.
+#[derive(Default)]
+struct Shown {
+    lines: usize,
+    entries: usize,
+    /// Further copies of these entries; in Loki, those that it stored.
+    resent: u64,
 }
 
 fn from_env<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -160,16 +173,31 @@ fn from_env<T: std::str::FromStr>(name: &str) -> Option<T> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shows_every_line_once_however_often_it_is_killed() {
+async fn the_receiver_is_sent_every_line_once_however_often_the_shipper_is_killed() {
+    shows_every_line_once(Store::receiver().await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn victoria_logs_shows_every_line_once_however_often_the_shipper_is_killed() {
     let Some(servers) = Servers::find("survives_kills").unwrap() else { return };
+    shows_every_line_once(Store::victoria_logs(&servers.victoria_logs).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_loki_every_line_is_shown_once_however_often_the_shipper_is_killed() {
+    let Some(binary) = loki() else { return };
+    let loki = Loki::start_with(&binary, Setup { limits: LIMITS, ..Setup::default() }).await.unwrap();
+    shows_every_line_once(Store::Loki(Box::new(loki))).await;
+}
+
+async fn shows_every_line_once(mut store: Store) {
     let kills = from_env("KILLS").unwrap_or(KILLS);
     let seed = from_env("SEED").unwrap_or_else(rand::random::<u64>);
-    harness::say(&format!("{kills} kills, SEED={seed}"));
+    harness::say(&format!("{}: {kills} kills, SEED={seed}", store.name()));
     let mut random = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
-    let mut loki = Loki::start_with(&servers, Setup { limits: LIMITS, ..Setup::default() }).await.unwrap();
     let mut writer = Writer::new(&dir.path().join("logs"));
-    let mut shipper = Shipper::start(dir.path(), &loki);
+    let mut shipper = Shipper::start(dir.path(), &store);
     let _log = KeptLog(shipper.log.clone());
     let (mut outages, started) = (0, Instant::now());
 
@@ -177,19 +205,19 @@ async fn shows_every_line_once_however_often_it_is_killed() {
     for file in &mut writer.files {
         file.write(1).unwrap();
     }
-    writer.is_shipped(&loki).await;
+    writer.is_shipped(&store).await;
     for kill in 1..=kills {
         let time = Duration::from_millis(random.random_range(0..250));
         writer.write(time, &mut random).await;
         shipper.kill().await;
         match kill % (2 * CHECK_EVERY) {
             1 => {
-                loki.kill();
+                store.stop().await.unwrap();
                 outages += 1;
             }
             OUTAGE => {
-                // It is written, rotated and killed on while Loki comes up and reads its log.
-                let mut back = std::pin::pin!(loki.restart());
+                // It is written, rotated and killed on while the store comes up.
+                let mut back = std::pin::pin!(store.restart());
                 loop {
                     tokio::select! {
                         restarted = &mut back => break restarted.unwrap(),
@@ -200,24 +228,26 @@ async fn shows_every_line_once_however_often_it_is_killed() {
             _ => {}
         }
         if kill % CHECK_EVERY == 0 {
-            writer.is_shipped(&loki).await;
+            writer.is_shipped(&store).await;
             // Early, so that the log still speaks of it.
-            writer.is_shown(&loki).await;
+            writer.is_shown(&store).await;
         }
     }
 
     writer.write(Duration::from_millis(100), &mut random).await;
-    writer.is_shipped(&loki).await;
+    writer.is_shipped(&store).await;
     let written: usize = writer.files.iter().map(|file| file.written.len()).sum();
-    let (shown, entries) = writer.is_shown(&loki).await;
+    let shown = writer.is_shown(&store).await;
     shipper.look();
-    let counted = loki.query().number(&format!("sum(count_over_time({{{LABEL}}}[24h]))")).await.unwrap();
     harness::say(&format!(
-        "{kills} kills, {outages} outages of Loki, {} rotations, {} s: {written} lines written, {shown} shown in {entries} entries, \
-         {counted} stored; \
-         peak memory {} KiB, at most {} descriptors",
+        "{}: {kills} kills, {outages} outages, {} rotations, {} s: {written} lines written, {} shown in {} entries, \
+         {} entries resent; peak memory {} KiB, at most {} descriptors",
+        store.name(),
         writer.rotations,
         started.elapsed().as_secs(),
+        shown.lines,
+        shown.entries,
+        shown.resent,
         shipper.peak_kib,
         shipper.descriptors
     ));

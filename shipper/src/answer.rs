@@ -58,7 +58,7 @@ pub enum Trouble {
     Unavailable(Option<Duration>),
     /// 500: the gateway could not ask whether the push is allowed. Loki was not asked at all.
     Gateway(Option<Duration>),
-    /// 429: the gateway answers as many requests as it can.
+    /// 429, or 503 from older versions: the gateway answers as many requests as it can.
     GatewayBusy(Option<Duration>),
     /// No answer: refused, reset, timed out, or TLS that does not trust.
     NoAnswer,
@@ -133,10 +133,10 @@ pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, en
         // The limit of Loki's own parts on what they say to each other: it never gets better.
         500..=599 if body.contains("message larger than max") => return Meaning::Split,
         500..=599 if is_of_the_gateway(body) => Trouble::Gateway(retry_after),
+        429 | 503 if body.contains("Server capacity exceeded") => Trouble::GatewayBusy(retry_after),
         408 | 500..=599 => Trouble::Unavailable(retry_after),
         413 if body.contains("stream labels size") => Trouble::BadRequest,
         413 => return Meaning::Split,
-        429 if body.contains("Server capacity exceeded") => Trouble::GatewayBusy(retry_after),
         429 => Trouble::Throttled { after: retry_after, over: is_over(&without_streams(body)) },
         _ => Trouble::Unexpected,
     };
@@ -384,6 +384,7 @@ mod tests {
             (500, "", Trouble::Unavailable(None)),
             (502, "", Trouble::Unavailable(None)),
             (429, "Server capacity exceeded.", Trouble::GatewayBusy(None)),
+            (503, "Server capacity exceeded.", Trouble::GatewayBusy(None)),
             (400, "Client sent an HTTP request to an HTTPS server.", Trouble::PlainHttp),
             (400, "<center>The plain HTTP request was sent to HTTPS port</center>", Trouble::PlainHttp),
         ];

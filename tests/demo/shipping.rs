@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use harness::kubelet::Container;
+use harness::store::selector;
 use harness::writer::LogFile;
 use redis_log_shipper::args::{Args, Command};
 use redis_log_shipper::pipeline::Shipper;
@@ -13,7 +14,7 @@ use redis_log_shipper::settings::Settings;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::receiver::{Receiver, selector};
+use crate::receiver::Receiver;
 use crate::terminal::Terminal;
 
 const LOG_DIR: &str = "/var/opt/redislabs/log";

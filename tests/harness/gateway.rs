@@ -1,175 +1,217 @@
-//! Stands for OpenShift Logging's gateway in front of Loki (observatorium/api with opa-openshift): the same URLs, the
-//! same answers, and the same two questions to a real API server, a TokenReview without audiences and one
-//! SubjectAccessReview without a namespace. It is the one stand-in of these tests.
+//! OpenShift Logging's real gateway in front of a store: who may push to which tenant, asked of a real API server.
 //!
-//! Unlike the real one it remembers nothing, so a granted permission counts at once.
+//! The binary is the newest version that is served as a Go module (2023). Only its helper [`Opa`] is ours. The gateway
+//! wants to run in a pod of OpenShift, so it is given what it looks for there: its ServiceAccount's folder, in a mount
+//! namespace of its own, and an API server at port 443 that says where OAuth is. Both need root.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
+use axum::http::StatusCode;
+use axum::routing::get;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use certs::Authority;
 use http_body_util::Full;
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewStatus, UserInfo};
-use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use kube::api::{Api, PostParams};
-use runtime::tls::HttpClient;
-use serde_json::{Value, json};
+use hyper::Request;
+use serde_json::json;
+use tempfile::TempDir;
 
-use crate::http;
+use crate::cluster::Cluster;
+use crate::opa::{MEMORY, Opa};
+use crate::process::Process;
+use crate::servers::{Servers, skip_for};
+use crate::{free_port, http};
 
-/// The tenants a LokiStack in `openshift-logging` mode has.
+/// The tenants of a LokiStack in `openshift-logging` mode.
 const TENANTS: [&str; 3] = ["application", "infrastructure", "audit"];
 const LIFETIME: Duration = Duration::from_hours(24);
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Runs `"$@"` where the ServiceAccount's folder is a copy of `$0`.
+const IN_A_POD: &str = r#"mount -t tmpfs tmpfs /var/run && mkdir -p /var/run/secrets/kubernetes.io/serviceaccount &&
+cp "$0"/* /var/run/secrets/kubernetes.io/serviceaccount/ && exec "$@""#;
+
+/// What a gateway is told that tests want otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// How long it remembers who may push.
+    pub memory: Duration,
+    /// How many requests it works on at a time.
+    pub concurrent: u32,
+    /// Whether the cluster has OpenShift's own OAuth server.
+    pub oauth: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { memory: MEMORY, concurrent: 10_000, oauth: true }
+    }
+}
 
 /// A running gateway; ends with its owner.
 #[derive(Debug)]
 pub struct Gateway {
-    address: SocketAddr,
+    /// Its helper.
+    pub opa: Opa,
+    port: u16,
     ca: Authority,
-    handle: Handle<SocketAddr>,
+    oauth: Handle<SocketAddr>,
+    process: Process,
+    _dir: TempDir,
 }
 
-struct Inner {
-    kubernetes: kube::Client,
-    loki: String,
-    client: HttpClient,
+/// Whether a gateway can be started here; where it cannot, says that `test` is skipped.
+pub fn is_possible(test: &str) -> anyhow::Result<bool> {
+    let namespace = Command::new("unshare").args(["--mount", "true"]).output();
+    let may_mount = namespace.is_ok_and(|output| output.status.success());
+    if may_mount && std::net::TcpListener::bind((next_address(), 443)).is_ok() {
+        return Ok(true);
+    }
+    let why = "the gateway needs a mount namespace and port 443 of a loopback address";
+    skip_for(test, why, "run the tests as root")?;
+    Ok(false)
 }
 
 impl Gateway {
-    /// Starts a gateway before `loki` that asks `kubernetes`.
-    pub async fn start(kubernetes: kube::Client, loki: &str) -> anyhow::Result<Self> {
+    /// Starts a gateway that asks `cluster` and pushes to `api`, the URL before `/loki/api/v1/push`.
+    pub async fn start(servers: &Servers, cluster: &Cluster, api: &str) -> anyhow::Result<Self> {
+        Self::start_with(servers, cluster, api, Setup::default()).await
+    }
+
+    /// As [`Self::start`], with another set-up.
+    pub async fn start_with(servers: &Servers, cluster: &Cluster, api: &str, setup: Setup) -> anyhow::Result<Self> {
         let ca = Authority::new("test service CA", LIFETIME)?;
-        let pair = ca.serving(&["localhost", "127.0.0.1"], LIFETIME)?;
-        let tls = RustlsConfig::from_pem(pair.cert.into_bytes(), pair.key.into_bytes()).await?;
-        let inner = Inner { kubernetes, loki: loki.to_owned(), client: http::client(None)? };
-        let routes = Router::new()
-            .route("/", get(|| async { "ok" }))
-            .route("/api/logs/v1/{tenant}/loki/api/v1/push", post(push))
-            .route("/api/logs/v1/{tenant}/loki/api/v1/{query}", get(query))
-            .layer(DefaultBodyLimit::max(100 << 20))
-            .with_state(Arc::new(inner));
-        let handle = Handle::new();
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-        listener.set_nonblocking(true)?;
-        let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
-        tokio::spawn(server.serve(routes.into_make_service()));
-        let address = handle.listening().await.context("the gateway does not listen")?;
-        Ok(Self { address, ca, handle })
+        let dir = tempfile::tempdir()?;
+        let opa = Opa::start(cluster.client.clone(), setup.memory).await?;
+        let (kubernetes, oauth) = serve_oauth(&ca, setup.oauth).await?;
+        let port = free_port()?;
+        let account = write_account(dir.path(), &ca)?;
+        let tls = ca.serving(&["localhost", "127.0.0.1"], LIFETIME)?;
+        let file = |name: &str, content: &str| -> anyhow::Result<String> {
+            let path = dir.path().join(name);
+            std::fs::write(&path, content)?;
+            Ok(path.display().to_string())
+        };
+        let tenants = tenants(cluster, &opa, port);
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", IN_A_POD, &account])
+            .arg(&servers.gateway)
+            .args([format!("-web.listen=127.0.0.1:{port}"), format!("-web.internal.listen=127.0.0.1:{}", free_port()?)])
+            .arg("-web.healthchecks.url=")
+            // No store here has tenants, and VictoriaLogs would take X-Scope-OrgID for a number.
+            .arg("-logs.tenant-header=X-Tenant")
+            .args([format!("-logs.write.endpoint={api}"), format!("-logs.read.endpoint={api}")])
+            .arg(format!("-tenants.config={}", file("tenants.json", &tenants)?))
+            .arg(format!("-rbac.config={}", file("rbac.json", r#"{"roles": [], "roleBindings": []}"#)?))
+            .arg(format!("-tls.server.cert-file={}", file("tls.crt", &tls.cert)?))
+            .arg(format!("-tls.server.key-file={}", file("tls.key", &tls.key)?))
+            .arg(format!("-middleware.concurrent-request-limit={}", setup.concurrent))
+            .env("KUBERNETES_SERVICE_HOST", kubernetes.to_string());
+        let process = Process::start("gateway", &command, dir.path())?;
+        let mut gateway = Self { opa, port, ca, oauth, process, _dir: dir };
+        gateway.wait_until_ready(setup.oauth).await?;
+        Ok(gateway)
     }
 
     /// The push URL, with `{tenant}` for the tenant.
     pub fn push_url(&self) -> String {
-        format!("https://localhost:{}/api/logs/v1/{{tenant}}/loki/api/v1/push", self.address.port())
+        self.push_url_of("{tenant}")
+    }
+
+    /// The push URL of a tenant.
+    pub fn push_url_of(&self, tenant: &str) -> String {
+        format!("https://localhost:{}/api/logs/v1/{tenant}/loki/api/v1/push", self.port)
     }
 
     /// The CA that signed its certificate, the cluster's service CA.
     pub fn ca(&self) -> &str {
         self.ca.cert()
     }
+
+    /// Waits until every tenant is known: then a push without a token is sent to a login page. Without OAuth none ever is.
+    async fn wait_until_ready(&mut self, oauth: bool) -> anyhow::Result<()> {
+        let client = http::client(Some(self.ca.cert()))?;
+        let expected = if oauth { StatusCode::FOUND } else { StatusCode::UNAUTHORIZED };
+        let urls = TENANTS.map(|tenant| self.push_url_of(tenant));
+        let is_ready = || async {
+            for url in &urls {
+                let Ok(request) = Request::post(url).body(Full::default()) else { return false };
+                let answer = http::send(&client, request).await;
+                if !answer.is_ok_and(|(status, _)| status == expected) {
+                    return false;
+                }
+            }
+            true
+        };
+        self.process.wait_until(PATIENCE, is_ready).await
+    }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.handle.shutdown();
+        self.oauth.shutdown();
     }
 }
 
-async fn push(
-    State(inner): State<Arc<Inner>>,
-    Path(tenant): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    if let Err(refusal) = authorize(&inner, &headers, &tenant, "create").await {
-        return refusal;
-    }
-    let url = format!("{}/loki/api/v1/push", inner.loki);
-    let content_type = headers.get(header::CONTENT_TYPE).cloned();
-    let mut request = hyper::Request::post(url);
-    if let Some(content_type) = content_type {
-        request = request.header(header::CONTENT_TYPE, content_type);
-    }
-    forward(&inner, request.body(Full::from(body))).await
+/// The configuration of every tenant; JSON is YAML.
+fn tenants(cluster: &Cluster, opa: &Opa, port: u16) -> String {
+    let tenants = TENANTS.map(|tenant| {
+        json!({
+            "name": tenant,
+            "id": tenant,
+            "authenticator": {"type": "openshift", "config": {
+                "serviceAccount": "logging-loki-gateway",
+                "kubeConfigPath": cluster.kubeconfig,
+                "redirectURL": format!("https://localhost:{port}/openshift/{tenant}/callback"),
+                "cookieSecret": "0123456789abcdef",
+            }},
+            "opa": {"url": opa.url(), "withAccessToken": true},
+        })
+    });
+    json!({"tenants": tenants}).to_string()
 }
 
-async fn query(
-    State(inner): State<Arc<Inner>>,
-    Path((tenant, query)): Path<(String, String)>,
-    RawQuery(parameters): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(refusal) = authorize(&inner, &headers, &tenant, "get").await {
-        return refusal;
+/// What the kubelet mounts into a pod.
+fn write_account(dir: &Path, ca: &Authority) -> anyhow::Result<String> {
+    let account = dir.join("serviceaccount");
+    std::fs::create_dir(&account)?;
+    for (name, content) in [("ca.crt", ca.cert()), ("namespace", "openshift-logging"), ("token", "unused")] {
+        std::fs::write(account.join(name), content)?;
     }
-    let url = format!("{}/loki/api/v1/{query}?{}", inner.loki, parameters.unwrap_or_default());
-    forward(&inner, hyper::Request::get(url).body(Full::default())).await
+    Ok(account.display().to_string())
 }
 
-async fn forward(inner: &Inner, request: Result<hyper::Request<Full<Bytes>>, hyper::http::Error>) -> Response {
-    let answer = match request {
-        Ok(request) => http::send(&inner.client, request).await,
-        Err(error) => Err(error.into()),
-    };
-    match answer {
-        Ok(answer) => answer.into_response(),
-        Err(error) => refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
-    }
+/// An address of loopback that no other process of the tests uses.
+fn next_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high.max(1), low, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Who is it, and may they?
-async fn authorize(inner: &Inner, headers: &HeaderMap, tenant: &str, verb: &str) -> Result<(), Response> {
-    if !TENANTS.contains(&tenant) {
-        return Err(refuse(StatusCode::UNAUTHORIZED, "error finding tenant"));
-    }
-    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let login = || Redirect::to(&format!("/openshift/{tenant}/login")).into_response();
-    let token = token.ok_or_else(|| found(login()))?;
-    let failed = |error: anyhow::Error| refuse(StatusCode::UNAUTHORIZED, &format!("{error:#}"));
-    let user = authenticate(inner, token).await.map_err(failed)?.ok_or_else(|| found(login()))?;
-    if may(inner, user, tenant, verb).await.map_err(failed)? {
-        Ok(())
+/// The one page of the API server that the gateway reads by itself: where OpenShift's OAuth server is.
+async fn serve_oauth(ca: &Authority, known: bool) -> anyhow::Result<(Ipv4Addr, Handle<SocketAddr>)> {
+    let address = next_address();
+    let pair = ca.serving(&[&address.to_string()], LIFETIME)?;
+    let tls = RustlsConfig::from_pem(pair.cert.into_bytes(), pair.key.into_bytes()).await?;
+    let endpoint = |name: &str| format!("https://oauth-openshift.example/oauth/{name}");
+    let page = json!({"authorization_endpoint": endpoint("authorize"), "token_endpoint": endpoint("token")});
+    let routes = if known {
+        Router::new().route("/.well-known/oauth-authorization-server", get(|| async { axum::Json(page) }))
     } else {
-        Err(refuse(StatusCode::FORBIDDEN, "You don't have permission to access this tenant"))
-    }
-}
-
-async fn authenticate(inner: &Inner, token: &str) -> anyhow::Result<Option<UserInfo>> {
-    let review: TokenReview = serde_json::from_value(json!({"spec": {"token": token}}))?;
-    let review = Api::<TokenReview>::all(inner.kubernetes.clone()).create(&PostParams::default(), &review).await?;
-    let TokenReviewStatus { authenticated, user, .. } = review.status.unwrap_or_default();
-    Ok(user.filter(|_| authenticated == Some(true)))
-}
-
-async fn may(inner: &Inner, user: UserInfo, tenant: &str, verb: &str) -> anyhow::Result<bool> {
-    let review: SubjectAccessReview = serde_json::from_value(json!({"spec": {
-        "user": user.username,
-        "groups": user.groups,
-        "uid": user.uid,
-        "extra": user.extra,
-        "resourceAttributes": {"group": "loki.grafana.com", "resource": tenant, "name": "logs", "verb": verb},
-    }}))?;
-    let review =
-        Api::<SubjectAccessReview>::all(inner.kubernetes.clone()).create(&PostParams::default(), &review).await?;
-    Ok(review.status.is_some_and(|status| status.allowed))
-}
-
-/// axum redirects with 303; the gateway says 302.
-fn found(mut response: Response) -> Response {
-    *response.status_mut() = StatusCode::FOUND;
-    response
-}
-
-fn refuse(status: StatusCode, error: &str) -> Response {
-    let body: Value = json!({"error": error, "errorType": "observatorium-api", "status": "error"});
-    (status, axum::Json(body)).into_response()
+        Router::new()
+    };
+    let listener =
+        std::net::TcpListener::bind((address, 443)).with_context(|| format!("failed to listen on {address}:443"))?;
+    listener.set_nonblocking(true)?;
+    let handle = Handle::new();
+    let server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
+    tokio::spawn(server.serve(routes.into_make_service()));
+    handle.listening().await.context("the OAuth page is not served")?;
+    Ok((address, handle))
 }

@@ -1,13 +1,13 @@
 //! What the end-to-end tests and the demo stand on.
 //!
 //! ```text
-//! servers ── process: etcd, kube-apiserver, Loki, each started, awaited and stopped
+//! servers ── process: etcd, kube-apiserver, VictoriaLogs, each started, awaited and stopped
 //!    │
 //!    ├─ cluster   the API server with an administrator's client
 //!    ├─ controllers  who makes the pods of a StatefulSet
 //!    ├─ held      a client that is slow at the worst moment
-//!    ├─ loki      the store, and LogQL
-//!    └─ gateway   between the two: who may push to which tenant
+//!    ├─ store     where pushes end up: loki, victoria_logs, or our own strict receiver
+//!    └─ gateway   between cluster and store: who may push to which tenant, with opa, its helper
 //! node            a whole node: control plane, kubelet, containerd, and images that it finds without a registry
 //! manifests       what a cluster is given, rendered and applied
 //! programs        our own binaries
@@ -28,10 +28,14 @@ pub mod loki;
 pub mod manifests;
 pub mod node;
 pub mod oci;
+pub mod opa;
 pub mod process;
 pub mod programs;
+pub mod receiver;
 pub mod review;
 pub mod servers;
+pub mod store;
+pub mod victoria_logs;
 pub mod writer;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! A real Loki as one process, on its filesystem store, and LogQL to ask it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::servers::Servers;
+use crate::store::Entry;
 use crate::{free_port, http};
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -51,17 +52,17 @@ pub struct Loki {
 
 impl Loki {
     /// Starts Loki and waits until it is ready.
-    pub async fn start(servers: &Servers) -> anyhow::Result<Self> {
-        Self::start_with(servers, Setup::default()).await
+    pub async fn start(binary: &Path) -> anyhow::Result<Self> {
+        Self::start_with(binary, Setup::default()).await
     }
 
     /// As [`Self::start`], with another set-up.
-    pub async fn start_with(servers: &Servers, setup: Setup) -> anyhow::Result<Self> {
+    pub async fn start_with(binary: &Path, setup: Setup) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let (port, grpc) = (free_port()?, free_port()?);
         let config = dir.path().join("loki.yaml");
         std::fs::write(&config, configuration(port, grpc, &dir.path().display().to_string(), setup))?;
-        let mut command = Command::new(&servers.loki);
+        let mut command = Command::new(binary);
         command.arg(format!("-config.file={}", config.display()));
         let url = format!("http://127.0.0.1:{port}");
         let mut loki = Self { query: Query::new(&url)?, url, command, process: None, dir };
@@ -89,27 +90,14 @@ impl Loki {
         Ok(())
     }
 
+    /// The full push URL.
+    pub fn push_url(&self) -> String {
+        format!("{}/loki/api/v1/push", self.url)
+    }
+
     /// Its query API.
     pub fn query(&self) -> &Query {
         &self.query
-    }
-}
-
-/// An entry as Loki shows it.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// In nanoseconds since 1970 UTC.
-    pub time: i64,
-    /// One line or several.
-    pub text: String,
-    /// The labels of its stream and its structured metadata, as JSON.
-    pub labels: String,
-}
-
-impl Entry {
-    /// The lines of it.
-    pub fn lines(&self) -> impl Iterator<Item = &str> {
-        self.text.split('\n')
     }
 }
 

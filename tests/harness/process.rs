@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 /// Runs `"$@"` until it ends or standard input closes, which it does when the test is gone, even by SIGKILL.
-const WITH_US: &str = r#""$@" & pid=$!; { cat >/dev/null; kill -9 $pid 2>/dev/null; } <&3 & wait $pid"#;
+/// A SIGTERM reaches the program, which is then waited for again.
+const WITH_US: &str = r#""$@" & pid=$!; trap 'kill -TERM $pid' TERM; { cat >/dev/null; kill -9 $pid 2>/dev/null; } <&3 & wait $pid || wait $pid 2>/dev/null"#;
 /// How often a condition is looked at that nobody announces.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -63,6 +64,18 @@ impl Process {
             if start.elapsed() > within {
                 bail!("{} was not ready within {within:?}:\n{}", self.name, self.last_lines());
             }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Asks the program to end, and waits until it has.
+    pub async fn terminate(mut self, within: Duration) -> anyhow::Result<()> {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        anyhow::ensure!(status.success(), "failed to send SIGTERM to {}", self.name);
+        let start = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            anyhow::ensure!(start.elapsed() <= within, "{} did not end within {within:?} after SIGTERM", self.name);
             tokio::time::sleep(POLL).await;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Once;
 
 /// The real servers' binaries.
 #[derive(Clone, Debug)]
@@ -11,10 +12,12 @@ pub struct Servers {
     pub etcd: PathBuf,
     /// The Kubernetes API server.
     pub kube_apiserver: PathBuf,
-    /// Loki.
-    pub loki: PathBuf,
     /// Renders the manifests.
     pub kustomize: PathBuf,
+    /// VictoriaLogs, a store that takes Loki's pushes.
+    pub victoria_logs: PathBuf,
+    /// OpenShift Logging's gateway.
+    pub gateway: PathBuf,
 }
 
 impl Servers {
@@ -32,17 +35,55 @@ impl Servers {
         };
         let etcd = find("etcd", from_assets("etcd"));
         let kube_apiserver = find("kube-apiserver", from_assets("kube-apiserver"));
-        let loki = find("loki", std::env::var_os("LOKI_BIN").map(PathBuf::from));
         let kustomize = find("kustomize", None);
-        let all = [("etcd", &etcd), ("kube-apiserver", &kube_apiserver), ("loki", &loki), ("kustomize", &kustomize)];
+        let victoria_logs = find("victoria-logs", None);
+        let gateway = find("gateway", None);
+        let all = [
+            ("etcd", &etcd),
+            ("kube-apiserver", &kube_apiserver),
+            ("kustomize", &kustomize),
+            ("victoria-logs", &victoria_logs),
+            ("gateway", &gateway),
+        ];
         let missing: Vec<_> = all.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
-        if let (Some(etcd), Some(kube_apiserver), Some(loki), Some(kustomize)) = (etcd, kube_apiserver, loki, kustomize)
+        if let (Some(etcd), Some(kube_apiserver), Some(kustomize), Some(victoria_logs), Some(gateway)) =
+            (etcd, kube_apiserver, kustomize, victoria_logs, gateway)
         {
-            return Ok(Some(Self { etcd, kube_apiserver, loki, kustomize }));
+            return Ok(Some(Self { etcd, kube_apiserver, kustomize, victoria_logs, gateway }));
         }
         skip(test, &missing)?;
         Ok(None)
     }
+}
+
+/// A real Loki, which is never built here: the one that `LOKI_BIN` names, or the file `redis-log-shipper/loki` in the user's
+/// cache directory.
+///
+/// Where there is none, the first test that asks prints one line for all tests of its binary that are skipped, and the test
+/// passes, also with `REQUIRE_SERVERS=1`. The names of tests that ask contain [`ON_LOKI`].
+pub fn loki() -> Option<PathBuf> {
+    static TOLD: Once = Once::new();
+    let loki = built().remove("loki").filter(|path| path.is_file());
+    if loki.is_none() {
+        TOLD.call_once(say_that_loki_is_missing);
+    }
+    loki
+}
+
+/// What the names of tests that need a real Loki contain.
+pub const ON_LOKI: &str = "on_loki";
+
+/// Counts the tests that are about to be skipped: those of this binary, chosen by the same arguments.
+fn say_that_loki_is_missing() {
+    let list = || {
+        let output = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).arg("--list").output()?;
+        anyhow::Ok(String::from_utf8(output.stdout)?)
+    };
+    let names = list().unwrap_or_default();
+    let count = names.lines().filter(|line| line.ends_with(": test") && line.contains(ON_LOKI)).count();
+    super::say(&format!(
+        "SKIPPED {count} tests for want of Loki: name a Loki with LOKI_BIN, or put one at redis-log-shipper/loki in the user's cache directory"
+    ));
 }
 
 /// What only the tests of the installation need.

@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 
-use crate::loki::Entry;
+use crate::store::Entry;
 
 /// How many rotated copies are kept, as the product's logrotate does.
 const KEPT: u32 = 10;

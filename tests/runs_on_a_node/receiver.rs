@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use harness::loki::Entry;
 use harness::node::{OUTSIDE, Parts};
 use harness::process::Process;
+use harness::store::Entry;
 use harness::{free_port, http};
 use runtime::tls::HttpClient;
 use serde_json::Value;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use flate2::read::MultiGzDecoder;
 use harness::controllers::stateful_set_of;
-use harness::loki::Entry;
 use harness::pod_fixture;
 use harness::process::eventually;
+use harness::store::Entry;
 use harness::writer::difference;
 use serde_json::{Value, json};
 

@@ -1,0 +1,173 @@
+//! The client and OpenShift Logging's real gateway: what each refusal means, in the gateway's own words, and that lines flow
+//! once they may.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod pushing;
+
+use std::process::Command;
+use std::time::Duration;
+
+use harness::cluster::Cluster;
+use harness::gateway::{Gateway, Setup, is_possible};
+use harness::programs::program;
+use harness::receiver::Receiver;
+use harness::servers::Servers;
+use pushing::{Client, Stream};
+use redis_log_shipper::answer::Trouble;
+use redis_log_shipper::rejections::Rejections;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const NAMESPACE: &str = "redis-enterprise";
+const ACCOUNT: &str = "demo-redis-cluster";
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Short, so that a test sees an answer change; the gateway's helper remembers for a minute.
+const MEMORY: Duration = Duration::from_secs(2);
+
+/// A gateway between a cluster and the strict receiver.
+struct World {
+    cluster: Cluster,
+    receiver: Receiver,
+    gateway: Gateway,
+    dir: TempDir,
+}
+
+impl World {
+    async fn new(setup: Setup) -> Option<Self> {
+        let servers = Servers::find("understands_the_gateway").unwrap()?;
+        if !is_possible("understands_the_gateway").unwrap() {
+            return None;
+        }
+        let (cluster, receiver) = tokio::try_join!(Cluster::start(&servers), Receiver::start()).unwrap();
+        let setup = Setup { memory: MEMORY, ..setup };
+        let gateway = Gateway::start_with(&servers, &cluster, &receiver.url(), setup).await.unwrap();
+        cluster.create_namespace(NAMESPACE, &json!({}), &[ACCOUNT]).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.crt"), gateway.ca()).unwrap();
+        let world = Self { cluster, receiver, gateway, dir };
+        let token = world.cluster.token(NAMESPACE, ACCOUNT, 3600).await.unwrap();
+        std::fs::write(world.dir.path().join("token"), token).unwrap();
+        Some(world)
+    }
+
+    /// A client with the account's token.
+    fn client(&self) -> Client {
+        self.client_of(&self.gateway.push_url_of("application"), "token")
+    }
+
+    fn client_of(&self, url: &str, token: &str) -> Client {
+        let file = |name: &str| self.dir.path().join(name);
+        Client::with(url, Some(file(token)), vec![file("ca.crt")])
+    }
+
+    /// Lets the account push to the tenant `application`, as our own command says.
+    async fn grant(&self) {
+        let rbac = Command::new(program("redis-log-webhook").unwrap())
+            .args(["rbac", "--namespace", NAMESPACE, "--service-account", ACCOUNT])
+            .output()
+            .unwrap();
+        for object in serde_saphyr::from_multiple::<Value>(&String::from_utf8(rbac.stdout).unwrap()).unwrap() {
+            self.cluster.apply(&object).await.unwrap();
+        }
+    }
+
+    fn shown(&self, stream: &Stream) -> Vec<String> {
+        self.receiver.stored(&[("log_file", stream.name)]).lines()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tells_a_bad_token_from_a_missing_permission_and_an_unknown_tenant_and_pushes_once_it_may() {
+    let Some(world) = World::new(Setup::default()).await else { return };
+    let stream = Stream::new("dmcproxy", 100);
+
+    // No token that the API server knows, or none at all: the gateway sends to its login page.
+    std::fs::write(world.dir.path().join("garbage"), "no.such.token").unwrap();
+    let application = world.gateway.push_url_of("application");
+    let anonymous = Client::with(&application, None, vec![world.dir.path().join("ca.crt")]);
+    for mut client in [world.client_of(&application, "garbage"), anonymous] {
+        let (trouble, said) = client.first_failure(&stream).await;
+        assert_eq!(trouble, Trouble::Login, "{said}");
+    }
+
+    // A good token of an account that may not push: this version says 403, with an empty body.
+    let (trouble, said) = world.client().first_failure(&stream).await;
+    assert_eq!((trouble, said.as_str()), (Trouble::Forbidden, "403 Forbidden"));
+
+    // A tenant that no LokiStack has.
+    let unknown = world.gateway.push_url_of("redis");
+    let (trouble, said) = world.client_of(&unknown, "token").first_failure(&stream).await;
+    assert_eq!(trouble, Trouble::Unauthorized);
+    assert!(said.contains("tenant not found, have you registered it?"), "{said}");
+
+    // Not the path of a push, and http where https is spoken.
+    let elsewhere = application.replace("/push", "/pull");
+    let (trouble, said) = world.client_of(&elsewhere, "token").first_failure(&stream).await;
+    assert_eq!(trouble, Trouble::WrongUrl, "{said}");
+    let (trouble, said) = Client::new(&application.replace("https:", "http:")).first_failure(&stream).await;
+    assert_eq!(trouble, Trouble::PlainHttp, "{said}");
+
+    // Granted, the same client goes on by itself as soon as the gateway asks again.
+    assert!(world.shown(&stream).is_empty());
+    world.grant().await;
+    let mut client = world.client();
+    assert_eq!(client.push(&stream).await, Rejections::default());
+    assert_eq!(world.shown(&stream), stream.lines(|_| false));
+    let denied = |(trouble, _): &(Trouble, String)| *trouble == Trouble::Forbidden;
+    assert!(client.failures.lock().unwrap().iter().all(denied), "{:?}", client.failures);
+    assert!(world.receiver.faults().is_empty(), "{:#?}", world.receiver.faults());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waits_while_the_store_or_the_helper_is_down() {
+    let Some(mut world) = World::new(Setup::default()).await else { return };
+    world.grant().await;
+    let stream = Stream::new("dmcproxy", 100);
+    world.receiver.stop();
+    let (trouble, said) = world.client().first_failure(&stream).await;
+    assert_eq!((trouble, said.as_str()), (Trouble::Unavailable(None), "502 Bad Gateway"));
+    world.receiver.restart().await.unwrap();
+    assert_eq!(world.client().push(&stream).await, Rejections::default());
+    assert_eq!(world.shown(&stream), stream.lines(|_| false));
+
+    world.gateway.opa.stop();
+    let another = Stream::new("supervisord", 100);
+    let (trouble, said) = world.client().first_failure(&another).await;
+    assert_eq!((trouble, said.as_str()), (Trouble::Unavailable(None), "500 Internal Server Error"));
+    assert!(world.shown(&another).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backs_off_when_the_gateway_has_no_room() {
+    let Some(world) = World::new(Setup { concurrent: 1, ..Setup::default() }).await else { return };
+    world.grant().await;
+    let (held, refused) = (Stream::new("dmcproxy", 100), Stream::new("supervisord", 100));
+    world.receiver.hold();
+    let (mut client, mut other) = (world.client(), world.client());
+    let holding = async {
+        world.receiver.holds_one().await;
+        let (trouble, said) = other.first_failure(&refused).await;
+        world.receiver.let_through();
+        (trouble, said)
+    };
+    let both = async { tokio::join!(client.push(&held), holding) };
+    let (rejections, (trouble, said)) = tokio::time::timeout(PATIENCE, both).await.unwrap();
+    assert_eq!(rejections, Rejections::default());
+    // This version says 503; newer ones say 429.
+    assert_eq!(trouble, Trouble::GatewayBusy(None), "{said}");
+    assert!(said.contains("Server capacity exceeded."), "{said}");
+    assert_eq!(other.push(&refused).await, Rejections::default());
+    for stream in [held, refused] {
+        assert_eq!(world.shown(&stream), stream.lines(|_| false));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_where_the_cluster_has_no_oauth_server() {
+    let Some(world) = World::new(Setup { oauth: false, ..Setup::default() }).await else { return };
+    world.grant().await;
+    // This version never learns of its tenants then, so even a good token is refused.
+    let (trouble, said) = world.client().first_failure(&Stream::new("dmcproxy", 100)).await;
+    assert_eq!(trouble, Trouble::Unauthorized);
+    assert!(said.contains("tenant not found, have you registered it?"), "{said}");
+}
