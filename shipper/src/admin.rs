@@ -89,6 +89,8 @@ pub struct SharedStatus(Arc<Mutex<Known>>);
 struct Known {
     status: Status,
     files: Vec<FileState>,
+    /// Since when one batch is being pushed.
+    pushing_since: Option<Instant>,
     /// By file.
     progress: BTreeMap<Arc<str>, Progress>,
 }
@@ -145,6 +147,25 @@ impl SharedStatus {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = known.files.iter().filter_map(|file| known.unacknowledged_since(file)).min();
         oldest.map(|since| now.saturating_duration_since(since))
+    }
+
+    /// A batch is being pushed since this time, or none is.
+    pub fn pushing(&self, since: Option<Instant>) {
+        self.change(|known| known.pushing_since = since);
+    }
+
+    /// Whether Loki takes nothing now: the last attempt failed, or there is no answer to it for `patience`.
+    pub fn is_away(&self, now: Instant, patience: Duration) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |since: Instant| now.saturating_duration_since(since) >= patience;
+        known.pushing_since.is_some_and(|since| known.status.trouble.is_some() || waits(since))
+    }
+
+    /// Until Loki is away, looked at every so often.
+    pub async fn away(&self, patience: Duration, every: Duration) {
+        while !self.is_away(tokio::time::Instant::now().into_std(), patience) {
+            tokio::time::sleep(every).await;
+        }
     }
 
     /// A push of a batch of this file failed.
@@ -358,6 +379,21 @@ mod tests {
         both(None);
         status.rejected(&pushed, &Rejections::of(Reason::TooOld, 2));
         assert_eq!(errors(), [(None, last("entries rejected for good: 2 too_old")), (None, last("EIO"))]);
+    }
+
+    #[test]
+    fn knows_that_loki_is_away_by_a_failure_or_a_silence() {
+        let (status, file, start) = (SharedStatus::default(), Arc::from("a.log"), Instant::now());
+        let patience = Duration::from_secs(3);
+        assert!(!status.is_away(start, patience));
+        status.pushing(Some(start));
+        assert!(!status.is_away(start, patience));
+        assert!(status.is_away(start + patience, patience));
+        fails(&status, &file);
+        assert!(status.is_away(start, patience));
+        status.pushed(1);
+        status.pushing(None);
+        assert!(!status.is_away(start + patience, patience));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod admin_port;
 mod clock;
+mod ending;
 mod opening;
 mod pool;
 mod positions;
@@ -27,10 +28,11 @@ use crate::push::{Loki, shown_url};
 use crate::settings::Settings;
 pub(crate) use admin_port::AdminPort;
 use clock::WallClock;
+use ending::outlives_us;
 pub use opening::OpenError;
 use opening::{Opened, Opening};
 use pusher::Pusher;
-use reader::{Reader, watch};
+use reader::{POLL, Reader, SILENCE, watch};
 
 /// Batches that wait for the one that is being pushed: one, so that reading and pushing overlap.
 pub(crate) const WAITING_BATCHES: usize = 1;
@@ -118,7 +120,7 @@ struct Shipping {
 impl Shipping {
     async fn run(self, opened: Opened, shutdown: CancellationToken) {
         let Opened { tail, positions, _lock } = opened;
-        let Settings { discovery, push, drain_timeout, once, .. } = self.settings;
+        let Settings { discovery, push, drain_timeout, once, state_dir, .. } = self.settings;
         tracing::info!(
             dir = %discovery.dir().display(),
             url = shown_url(&push.url.to_string()),
@@ -141,11 +143,34 @@ impl Shipping {
         };
         let loki = Loki::new(push, tail.metadata_switch());
         let (metrics, status) = (self.metrics.clone(), self.status.clone());
-        let reader =
-            Reader { tail, batches, wake, draining, once, clock: WallClock::default(), metrics, status, failed: None };
-        let mut pusher = Pusher { loki, positions, metrics: self.metrics, status: self.status };
+        let (given_up, finished) = (CancellationToken::new(), CancellationToken::new());
+        let may_give_up = !once && outlives_us(state_dir.as_deref(), discovery.dir());
+        let reader = Reader {
+            tail,
+            batches,
+            wake,
+            draining,
+            once,
+            may_give_up,
+            given_up: given_up.clone(),
+            finished: finished.clone(),
+            ending: None,
+            clock: WallClock::default(),
+            metrics,
+            status,
+            failed: None,
+        };
+        let mut pusher = Pusher { loki, positions, metrics: self.metrics, status: self.status.clone() };
+        // Handed over or not, what Loki does not take now is as safe where it is.
+        let loki_is_away = async {
+            tokio::select! {
+                () = given_up.cancelled() => {}
+                () = finished.cancelled(), if may_give_up => self.status.away(SILENCE, POLL).await,
+            }
+        };
         tokio::select! {
             ((), ()) = async { tokio::join!(reader.run(), pusher.run(incoming)) } => {}
+            () = loki_is_away => tracing::warn!("Loki takes nothing now, and Redis has ended; what is left is shipped after the next start"),
             () = after(drain_timeout.saturating_sub(saving)) => tracing::warn!("the drain timeout is over; what is left is shipped after the next start"),
         }
         tokio::select! {

@@ -1,6 +1,7 @@
 //! The pushing half: batches to Loki, acknowledgements to positions.
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::positions::Positions;
 use crate::admin::SharedStatus;
@@ -39,7 +40,9 @@ impl Pusher {
                 self.positions.save().await;
             }
             if !batch.body.is_empty() {
+                self.status.pushing(Some(Instant::now().into_std()));
                 self.deliver(&batch).await;
+                self.status.pushing(None);
             }
             self.status.acknowledged(&batch.name, batch.after.as_ref());
             tracing::debug!(file = %batch.name, entries = batch.entries, after = ?batch.after, "acknowledged");

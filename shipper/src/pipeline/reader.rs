@@ -9,17 +9,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::WallClock;
+use super::ending::{Ending, listening_ports};
 use crate::admin::SharedStatus;
 use crate::batch::Batch;
 use crate::metrics::Metrics;
 use crate::tail::{Now, Tail};
 
 /// How often the directory is looked at where no notification comes.
-const POLL: Duration = Duration::from_millis(500);
+pub(super) const POLL: Duration = Duration::from_millis(500);
 /// Notifications within this time are one: a busy log file changes thousands of times a second.
 const SETTLE: Duration = Duration::from_millis(20);
-/// On the way out, files that were quiet this long are taken to be complete.
-const DRAINED: Duration = Duration::from_secs(2);
+/// On the way out, a Loki that does not answer for so long is away.
+pub(super) const SILENCE: Duration = Duration::from_secs(3);
 
 /// Watches the directory; without notifications the poll alone finds what changed.
 pub(super) fn watch(dir: &std::path::Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
@@ -47,6 +48,14 @@ pub(super) struct Reader {
     pub(super) wake: Arc<Notify>,
     pub(super) draining: CancellationToken,
     pub(super) once: bool,
+    /// Whether the next start can ship what Loki does not take now.
+    pub(super) may_give_up: bool,
+    /// Cancelled once Redis has ended while lines wait for a Loki that is away.
+    pub(super) given_up: CancellationToken,
+    /// Cancelled once all is handed over.
+    pub(super) finished: CancellationToken,
+    /// Since the process was told to end.
+    pub(super) ending: Option<Ending>,
     pub(super) clock: WallClock,
     pub(super) metrics: Metrics,
     pub(super) status: SharedStatus,
@@ -55,8 +64,14 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// Until every line is handed over that will ever be written, or nobody takes them any more.
     pub(super) async fn run(mut self) {
-        let (mut looked, mut busy) = (Instant::now(), Instant::now());
+        self.read().await;
+        self.finished.cancel();
+    }
+
+    async fn read(&mut self) {
+        let mut looked = Instant::now();
         loop {
             let draining = self.draining.is_cancelled();
             if looked.elapsed() >= POLL {
@@ -67,14 +82,13 @@ impl Reader {
             if (draining || !self.clock.is_in_doubt())
                 && let Some(batch) = self.tail.next_batch(now, draining)
             {
-                busy = Instant::now();
                 self.status.handed_out(&batch.name, batch.since);
                 if !self.hand_over(batch).await {
                     return;
                 }
                 continue;
             }
-            if draining && self.tail.is_drained() && (self.once || busy.elapsed() >= DRAINED) {
+            if self.gives_up() || draining && self.tail.is_drained() && self.is_complete() {
                 return;
             }
             self.rest(looked).await;
@@ -102,7 +116,28 @@ impl Reader {
                 () = tokio::time::sleep(POLL) => self.look(),
                 () = settled(&self.wake) => self.look(),
             }
+            if self.gives_up() {
+                return false;
+            }
         }
+    }
+
+    /// Whether nothing more will be written, as far as can be known.
+    fn is_complete(&self) -> bool {
+        let grew = self.tail.grew_at();
+        self.once || self.ending.as_ref().is_some_and(|ending| ending.is_complete(now().instant, grew))
+    }
+
+    /// Gives up where Redis has ended and Loki is away: the rest is as safe where it is, and nobody has to wait for it.
+    fn gives_up(&self) -> bool {
+        let gives_up = self.may_give_up
+            && self.ending.is_some()
+            && self.status.is_away(now().instant, SILENCE)
+            && self.is_complete();
+        if gives_up {
+            self.given_up.cancel();
+        }
+        gives_up
     }
 
     /// Until a file changes, a batch is due, or it is time to look anyway.
@@ -111,7 +146,13 @@ impl Reader {
         let poll = looked + POLL;
         // While the clock is in doubt nothing is handed out, however long it is due.
         let due = self.tail.next_due().filter(|_| draining || !self.clock.is_in_doubt());
-        let until = due.map_or(poll, |due| poll.min(due.into())).max(Instant::now() + SETTLE / 4);
+        let complete = self.ending.as_ref().map(|ending| ending.complete_at(self.tail.grew_at()));
+        let complete = complete.filter(|at| *at > now().instant);
+        let until = [due, complete]
+            .into_iter()
+            .flatten()
+            .fold(poll, |until, at| until.min(at.into()))
+            .max(Instant::now() + SETTLE / 4);
         tokio::select! {
             () = settled(&self.wake) => {}
             () = tokio::time::sleep_until(until) => {}
@@ -121,6 +162,10 @@ impl Reader {
 
     fn look(&mut self) {
         let now = self.clock.read(now());
+        if self.draining.is_cancelled() && !self.once {
+            let ports = listening_ports();
+            self.ending.get_or_insert_with(|| Ending::begin(now.instant, &ports)).look(now.instant, &ports);
+        }
         let failed = self.tail.scan(now).err().map(|error| error.to_string());
         if self.failed != failed {
             if let Some(error) = &failed {
@@ -180,6 +225,10 @@ mod tests {
                 wake: wake.clone(),
                 draining: CancellationToken::new(),
                 once: false,
+                may_give_up: false,
+                given_up: CancellationToken::new(),
+                finished: CancellationToken::new(),
+                ending: None,
                 clock: WallClock::default(),
                 metrics: Metrics::default(),
                 status: SharedStatus::default(),

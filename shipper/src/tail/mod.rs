@@ -261,6 +261,11 @@ impl Tail {
         self.streams.iter().all(Stream::is_drained)
     }
 
+    /// When any file grew last.
+    pub fn grew_at(&self) -> Option<Instant> {
+        self.streams.iter().filter_map(Stream::grew_at).max()
+    }
+
     /// Where every stream stands, everything handed out included.
     pub fn record(&self) -> Record {
         self.streams.iter().map(|stream| (stream.name.to_string(), stream.record())).collect()

@@ -25,6 +25,61 @@ async fn is_gone_after_the_drain_timeout_and_ships_the_rest_next_time() {
 }
 
 #[tokio::test]
+async fn is_gone_once_the_files_are_quiet_where_its_positions_are_kept_and_ships_the_rest_next_time() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    loki.refuse(Some((503, "down")));
+    place.write(0, 3);
+    let mut running = Running::start(place.command(&loki.url).arg("--drain-timeout=1h"));
+    running.says("push failed, trying again").await;
+    running.signal("-TERM");
+    running.says("Loki takes nothing now, and Redis has ended").await;
+    assert_eq!(running.ends().await.code(), Some(0));
+    loki.refuse(None);
+    assert_eq!(output(place.command(&loki.url).arg("--once")).await.status.code(), Some(0));
+    assert_eq!(loki.has(3).await, numbered(0, 3));
+}
+
+#[tokio::test]
+async fn is_gone_though_loki_never_answers_where_its_positions_are_kept() {
+    let place = Place::new();
+    let (mut running, _silent) = stuck(&place, "1h").await;
+    running.signal("-TERM");
+    running.says("Loki takes nothing now, and Redis has ended").await;
+    assert_eq!(running.ends().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn waits_for_loki_until_the_drain_timeout_where_its_positions_are_lost() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    loki.refuse(Some((503, "down")));
+    let logs = tempfile::tempdir_in("/dev/shm").unwrap();
+    append(&logs.path().join("a.log"), "line 0\n");
+    let mut command = shipper();
+    command.arg("run").arg(format!("--loki-url={}", loki.url)).arg("--drain-timeout=4s");
+    command.args(["--log-dir".as_ref(), logs.path().as_os_str(), "--state-dir".as_ref(), place.state().as_os_str()]);
+    let mut running = Running::start(&mut command);
+    running.says("push failed, trying again").await;
+    running.signal("-TERM");
+    running.says("the drain timeout is over").await;
+    assert_eq!(running.ends().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn ships_the_lines_that_are_written_while_the_writer_ends() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    place.write(0, 3);
+    let mut running = Running::start(&mut place.command(&loki.url));
+    loki.has(3).await;
+    running.signal("-TERM");
+    running.says("shutting down").await;
+    place.write(3, 6);
+    loki.has(6).await;
+    place.write(6, 9);
+    assert_eq!(running.ends().await.code(), Some(0));
+    assert_eq!(loki.has(9).await, numbered(0, 9));
+}
+
+#[tokio::test]
 async fn is_gone_at_once_when_told_twice() {
     let place = Place::new();
     let (mut running, _silent) = stuck(&place, "1h").await;

@@ -229,6 +229,11 @@ impl Stream {
         self.queue.iter().all(|generation| generation.unread() == 0 && generation.closes_at().is_none())
     }
 
+    /// When one of its files grew last.
+    pub(super) fn grew_at(&self) -> Option<Instant> {
+        self.queue.iter().chain(&self.lingering).map(|generation| generation.grew_at).max()
+    }
+
     pub(super) fn state(&mut self) -> FileState {
         let front = self.queue.front_mut();
         FileState {
