@@ -200,3 +200,42 @@ async fn push(
     }
     Ok(StatusCode::NO_CONTENT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Push = &'static [(i64, &'static str)];
+
+    fn after(pushes: &[Push]) -> Inner {
+        let mut inner = Inner::default();
+        for entries in pushes {
+            let entries: Vec<_> = entries.iter().map(|(time, text)| (*time, (*text).to_owned())).collect();
+            let metadata = vec![Vec::new(); entries.len()];
+            inner.store(PushedStream { labels: "{}".to_owned(), entries, metadata });
+        }
+        inner
+    }
+
+    #[test]
+    fn stores_a_resend_once_and_counts_it() {
+        let inner = after(&[&[(1, "a"), (2, "b")], &[(2, "b"), (3, "c")]]);
+        assert!(inner.faults.is_empty(), "{:?}", inner.faults);
+        let stream = &inner.streams["{}"];
+        assert_eq!((stream.entries.len(), stream.resent), (3, 1));
+    }
+
+    #[test]
+    fn notes_every_promise_that_a_push_breaks() {
+        let broken: [(&[Push], &str); 4] = [
+            (&[&[(2, "b"), (1, "a")]], "do not rise"),
+            (&[&[(1, "a"), (1, "b")]], "do not rise"),
+            (&[&[(1, "a")], &[(1, "b")]], "is the time of"),
+            (&[&[(1, "a"), (3, "c")], &[(2, "b")]], "came after"),
+        ];
+        for (pushes, fault) in broken {
+            let faults = after(pushes).faults;
+            assert!(matches!(&faults[..], [one] if one.contains(fault)), "{pushes:?}: {faults:?}");
+        }
+    }
+}

@@ -82,7 +82,7 @@ fn say_that_loki_is_missing() {
     let names = list().unwrap_or_default();
     let count = names.lines().filter(|line| line.ends_with(": test") && line.contains(ON_LOKI)).count();
     super::say(&format!(
-        "SKIPPED {count} tests for want of Loki: name a Loki with LOKI_BIN, or put one at redis-log-shipper/loki in the user's cache directory"
+        "SKIPPED for want of Loki: {count} (name a Loki with LOKI_BIN, or put one at redis-log-shipper/loki in the user's cache directory)"
     ));
 }
 
