@@ -4,6 +4,8 @@
 //! own additions look the same when the pod comes by a second time.
 
 use serde::Serialize;
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -241,16 +243,22 @@ fn volumes(pod: &Value) -> impl Iterator<Item = &Value> {
     pod.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten()
 }
 
-/// The volumes a pod has, and those that are still to be added to it.
+/// The volumes a pod has, by name, and those that are still to be added to it.
 struct Volumes<'a> {
-    pod: &'a Value,
+    taken: BTreeMap<&'a str, &'a Value>,
     needed: Vec<Value>,
     missing: Vec<Value>,
 }
 
 impl<'a> Volumes<'a> {
     fn of(pod: &'a Value) -> Self {
-        Self { pod, needed: Vec::new(), missing: Vec::new() }
+        let mut taken = BTreeMap::new();
+        for volume in volumes(pod) {
+            if let Some(name) = volume.get("name").and_then(Value::as_str) {
+                taken.entry(name).or_insert(volume);
+            }
+        }
+        Self { taken, needed: Vec::new(), missing: Vec::new() }
     }
 
     /// The name of a volume with this source: one that is there, or a new one under the first free name.
@@ -260,26 +268,28 @@ impl<'a> Volumes<'a> {
         };
         let mut name = wanted.to_owned();
         let mut suffix = 1;
-        loop {
-            volume.insert("name".to_owned(), Value::String(name.clone()));
-            let taken =
-                volumes(self.pod).find(|taken| taken.get("name").and_then(Value::as_str) == Some(name.as_str()));
-            let volume = Value::Object(volume.clone());
-            match taken {
-                Some(same) if *same == volume => {
-                    self.needed.push(volume);
-                    return name;
-                }
+        let found = loop {
+            match self.taken.get(name.as_str()) {
+                Some(taken) if has_source(taken, &volume) => break true,
                 Some(_) => {
                     suffix += 1;
                     name = format!("{wanted}-{suffix}");
                 }
-                None => {
-                    self.needed.push(volume.clone());
-                    self.missing.push(volume);
-                    return name;
-                }
+                None => break false,
             }
+        };
+        volume.insert("name".to_owned(), Value::String(name.clone()));
+        let volume = Value::Object(volume);
+        if !found {
+            self.missing.push(volume.clone());
         }
+        self.needed.push(volume);
+        name
     }
+}
+
+/// Whether a volume has this source, and nothing else but its name.
+fn has_source(volume: &Value, source: &Map<String, Value>) -> bool {
+    let same = |volume: &Map<String, Value>| source.iter().all(|(key, value)| volume.get(key) == Some(value));
+    volume.as_object().is_some_and(|volume| volume.len() == source.len() + 1 && same(volume))
 }

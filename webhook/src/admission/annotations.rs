@@ -6,6 +6,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::MOST_WARNINGS;
+use super::names::cut;
 use crate::config::tree::nearest;
 use crate::config::{
     Config, LogLevel, Multiline, Quantity, SidecarMode, State, drain_timeout, glob, image, is_allowed, tenant, url,
@@ -62,6 +64,11 @@ static OVERRIDES: &[Override] = &[
 /// For an override whose name is taken and whose work is still to come.
 const LATER: &str = "the log shipper of this version does not do that yet";
 
+/// The longest value that is looked at, in bytes. A list of patterns fits; a pod's author cannot make us compile thousands.
+const MOST_BYTES: usize = 2048;
+/// The longest unknown name for which a known one is looked for.
+const MOST_GUESSED: usize = 63;
+
 /// Whether the pod wants to be injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
@@ -88,18 +95,28 @@ pub fn overridden<'a>(pod: &Value, config: &'a Config, warnings: &mut Vec<String
     let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
     for (annotation, value) in annotations.into_iter().flatten() {
         let Some(key) = annotation.strip_prefix(PREFIX).filter(|key| !OTHERS.contains(key)) else { continue };
-        let fault = match (OVERRIDES.iter().find(|(known, _)| *known == key), value.as_str()) {
+        let known = OVERRIDES.iter().find(|(known, _)| *known == key);
+        // The rest would not be shown, and could be very many.
+        if known.is_none() && warnings.len() >= MOST_WARNINGS {
+            continue;
+        }
+        let fault = match (known, value.as_str()) {
+            (Some(_), Some(text)) if text.len() > MOST_BYTES => {
+                Some(format!("the value is longer than {MOST_BYTES} bytes"))
+            }
             (Some((_, apply)), Some(text)) => apply(config.to_mut(), text.trim()).err(),
             (Some(_), None) => Some("the value is no text".to_owned()),
             (None, _) => {
                 let known = || OVERRIDES.iter().map(|(known, _)| *known).chain(OTHERS);
-                let hint = nearest(key, known()).map_or_else(
+                let near = if key.len() <= MOST_GUESSED { nearest(key, known()) } else { None };
+                let hint = near.map_or_else(
                     || known().collect::<Vec<_>>().join(", "),
                     |near| format!("did you mean {PREFIX}{near}?"),
                 );
                 Some(format!("unknown annotation; {hint}"))
             }
         };
+        let annotation = cut(annotation, PREFIX.len() + MOST_GUESSED);
         warnings.extend(fault.map(|fault| format!("annotation {annotation}: {fault}; it is ignored")));
     }
     config

@@ -4,6 +4,7 @@
 //! review      the wire types: what the API server sends and wants back
 //! outline     of the pod in it, what admission looks at
 //! request     what was asked, of which pod
+//! names       whether its names can be
 //! decision    inject, or a named reason to skip
 //! additions   the container, the volumes and the annotations a pod is given
 //! arguments   what the container is told
@@ -18,6 +19,7 @@ pub mod additions;
 pub mod annotations;
 mod arguments;
 pub mod decision;
+pub mod names;
 pub mod outline;
 pub mod patch;
 mod request;
@@ -35,6 +37,9 @@ use decision::{Case, Skip};
 use request::Request;
 pub use response::Answer;
 use review::{AdmissionReview, BadReview};
+
+/// How many warnings an answer holds. The API server passes 4096 characters on, which is 16 of the longest.
+pub const MOST_WARNINGS: usize = 16;
 
 /// What became of one object.
 #[derive(Debug, Clone)]
@@ -79,7 +84,11 @@ pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
 /// too late is no answer.
 pub fn review_within(body: &[u8], config: &Config, in_time: impl FnOnce() -> bool) -> Result<Answer, BadReview> {
     let review = AdmissionReview::parse(body)?;
-    let judged = match Request::of(&review.request) {
+    let request = Request::of(&review.request);
+    if request.is_ok() {
+        names::check(&review.request)?;
+    }
+    let judged = match request {
         Ok(_) if !in_time() => Judged {
             verdict: Verdict::Failed("the API server's deadline was too near".to_owned()),
             warnings: Vec::new(),
@@ -103,7 +112,7 @@ pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
             return Judged { verdict: Verdict::Skipped(skip), warnings };
         }
     };
-    warnings.extend(decision::other_readers(&case, &target).map(|name| {
+    warnings.extend(decision::other_readers(&case, &target).take(MOST_WARNINGS).map(|name| {
         format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice")
     }));
     let additions = additions::additions(&case, &target, &mut warnings);

@@ -3,14 +3,21 @@
 //! A pod is mostly what does not concern us: environments, probes, affinities. Of its lists every item stays, and of its maps
 //! whether they are empty, so a patch for the outline is a patch for the pod. Two rare pods are read as a whole, because what
 //! they need is not in the outline: those with a `subPathExpr`, and those with a volume or container of our name.
+//!
+//! A value of two bytes, such as `1,` in a list, takes more than thirty in memory. So the values that are kept are counted, and
+//! an object with too many is refused. This bounds memory and the work of everything that follows.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::decision::SIDECAR;
+
+/// How many values of one object are kept. A pod with a thousand containers of twenty mounts each has fewer.
+pub const MOST_VALUES: usize = 100_000;
 
 /// What is kept of a value. Where it is no map or no list, all of it is.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +65,12 @@ static CONTAINER: Keep = Members(&[("name", All), ("resources", All), ("security
 
 /// Reads a pod, or whatever stands in its place, as its outline.
 pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-    POD.deserialize(deserializer)
+    Kept { keep: POD, left: &Cell::new(MOST_VALUES) }.deserialize(deserializer)
+}
+
+/// Reads the whole of a pod, or of whatever stands in its place.
+pub fn read_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Kept { keep: All, left: &Cell::new(MOST_VALUES) }.deserialize(deserializer)
 }
 
 /// Whether the outline is all that a decision about `pod` takes.
@@ -92,15 +104,26 @@ impl Keep {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Keep {
+/// What is kept of one value, and how many more values may be kept.
+#[derive(Debug, Clone, Copy)]
+struct Kept<'a> {
+    keep: Keep,
+    left: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Kept<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let Some(left) = self.left.get().checked_sub(1) else {
+            return Err(D::Error::custom(format_args!("the object has more than {MOST_VALUES} values")));
+        };
+        self.left.set(left);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Keep {
+impl<'de> Visitor<'de> for Kept<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,7 +168,7 @@ impl<'de> Visitor<'de> for Keep {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self.item())? {
+        while let Some(item) = items.next_element_seed(Kept { keep: self.keep.item(), ..self })? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -154,9 +177,9 @@ impl<'de> Visitor<'de> for Keep {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = members.next_key::<Key<'de>>()? {
-            match self.member(&key.0) {
+            match self.keep.member(&key.0) {
                 Some(keep) => {
-                    map.insert(key.0.into_owned(), members.next_value_seed(keep)?);
+                    map.insert(key.0.into_owned(), members.next_value_seed(Kept { keep, ..self })?);
                 }
                 None => {
                     members.next_value::<IgnoredAny>()?;

@@ -7,11 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::decision::Skip;
+use super::names::cut;
 use super::review::{AdmissionResponse, AdmissionReview, AnsweredReview};
-use super::{Judged, Verdict};
+use super::{Judged, MOST_WARNINGS, Verdict};
 
 /// The API server truncates longer warnings.
 const WARNING_CHARS: usize = 256;
+/// The longest name in Kubernetes.
+const NAME_CHARS: usize = 253;
 
 /// The answer to one review, with what the logs and metrics say of it.
 #[derive(Debug, Clone)]
@@ -48,15 +51,15 @@ impl Answer {
             },
             Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => None,
         };
-        let mut warnings: Vec<String> = warnings.iter().map(|warning| presentable(warning)).collect();
+        let mut warnings: Vec<String> =
+            warnings.iter().take(MOST_WARNINGS).map(|warning| presentable(warning)).collect();
         if matches!(verdict, Verdict::Failed(_) | Verdict::Panicked(_)) {
             warnings.push("redis-log-shipper: an internal error kept this pod from getting its log shipper".to_owned());
         }
         let name = ["/metadata/name", "/metadata/generateName"]
             .into_iter()
             .find_map(|at| request.object.pointer(at)?.as_str())
-            .unwrap_or_default()
-            .to_owned();
+            .unwrap_or_default();
         let owner = owner(&request.object).cloned();
         let response = AdmissionResponse {
             uid: request.uid,
@@ -71,8 +74,9 @@ impl Answer {
             response,
             verdict,
             dry_run: request.dry_run,
-            namespace: request.namespace,
-            name,
+            // Only a pod's names were checked.
+            namespace: request.namespace.map(|namespace| cut(&namespace, NAME_CHARS)),
+            name: cut(name, NAME_CHARS),
             owner,
             patch_bytes: patch.map_or(0, |patch| patch.len()),
         }

@@ -6,10 +6,13 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::names::cut;
 use super::outline;
 
 /// The API group of reviews.
 const GROUP: &str = "admission.k8s.io/";
+/// How many characters of a wrong word an error quotes.
+const QUOTED: usize = 63;
 
 /// Why a body is no `AdmissionReview`: the client's fault, HTTP 400.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,12 @@ pub enum BadReview {
     /// A review without a request, such as an answer.
     #[error("invalid AdmissionReview: it has no request")]
     NoRequest,
+    /// A namespace that cannot exist.
+    #[error("invalid namespace {0:?}: expected a DNS label, such as redis-enterprise")]
+    Namespace(String),
+    /// A pod whose name cannot be.
+    #[error("invalid pod name {0:?}: expected a DNS subdomain, such as redis-0")]
+    Name(String),
 }
 
 /// A review that asks.
@@ -83,7 +92,7 @@ impl AdmissionReview {
         let Envelope { api_version, kind, request } = serde_json::from_slice(body)?;
         let version = api_version.strip_prefix(GROUP);
         if kind != "AdmissionReview" || !matches!(version, Some("v1" | "v1beta1")) {
-            return Err(BadReview::Kind { api_version, kind });
+            return Err(BadReview::Kind { api_version: cut(&api_version, QUOTED), kind: cut(&kind, QUOTED) });
         }
         let mut request: AdmissionRequest = request.ok_or(BadReview::NoRequest)?;
         if !outline::is_enough(&request.object) {
@@ -110,7 +119,7 @@ struct Envelope<R> {
 /// Of a request the object, all of it.
 #[derive(Deserialize)]
 struct Whole {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "outline::read_whole")]
     object: Value,
 }
 

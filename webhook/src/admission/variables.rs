@@ -4,6 +4,8 @@
 //! the shipper that the author of the pod chose. References follow the rules of Kubernetes: `$(NAME)` in a value stands for a
 //! variable that is defined before, `$$` for a `$`, and a reference to nothing stays as it is.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 /// What the names of the copies begin with.
@@ -26,19 +28,19 @@ pub(super) fn copied(expression: &str, container: &Value) -> Result<Copied, Stri
     if names(expression).next().is_none() {
         return Ok(Copied { expression: expression.to_owned(), env: Vec::new() });
     }
-    let env: Vec<_> = array(container, "env").collect();
+    let env = Env::of(container);
     let needed = needed(expression, &env)?;
     let has_more = array(container, "envFrom").next().is_some();
     if let Some(unclear) = undefined(&env, &needed).find(|name| has_more || is_ours(name)) {
         return Err(unclear.to_owned());
     }
     let copy_of = |name: &str, before: usize| {
-        let at = definition(&env, name, before)?;
-        let number = needed.iter().position(|needed| *needed == at)? + 1;
+        let at = env.definition(name, before)?;
+        let number = needed.binary_search(&at).ok()? + 1;
         Some(format!("{PREFIX}{number}"))
     };
     let copies = needed.iter().zip(1..).filter_map(|(&at, number)| {
-        let mut copy = (*env.get(at)?).clone();
+        let mut copy = (*env.variables.get(at)?).clone();
         let value = value(&copy).map(|value| rewritten(value, |name| copy_of(name, at)));
         let copy = copy.as_object_mut()?;
         copy.insert("name".to_owned(), json!(format!("{PREFIX}{number}")));
@@ -46,7 +48,7 @@ pub(super) fn copied(expression: &str, container: &Value) -> Result<Copied, Stri
         name_container(copy, container);
         Some(Value::Object(copy.clone()))
     });
-    Ok(Copied { expression: rewritten(expression, |name| copy_of(name, env.len())), env: copies.collect() })
+    Ok(Copied { expression: rewritten(expression, |name| copy_of(name, env.variables.len())), env: copies.collect() })
 }
 
 /// `text`, of which nothing is a reference in a container's `args` any more.
@@ -54,17 +56,45 @@ pub(super) fn escaped(text: &str) -> String {
     text.replace('$', "$$")
 }
 
+/// The variables of a container, and where each name stands among them, in ascending order.
+struct Env<'a> {
+    variables: Vec<&'a Value>,
+    places: BTreeMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> Env<'a> {
+    fn of(container: &'a Value) -> Self {
+        let variables: Vec<_> = array(container, "env").collect();
+        let mut places = BTreeMap::<_, Vec<_>>::new();
+        for (at, variable) in variables.iter().enumerate() {
+            places.entry(name(variable).unwrap_or_default()).or_default().push(at);
+        }
+        Self { variables, places }
+    }
+
+    /// The last variable `wanted` before the place `before`.
+    fn definition(&self, wanted: &str, before: usize) -> Option<usize> {
+        let places = self.places.get(wanted)?;
+        places.get(places.partition_point(|at| *at < before).checked_sub(1)?).copied()
+    }
+
+    /// The names that the value of the variable at this place refers to.
+    fn references(&self, at: usize) -> impl Iterator<Item = &'a str> + use<'a> {
+        names(self.variables.get(at).and_then(|variable| value(variable)).unwrap_or_default())
+    }
+}
+
 /// The places in `env` of all variables that `expression` needs, in ascending order.
-fn needed(expression: &str, env: &[&Value]) -> Result<Vec<usize>, String> {
-    let mut is_needed = vec![false; env.len()];
+fn needed(expression: &str, env: &Env<'_>) -> Result<Vec<usize>, String> {
+    let mut is_needed = vec![false; env.variables.len()];
     for name in names(expression) {
-        let at = definition(env, name, env.len()).ok_or_else(|| name.to_owned())?;
+        let at = env.definition(name, env.variables.len()).ok_or_else(|| name.to_owned())?;
         mark(&mut is_needed, at);
     }
     // A value refers to what stands before it, so from the end each variable is seen after all that refer to it.
-    for (at, variable) in env.iter().enumerate().rev() {
+    for at in (0..env.variables.len()).rev() {
         if is_needed.get(at) == Some(&true) {
-            let referred = names(value(variable).unwrap_or_default()).filter_map(|name| definition(env, name, at));
+            let referred = env.references(at).filter_map(|name| env.definition(name, at));
             referred.for_each(|at| mark(&mut is_needed, at));
         }
     }
@@ -78,16 +108,8 @@ fn mark(is_needed: &mut [bool], at: usize) {
 }
 
 /// The names in the values of `needed` that are not defined before: a Service may define them, for all containers alike.
-fn undefined<'a>(env: &'a [&Value], needed: &'a [usize]) -> impl Iterator<Item = &'a str> {
-    needed.iter().flat_map(move |&at| {
-        let names = names(env.get(at).and_then(|variable| value(variable)).unwrap_or_default());
-        names.filter(move |name| definition(env, name, at).is_none())
-    })
-}
-
-/// Where in `env` the last variable `wanted` before the place `before` stands.
-fn definition(env: &[&Value], wanted: &str, before: usize) -> Option<usize> {
-    env.iter().take(before).rposition(|variable| name(variable) == Some(wanted))
+fn undefined<'a>(env: &'a Env<'a>, needed: &'a [usize]) -> impl Iterator<Item = &'a str> {
+    needed.iter().flat_map(move |&at| env.references(at).filter(move |name| env.definition(name, at).is_none()))
 }
 
 /// `resourceFieldRef` is about the container that has the variable, where it names none.
@@ -138,9 +160,11 @@ enum Part<'a> {
 /// The pieces of `text`: none is empty, and `$$` is a piece of its own.
 fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
     let mut rest = text;
+    // Looked for once: where one bracket stays open, all that follow do.
+    let last_end = text.rfind(')').map_or(0, |at| text.len() - at);
     std::iter::from_fn(move || {
-        let reference = rest.strip_prefix("$(").and_then(|after| after.split_once(')'));
-        if let Some((name, after)) = reference {
+        let opened = rest.strip_prefix("$(").filter(|after| after.len() >= last_end && last_end > 0);
+        if let Some((name, after)) = opened.and_then(|after| after.split_once(')')) {
             rest = after;
             return Some(Part::Name(name));
         }

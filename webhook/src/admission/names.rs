@@ -1,0 +1,74 @@
+//! Names as Kubernetes allows them. A review may come from anybody who reaches the port, so its names are checked before they
+//! are logged, told in Events or put into the path of a request.
+
+use serde_json::Value;
+
+use super::review::{AdmissionRequest, BadReview};
+
+/// The longest name of an object.
+const SUBDOMAIN_CHARS: usize = 253;
+/// The longest name of a namespace.
+const LABEL_CHARS: usize = 63;
+
+/// Checks the namespace of `request` and the names of its pod.
+pub(super) fn check(request: &AdmissionRequest) -> Result<(), BadReview> {
+    let named = |at: &str| request.object.pointer(at).and_then(Value::as_str).filter(|name| !name.is_empty());
+    let namespaces = [request.namespace.as_deref().filter(|name| !name.is_empty()), named("/metadata/namespace")];
+    if let Some(namespace) = namespaces.into_iter().flatten().find(|name| !is_label(name)) {
+        return Err(BadReview::Namespace(cut(namespace, LABEL_CHARS)));
+    }
+    let (name, prefix) = (named("/metadata/name"), named("/metadata/generateName"));
+    let wrong = name.filter(|name| !is_subdomain(name)).or_else(|| prefix.filter(|prefix| !is_prefix(prefix)));
+    wrong.map_or(Ok(()), |name| Err(BadReview::Name(cut(name, LABEL_CHARS))))
+}
+
+/// Whether `name` is a DNS label, as the name of a namespace must be.
+pub fn is_label(name: &str) -> bool {
+    name.len() <= LABEL_CHARS && is_part(name)
+}
+
+/// Whether `name` is a DNS subdomain, as the name of a pod must be.
+pub fn is_subdomain(name: &str) -> bool {
+    name.len() <= SUBDOMAIN_CHARS && name.split('.').all(is_part)
+}
+
+/// Lower-case letters, digits and dashes, with no dash at either end. Kubernetes does not limit a part of a subdomain.
+fn is_part(part: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !part.is_empty() && part.bytes().all(inside) && !part.starts_with('-') && !part.ends_with('-')
+}
+
+/// The start of a name, which the API server completes.
+fn is_prefix(prefix: &str) -> bool {
+    is_subdomain(prefix) || prefix.strip_suffix('-').is_some_and(|start| is_subdomain(&format!("{start}a")))
+}
+
+/// At most `most` characters of a text that somebody else chose.
+pub fn cut(text: &str, most: usize) -> String {
+    text.char_indices()
+        .nth(most)
+        .map_or_else(|| text.to_owned(), |(end, _)| format!("{}…", text.get(..end).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_names_that_kubernetes_takes() {
+        for name in ["a", "redis-0", "0", &"a".repeat(63)] {
+            assert!(is_label(name) && is_subdomain(name), "{name}");
+        }
+        for name in ["", "-a", "a-", "A", "x/secrets?y=", "a_b", "a\n", "ä", &"a".repeat(254)] {
+            assert!(!is_label(name) && !is_subdomain(name), "{name}");
+        }
+        assert!(is_subdomain("a.b-c.0") && !is_label("a.b"));
+        assert!(!is_subdomain("a..b") && !is_subdomain(".a") && !is_label(&"a".repeat(64)));
+        assert!(is_prefix("redis-") && is_prefix("redis") && !is_prefix("redis--/") && !is_prefix(&"a-".repeat(200)));
+    }
+
+    #[test]
+    fn cuts_between_characters() {
+        assert_eq!((cut("äöü", 3).as_str(), cut("äöü", 2).as_str(), cut("", 0).as_str()), ("äöü", "äö…", ""));
+    }
+}
