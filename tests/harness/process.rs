@@ -8,7 +8,8 @@ use anyhow::{Context as _, bail};
 
 /// Runs `"$@"` until it ends or standard input closes, which it does when the test is gone, even by SIGKILL.
 /// A SIGTERM reaches the program, which is then waited for again.
-const WITH_US: &str = r#""$@" & pid=$!; trap 'kill -TERM $pid' TERM; { cat >/dev/null; kill -9 $pid 2>/dev/null; } <&3 & wait $pid || wait $pid 2>/dev/null"#;
+const WITH_US: &str = r#""$@" & pid=$!; trap 'kill -TERM $pid' TERM; { cat >/dev/null; kill -9 $pid 2>/dev/null; } <&3 &
+wait $pid; status=$?; [ $status != 143 ] || wait $pid 2>/dev/null; exit $status"#;
 /// How often a condition is looked at that nobody announces.
 const POLL: Duration = Duration::from_millis(50);
 
