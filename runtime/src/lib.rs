@@ -11,12 +11,15 @@
 //! - [`admin`]: the port on which a process tells how it is
 //! - [`places`]: who may hold a connection to a port that anybody can reach
 //! - [`chain`]: an error with its causes, for the log
+//! - [`printable`]: names of others, as they may be shown
 
 pub mod admin;
 mod chain;
 pub mod logging;
 pub mod places;
+mod printable;
 pub mod shutdown;
 pub mod tls;
 
 pub use chain::chain;
+pub use printable::printable;

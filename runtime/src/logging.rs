@@ -4,6 +4,11 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::debug_fn;
+
+use crate::printable;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -50,9 +55,57 @@ pub fn init(format: LogFormat, level: LogLevel) {
         .log_internal_errors(false);
     let started = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => builder.fmt_fields(fields()).with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
     if started.is_err() {
         tracing::debug!("logging was started before");
+    }
+}
+
+/// Values as text. They hold names of files and words of servers, which may be chosen to deceive a reader; JSON escapes them
+/// by itself.
+fn fields() -> impl for<'a> FormatFields<'a> + Send + Sync + 'static {
+    let field = debug_fn(|writer, field, value| {
+        let value = format!("{value:?}");
+        let value = printable(&value);
+        if field.name() == "message" { write!(writer, "{value}") } else { write!(writer, "{}={value}", field.name()) }
+    });
+    field.delimited(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn writes_one_line_of_text_whatever_a_name_holds() {
+        let log = Log::default();
+        let writer = log.clone();
+        let builder =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).fmt_fields(fields());
+        tracing::subscriber::with_default(builder.finish(), || {
+            let name = "\u{1b}[2Ja\n2026 ERROR forged.log";
+            tracing::warn!(file = %name, again = name, bytes = 3, "read {name}");
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let shown = "\\u{1b}[2Ja\\n2026 ERROR forged.log";
+        assert!(text.contains(&format!("read {shown} file={shown} again=\"{shown}\" bytes=3")), "{text}");
     }
 }

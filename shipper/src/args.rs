@@ -60,6 +60,9 @@ pub struct RunArgs {
     /// Where positions are kept across restarts.
     #[arg(long, env = "REDIS_LOG_SHIPPER_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<OsString>,
+    /// Where positions are kept while the state directory cannot be written.
+    #[arg(long, env = "REDIS_LOG_SHIPPER_STATE_FALLBACK_DIR", value_name = "DIR")]
+    pub state_fallback_dir: Option<OsString>,
     /// Where /live, /ready, /metrics and /status are, as plain HTTP; nowhere without it.
     #[arg(long, env = "REDIS_LOG_SHIPPER_LISTEN", value_name = "ADDR")]
     pub listen: Option<String>,
@@ -105,6 +108,9 @@ pub struct PositionsArgs {
     /// Where positions are kept.
     #[arg(long, env = "REDIS_LOG_SHIPPER_STATE_DIR", value_name = "DIR")]
     pub state_dir: PathBuf,
+    /// Where they are kept while the state directory cannot be written.
+    #[arg(long, env = "REDIS_LOG_SHIPPER_STATE_FALLBACK_DIR", value_name = "DIR")]
+    pub state_fallback_dir: Option<OsString>,
     /// Forget the position of this file, such as dmcproxy.log; no shipper may run meanwhile.
     #[arg(long, value_name = "FILE")]
     pub reset: Option<String>,

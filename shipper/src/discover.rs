@@ -4,13 +4,14 @@
 //! directory: one that leads out of it (to the token, say) is no log. A rotated copy (`x.log.1`, `x.log.2.gz`) is not a
 //! stream of its own, whatever the globs say: it belongs to `x.log`.
 
+use std::cmp::Reverse;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use rustix::fs::{AtFlags, CWD, FileType, OFlags, StatxFlags, makedev, statat, statx};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, makedev, statat, statx};
 use rustix::io::Errno;
 
 /// How often a directory is listed until two listings agree. Rotations come every few minutes and take milliseconds.
@@ -27,10 +28,15 @@ pub struct Inode {
     pub born: Option<i64>,
 }
 
+/// How many names of one listing are kept. A Redis Enterprise node has twenty logs with ten copies each.
+const MOST_NAMES: usize = 8192;
+
 /// What stands under a name.
 struct Look {
     inode: Inode,
     file_type: FileType,
+    /// When it was written to last, in seconds since 1970 UTC.
+    modified: i64,
 }
 
 impl Look {
@@ -55,18 +61,19 @@ impl Look {
         let born = born.map(|born| born.tv_sec.saturating_mul(1_000_000_000).saturating_add(born.tv_nsec.into()));
         let device = makedev(known.stx_dev_major, known.stx_dev_minor);
         let inode = Inode { device, inode: known.stx_ino, born };
-        Ok(Self { inode, file_type: FileType::from_raw_mode(known.stx_mode.into()) })
+        let modified = known.stx_mtime.tv_sec;
+        Ok(Self { inode, file_type: FileType::from_raw_mode(known.stx_mode.into()), modified })
     }
 
     fn without_birth(dir: impl AsFd, path: &Path, flags: AtFlags) -> std::io::Result<Self> {
         let known = statat(dir, path, flags)?;
         let inode = Inode { device: known.st_dev, inode: known.st_ino, born: None };
-        Ok(Self { inode, file_type: FileType::from_raw_mode(known.st_mode) })
+        Ok(Self { inode, file_type: FileType::from_raw_mode(known.st_mode), modified: known.st_mtime })
     }
 }
 
-/// A regular file in the log directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A regular file in the log directory. Two are equal where they are the same file under the same name.
+#[derive(Clone, Debug, Eq)]
 pub struct Found {
     /// Its name, without the directory.
     pub name: String,
@@ -74,6 +81,35 @@ pub struct Found {
     pub inode: Inode,
     /// Whether the name is that of a symbolic link to it.
     pub link: bool,
+    /// When it was written to last, in seconds since 1970 UTC.
+    pub modified: i64,
+}
+
+impl PartialEq for Found {
+    /// A busy file is written to all the time, and stays what it is.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.inode, self.link) == (&other.name, other.inode, other.link)
+    }
+}
+
+/// What a listing lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Names that the globs choose and that are not UTF-8.
+    pub not_utf8: usize,
+    /// Log files and their copies, because there are too many.
+    pub too_many: usize,
+}
+
+/// How much a name is worth where there are too many: the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// It is followed, or a copy of a file that is.
+    Known,
+    /// It would be followed, or is a copy of such a file.
+    Log,
+    /// It may be a copy under an odd name.
+    Other,
 }
 
 /// The log directory and the globs.
@@ -104,11 +140,55 @@ impl Discovery {
 
     /// All regular files of the directory, by name.
     pub fn list(&self) -> std::io::Result<Vec<Found>> {
-        let mut found = Vec::new();
+        Ok(self.survey(&|_| false)?.0)
+    }
+
+    /// As [`Self::list`], made at one moment: a listing that was made while files were renamed may lack some of them or
+    /// have others twice, so it is made again until it agrees with the one before. `before` is the last one made, and
+    /// `known` tells which names are followed.
+    pub fn list_settled(
+        &self,
+        before: &[Found],
+        known: &dyn Fn(&str) -> bool,
+    ) -> std::io::Result<(Vec<Found>, LeftOut)> {
+        let mut listing = self.survey(known)?;
+        if listing.0 == before {
+            return Ok(listing);
+        }
+        for _ in 0..SETTLING {
+            // Which ones are left out changes with every line that is written.
+            if listing.1.too_many > 0 {
+                break;
+            }
+            let next = self.survey(known)?;
+            if next.0 == listing.0 {
+                break;
+            }
+            listing = next;
+        }
+        Ok(listing)
+    }
+
+    /// One listing, and what it lacks. Where there are too many names those that are known stay, and then the files that
+    /// were written to last.
+    fn survey(&self, known: &dyn Fn(&str) -> bool) -> std::io::Result<(Vec<Found>, LeftOut)> {
+        let dir = rustix::fs::open(&self.dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let (mut found, mut left_out) = (Vec::new(), LeftOut::default());
         for entry in std::fs::read_dir(&self.dir)? {
             let entry = entry?;
+            let name = match entry.file_name().into_string() {
+                Ok(name) => name,
+                Err(name) => {
+                    left_out.not_utf8 += usize::from(self.include.is_match(&name) && !self.exclude.is_match(&name));
+                    continue;
+                }
+            };
+            let worth = self.worth(&name, known);
+            if worth == Worth::Other && found.len() >= MOST_NAMES {
+                continue;
+            }
             // Of the entry itself, not of what a link points to. A file may vanish between the two calls.
-            let Ok(mut look) = Look::at_path(&entry.path()) else { continue };
+            let Ok(mut look) = Look::at(&dir, Path::new(&name), AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let link = look.file_type.is_symlink();
             if link {
                 match self.target(&entry.path()) {
@@ -116,28 +196,28 @@ impl Discovery {
                     None => continue,
                 }
             }
-            let (Ok(name), true) = (entry.file_name().into_string(), look.file_type.is_file()) else { continue };
-            found.push(Found { name, inode: look.inode, link });
+            if look.file_type.is_file() {
+                found.push((worth, Found { name, inode: look.inode, link, modified: look.modified }));
+            }
+            if found.len() >= 2 * MOST_NAMES {
+                left_out.too_many += keep_best(&mut found);
+            }
         }
+        left_out.too_many += keep_best(&mut found);
+        let mut found: Vec<_> = found.into_iter().map(|(_, found)| found).collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
+        Ok((found, left_out))
     }
 
-    /// As [`Self::list`], made at one moment: a listing that was made while files were renamed may lack some of them or
-    /// have others twice, so it is made again until it agrees with the one before. `before` is the last one made.
-    pub fn list_settled(&self, before: &[Found]) -> std::io::Result<Vec<Found>> {
-        let mut listing = self.list()?;
-        if listing == before {
-            return Ok(listing);
+    fn worth(&self, name: &str, known: &dyn Fn(&str) -> bool) -> Worth {
+        let live = rotation(name).map_or(name, |(live, _)| live);
+        if known(live) {
+            Worth::Known
+        } else if self.is_stream(live) {
+            Worth::Log
+        } else {
+            Worth::Other
         }
-        for _ in 0..SETTLING {
-            let next = self.list()?;
-            if next == listing {
-                break;
-            }
-            listing = next;
-        }
-        Ok(listing)
     }
 
     /// Whether a file of this name is a stream of its own.
@@ -173,6 +253,17 @@ impl Discovery {
         let target = link.canonicalize().ok()?;
         target.starts_with(self.dir.canonicalize().ok()?).then(|| Look::at_path(&target).ok())?
     }
+}
+
+/// Leaves as many names as are kept, and returns how many logs and copies went.
+fn keep_best(found: &mut Vec<(Worth, Found)>) -> usize {
+    if found.len() <= MOST_NAMES {
+        return 0;
+    }
+    found.sort_unstable_by(|(a, one), (b, other)| {
+        (a, Reverse(one.modified), &one.name).cmp(&(b, Reverse(other.modified), &other.name))
+    });
+    found.drain(MOST_NAMES..).filter(|(worth, _)| *worth != Worth::Other).count()
 }
 
 /// The live file's name and the number of the rotation, where `name` is that of a rotated copy.
@@ -234,7 +325,7 @@ mod tests {
 
     /// Makes a FIFO, which no function of the standard library does.
     fn fifo(path: &Path) {
-        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let mode = Mode::RUSR | Mode::WUSR;
         rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0).unwrap();
     }
 
@@ -317,5 +408,41 @@ mod tests {
         // And where it was no link when it was found, the link is not even followed.
         found.link = false;
         assert!(discovery.open(&found).unwrap().is_none());
+    }
+
+    #[test]
+    fn counts_names_that_are_not_utf8_where_the_globs_choose_them() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        for name in [&b"caf\xe9.log"[..], b"\xff.log", b"\xff.txt", b"good.log"] {
+            std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+        }
+        let (found, left_out) = discovery(dir.path(), &["*.log"], &[]).list_settled(&[], &|_| false).unwrap();
+        assert_eq!(found.iter().map(|found| found.name.as_str()).collect::<Vec<_>>(), ["good.log"]);
+        assert_eq!(left_out, LeftOut { not_utf8: 2, too_many: 0 });
+    }
+
+    #[test]
+    fn keeps_a_bounded_number_of_names_known_and_recent_ones_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+        for number in 0..2 * MOST_NAMES {
+            let file = File::create(dir.path().join(format!("{number:05}.log"))).unwrap();
+            file.set_modified(old).unwrap();
+        }
+        for name in ["known.log", "known.log.1"] {
+            File::create(dir.path().join(name))
+                .unwrap()
+                .set_modified(old - std::time::Duration::from_hours(1))
+                .unwrap();
+        }
+        for name in ["recent.log", "another file"] {
+            File::create(dir.path().join(name)).unwrap();
+        }
+        let discovery = discovery(dir.path(), &["*.log"], &[]);
+        let (found, left_out) = discovery.list_settled(&[], &|name| name == "known.log").unwrap();
+        assert_eq!((found.len(), left_out.too_many), (MOST_NAMES, MOST_NAMES + 3));
+        let has = |name: &str| found.iter().any(|found| found.name == name);
+        assert!(has("known.log") && has("known.log.1") && has("recent.log") && !has("another file"));
     }
 }

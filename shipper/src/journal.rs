@@ -5,32 +5,43 @@
 //! has them already, and not where it spreads a stream over shards. Hence this file, written without a sync after each
 //! acknowledgement: it survives the process, not the machine, and costs next to nothing.
 //!
+//! What must be on disk before a push is written here as well, and synced. It costs by its own size, where a position file
+//! costs by the number of all files.
+//!
 //! A line belongs to one position file by its checksum. With the next position file all lines are void.
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::plausible;
 use crate::position::{Record, StreamRecord};
+use crate::state_dir::{MOST_BYTES, StateDir};
 
 /// The file in the state directory.
 pub(crate) const FILE: &str = "positions.journal";
 
+/// A journal of this size is due to be replaced: one that is too large is not read.
+const FULL: u64 = MOST_BYTES / 2;
+
 /// Acknowledgements after a position file.
 #[derive(Debug)]
 pub(crate) struct Journal {
+    dir: StateDir,
     file: File,
     /// The checksum of the position file.
     base: u64,
     line: Vec<u8>,
+    size: u64,
+    /// Whether the file's name is on the disk.
+    named: bool,
 }
 
 impl Journal {
     /// An empty one in `dir`, to follow the position file with this checksum.
-    pub(crate) fn begin(dir: &Path, base: u64) -> std::io::Result<Self> {
-        Ok(Self { file: File::create(dir.join(FILE))?, base, line: Vec::new() })
+    pub(crate) fn begin(dir: StateDir, base: u64) -> std::io::Result<Self> {
+        Ok(Self { file: dir.create(FILE)?, dir, base, line: Vec::new(), size: 0, named: false })
     }
 
     /// Adds where a stream stands. After an error nothing more can be added: what follows a torn line is not read.
@@ -38,16 +49,32 @@ impl Journal {
         let body = serde_json::to_string(&(name, record))?;
         self.line.clear();
         writeln!(self.line, "{:016x} {body}", xxh3_64_with_seed(body.as_bytes(), self.base))?;
+        self.size += self.line.len() as u64;
+        if self.size > MOST_BYTES {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
         self.file.write_all(&self.line)
+    }
+
+    /// Has everything that was added on the disk.
+    pub(crate) fn sync(&mut self) -> std::io::Result<()> {
+        self.file.sync_data()?;
+        if !self.named {
+            self.dir.sync()?;
+            self.named = true;
+        }
+        Ok(())
+    }
+
+    /// Whether it is time for a new position file.
+    pub(crate) fn is_full(&self) -> bool {
+        self.size >= FULL
     }
 }
 
 /// Adds to `record` what was acknowledged after the position file with this checksum.
-pub(crate) fn replay(dir: &Path, base: u64, record: &mut Record) -> std::io::Result<()> {
-    let text = match std::fs::read(dir.join(FILE)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        read => read?,
-    };
+pub(crate) fn replay(dir: &StateDir, base: u64, record: &mut Record) -> std::io::Result<()> {
+    let text = dir.read(FILE)?.unwrap_or_default();
     // The last line may be torn, and all of them may belong to another position file.
     record.extend(text.split_inclusive(|byte| *byte == b'\n').map_while(|line| read(line, base)));
     Ok(())
@@ -56,13 +83,19 @@ pub(crate) fn replay(dir: &Path, base: u64, record: &mut Record) -> std::io::Res
 fn read(line: &[u8], base: u64) -> Option<(String, StreamRecord)> {
     let (checksum, body) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
     let fits = checksum == format!("{:016x}", xxh3_64_with_seed(body.as_bytes(), base));
-    serde_json::from_str(body).ok().filter(|_| fits)
+    serde_json::from_str(body).ok().filter(|(_, stream)| fits && plausible::fault(stream).is_none())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::entries::Chain;
+
+    fn open(dir: &Path) -> StateDir {
+        StateDir::open(dir).unwrap()
+    }
 
     fn stream(last: i64) -> StreamRecord {
         StreamRecord { chain: Chain { last, ..Chain::default() }, ..StreamRecord::default() }
@@ -70,7 +103,7 @@ mod tests {
 
     fn replayed(dir: &Path, base: u64) -> Vec<(String, i64)> {
         let mut record = Record::from([("a.log".to_owned(), stream(0))]);
-        replay(dir, base, &mut record).unwrap();
+        replay(&open(dir), base, &mut record).unwrap();
         record.into_iter().map(|(name, stream)| (name, stream.chain.last)).collect()
     }
 
@@ -82,7 +115,7 @@ mod tests {
     fn remembers_each_stream_s_last_acknowledgement() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(replayed(dir.path(), 7), of(0, None));
-        let mut journal = Journal::begin(dir.path(), 7).unwrap();
+        let mut journal = Journal::begin(open(dir.path()), 7).unwrap();
         for (name, last) in [("a.log", 1), ("b.log", 2), ("a.log", 3)] {
             journal.append(name, &stream(last)).unwrap();
         }
@@ -92,16 +125,16 @@ mod tests {
     #[test]
     fn says_nothing_about_another_position_file() {
         let dir = tempfile::tempdir().unwrap();
-        Journal::begin(dir.path(), 7).unwrap().append("a.log", &stream(1)).unwrap();
+        Journal::begin(open(dir.path()), 7).unwrap().append("a.log", &stream(1)).unwrap();
         assert_eq!(replayed(dir.path(), 8), of(0, None));
-        Journal::begin(dir.path(), 8).unwrap();
+        Journal::begin(open(dir.path()), 8).unwrap();
         assert_eq!(replayed(dir.path(), 7), of(0, None));
     }
 
     #[test]
     fn is_read_up_to_where_it_is_torn() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::begin(dir.path(), 7).unwrap();
+        let mut journal = Journal::begin(open(dir.path()), 7).unwrap();
         journal.append("a.log", &stream(1)).unwrap();
         let whole = std::fs::read(dir.path().join(FILE)).unwrap().len();
         journal.append("b.log", &stream(2)).unwrap();

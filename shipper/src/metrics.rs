@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::answer::Trouble;
+use crate::discover::LeftOut;
 use crate::rejections::Rejections;
 
 /// How bytes got lost.
@@ -68,6 +69,7 @@ pub struct Metrics {
     skipped_old: Counter,
     disbelieved: Counter,
     reopened: Counter,
+    left_out: Family<Reason, Gauge>,
     lost_files: Family<Reason, Counter>,
     lost_bytes: Family<Reason, Counter>,
     pushed_entries: Counter,
@@ -79,6 +81,7 @@ pub struct Metrics {
     unread_bytes: Gauge,
     oldest_unacknowledged: Gauge<f64, AtomicU64>,
     position_errors: Counter,
+    state_fallback: Gauge,
     admin_port_errors: Counter,
     unusable_settings: Gauge,
 }
@@ -102,6 +105,7 @@ impl Metrics {
             metrics.disbelieved.clone(),
         );
         r.register("files_reopened", "Files opened again because they could not be read", metrics.reopened.clone());
+        r.register("files_left_out", "Log files and copies that are not read", metrics.left_out.clone());
         r.register(
             "files_lost",
             "Files or rests of files that could not be read to their end",
@@ -127,6 +131,11 @@ impl Metrics {
             metrics.position_errors.clone(),
         );
         r.register(
+            "state_fallback",
+            "1 while positions are kept in the fallback directory, which ends with the pod",
+            metrics.state_fallback.clone(),
+        );
+        r.register(
             "admin_port_errors",
             "Times that the admin port could not be opened",
             metrics.admin_port_errors.clone(),
@@ -147,6 +156,14 @@ impl Metrics {
         self.disbelieved.inc_by(handed.disbelieved);
         if handed.zeros > 0 {
             self.lost_bytes.get_or_create(&Lost::Zeros.reason()).inc_by(handed.zeros);
+        }
+    }
+
+    /// Files are not read: their names are not UTF-8, or there are too many.
+    pub(crate) fn left_out(&self, left_out: LeftOut) {
+        for (reason, files) in [("name", left_out.not_utf8), ("too_many", left_out.too_many)] {
+            let files = i64::try_from(files).unwrap_or(i64::MAX);
+            self.left_out.get_or_create(&Reason { reason }).set(files);
         }
     }
 
@@ -192,6 +209,10 @@ impl Metrics {
 
     pub(crate) fn unusable_settings(&self, faults: usize) {
         self.unusable_settings.set(i64::try_from(faults).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn state_fallback(&self, is_used: bool) {
+        self.state_fallback.set(i64::from(is_used));
     }
 
     pub(crate) fn position_error(&self) {

@@ -7,16 +7,23 @@
 //! generation before it is kept: a damaged file means the other one, and at the worst a start from the beginning. Only a
 //! file that can still be read becomes the generation before: a damaged one never takes the place of a good one.
 //! What is acknowledged between two of them stands in `journal`.
+//!
+//! The header has a serial number as well, one higher for each file: where there are two folders, it tells which one has
+//! the newer positions.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::entries::Chain;
 use crate::journal::{self, Journal};
+use crate::plausible;
+use crate::state_dir::{MOST_BYTES, StateDir};
+use crate::state_lock::LockError;
 
 /// The file in the state directory.
 pub const FILE: &str = "positions.json";
@@ -52,6 +59,9 @@ pub enum PositionError {
         /// What the file system said.
         source: std::io::Error,
     },
+    /// The folder became writable, and another shipper was there first.
+    #[error("failed to save positions")]
+    Locked(#[source] LockError),
 }
 
 /// The position record: every stream by the name of its live file.
@@ -116,122 +126,167 @@ pub struct GenerationRecord {
     /// Where the file was taken to have ended, though its last line was unfinished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<u64>,
+    /// How many bytes it had when it was looked at last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
-/// A folder that holds the position file, or nothing where positions are not kept.
+/// A folder that holds the position file.
 #[derive(Clone, Debug)]
-pub struct Store(Option<PathBuf>);
+pub struct Store(PathBuf);
+
+/// A position file that was read.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// What it says, acknowledgements after it included.
+    pub record: Record,
+    /// Which one it is. Zero where there is none.
+    pub serial: u64,
+}
 
 impl Store {
-    /// Positions in `dir`, or in memory only.
-    pub fn new(dir: Option<PathBuf>) -> Self {
+    /// Positions in `dir`.
+    pub fn new(dir: PathBuf) -> Self {
         Self(dir)
     }
 
     /// What was saved last. Damage is told as a list of errors beside what could still be read.
-    pub fn load(&self) -> (Record, Vec<PositionError>) {
+    pub fn load(&self) -> (Loaded, Vec<PositionError>) {
         let mut errors = Vec::new();
+        let failed = |name| move |source| PositionError::Read { path: self.0.join(name), source };
+        let dir = match StateDir::open(&self.0) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return (Loaded::default(), errors),
+            Err(error) => {
+                errors.push(failed(FILE)(error));
+                return (Loaded::default(), errors);
+            }
+        };
         for name in [FILE, OLD_FILE] {
-            let Some(dir) = &self.0 else { break };
-            match read(&dir.join(name)) {
-                Ok(Some((mut record, checksum))) => {
-                    let path = dir.join(journal::FILE);
-                    let replayed = journal::replay(dir, checksum, &mut record);
-                    errors.extend(replayed.err().map(|source| PositionError::Read { path, source }));
-                    return (record, errors);
+            match self.read(&dir, name) {
+                Ok(Some((mut loaded, checksum))) => {
+                    let replayed = journal::replay(&dir, checksum, &mut loaded.record);
+                    errors.extend(replayed.err().map(failed(journal::FILE)));
+                    return (loaded, errors);
                 }
                 Ok(None) => {}
                 Err(error) => errors.push(error),
             }
         }
-        (Record::new(), errors)
+        (Loaded::default(), errors)
     }
 
-    /// Writes `record` so that a crash at any moment leaves it or the one before it.
-    pub fn save(&self, record: &Record) -> Result<(), PositionError> {
-        self.save_and_go_on(record).map(|_journal| ())
+    /// Writes `record` so that a crash at any moment leaves it or the one before it. Returns where to write what is
+    /// acknowledged from here on.
+    pub(crate) fn save(&self, record: &Record, serial: u64) -> Result<Journal, PositionError> {
+        let failed = |name| move |source| PositionError::Write { path: self.0.join(name), source };
+        let dir = StateDir::open(&self.0).map_err(failed(FILE))?;
+        let checksum = write(&dir, record, serial).map_err(failed(FILE))?;
+        Journal::begin(dir, checksum).map_err(failed(journal::FILE))
     }
 
-    /// The same, and where to write what is acknowledged from here on, if positions are kept.
-    pub(crate) fn save_and_go_on(&self, record: &Record) -> Result<Option<Journal>, PositionError> {
-        let Some(dir) = &self.0 else { return Ok(None) };
-        let failed = |name| move |source| PositionError::Write { path: dir.join(name), source };
-        let checksum = write(dir, &dir.join(FILE), record).map_err(failed(FILE))?;
-        Journal::begin(dir, checksum).map(Some).map_err(failed(journal::FILE))
+    /// Removes the positions, if there are any.
+    pub(crate) fn clear(&self) -> std::io::Result<()> {
+        let dir = StateDir::open(&self.0)?;
+        // The newer one last: half of this must not bring an older one back.
+        [OLD_FILE, NEW_FILE, journal::FILE, FILE].into_iter().try_for_each(|name| dir.remove(name))
+    }
+
+    /// A position file, and its checksum.
+    fn read(&self, dir: &StateDir, name: &str) -> Result<Option<(Loaded, u64)>, PositionError> {
+        let path = || self.0.join(name);
+        let damaged = |fault: &str| PositionError::Damaged { path: path(), fault: fault.to_owned() };
+        let read = dir.read(name).map_err(|source| PositionError::Read { path: path(), source })?;
+        let Some(bytes) = read else { return Ok(None) };
+        let Checked { body, checksum, serial } = checked(&bytes).map_err(damaged)?;
+        let record: Record = serde_json::from_str(body).map_err(|error| damaged(&error.to_string()))?;
+        if let Some(fault) = record.values().find_map(plausible::fault) {
+            return Err(damaged(fault));
+        }
+        Ok(Some((Loaded { record, serial }, checksum)))
     }
 }
 
-/// A position file, and its checksum.
-fn read(path: &Path) -> Result<Option<(Record, u64)>, PositionError> {
-    let damaged = |fault: &str| PositionError::Damaged { path: path.to_owned(), fault: fault.to_owned() };
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(PositionError::Read { path: path.to_owned(), source }),
-    };
-    let (body, checksum) = checked(&bytes).map_err(damaged)?;
-    let record = serde_json::from_str(body).map_err(|error| damaged(&error.to_string()))?;
-    Ok(Some((record, checksum)))
+/// A position file with a good checksum.
+struct Checked<'a> {
+    body: &'a str,
+    checksum: u64,
+    serial: u64,
 }
 
-/// What follows the header, where that fits, and its checksum.
-fn checked(bytes: &[u8]) -> Result<(&str, u64), &'static str> {
+fn checked(bytes: &[u8]) -> Result<Checked<'_>, &'static str> {
     let text = std::str::from_utf8(bytes).map_err(|_not_utf8| "it is not UTF-8")?;
     let (header, body) = text.split_once('\n').ok_or("it has no header line")?;
-    let said = header.strip_prefix(MAGIC).ok_or("its header is not that of version 1")?;
-    let checksum = xxh3_64(body.as_bytes());
-    let fits = said.trim() == format!("{checksum:016x}");
-    fits.then_some((body, checksum)).ok_or("its checksum does not fit")
+    let said = header.strip_prefix(MAGIC).ok_or("its header is not that of version 1")?.trim();
+    let (said, serial) = said.split_once(' ').unwrap_or((said, "0"));
+    let serial = serial.parse().map_err(|_no_number| "its serial number is no number")?;
+    let checksum = xxh3_64_with_seed(body.as_bytes(), serial);
+    let fits = said == format!("{checksum:016x}");
+    fits.then_some(Checked { body, checksum, serial }).ok_or("its checksum does not fit")
 }
 
 /// Writes a position file, and returns its checksum.
-fn write(dir: &Path, path: &Path, record: &Record) -> std::io::Result<u64> {
+fn write(dir: &StateDir, record: &Record, serial: u64) -> std::io::Result<u64> {
     let body = serde_json::to_string(record)?;
-    let checksum = xxh3_64(body.as_bytes());
-    let new = dir.join(NEW_FILE);
-    let mut file = std::fs::File::create(&new)?;
-    write!(file, "{MAGIC} {checksum:016x}\n{body}")?;
-    file.sync_all()?;
-    let is_good = std::fs::read(path).is_ok_and(|bytes| checked(&bytes).is_ok());
+    let checksum = xxh3_64_with_seed(body.as_bytes(), serial);
+    let text = format!("{MAGIC} {checksum:016x} {serial}\n{body}");
+    if text.len() as u64 > MOST_BYTES {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    fill(dir.create(NEW_FILE)?, &text)?;
+    let is_good = dir.read(FILE).is_ok_and(|read| read.is_some_and(|bytes| checked(&bytes).is_ok()));
     // Where the generation before cannot be kept, the new one is worth all the more.
-    let kept = if is_good { std::fs::rename(path, dir.join(OLD_FILE)) } else { Ok(()) };
-    std::fs::rename(&new, path)?;
-    std::fs::File::open(dir)?.sync_all()?;
+    let kept = if is_good { dir.rename(FILE, OLD_FILE) } else { Ok(()) };
+    dir.rename(NEW_FILE, FILE)?;
+    dir.sync()?;
     kept.map(|()| checksum)
+}
+
+fn fill(mut file: File, text: &str) -> std::io::Result<()> {
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
 
-    fn record(last: i64) -> Record {
+    use super::*;
+    use crate::state_dir::tests::TRAPS;
+
+    fn record(last: u64) -> Record {
+        let last = last.cast_signed();
         let stream = StreamRecord { chain: Chain { last, timed: true, ..Chain::default() }, ..StreamRecord::default() };
         Record::from([("dmcproxy.log".to_owned(), stream)])
+    }
+
+    fn old(store: &Store, dir: &Path) -> Record {
+        store.read(&StateDir::open(dir).unwrap(), OLD_FILE).unwrap().unwrap().0.record
     }
 
     #[test]
     fn reads_back_what_it_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
-        store.save(&record(1)).unwrap();
-        store.save(&record(2)).unwrap();
+        let store = Store::new(dir.path().to_owned());
+        store.save(&record(1), 1).unwrap();
+        store.save(&record(2), 2).unwrap();
         let (loaded, errors) = store.load();
-        assert_eq!(loaded, record(2));
+        assert_eq!(loaded.record, record(2));
         assert!(errors.is_empty());
     }
 
     #[test]
     fn takes_the_generation_before_a_damaged_one_and_says_so() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
-        store.save(&record(1)).unwrap();
-        store.save(&record(2)).unwrap();
+        let store = Store::new(dir.path().to_owned());
+        store.save(&record(1), 1).unwrap();
+        store.save(&record(2), 2).unwrap();
         let path = dir.path().join(FILE);
         let torn = std::fs::read_to_string(&path).unwrap().replace("\"last\":2", "\"last\":3");
         for damage in [torn.as_bytes(), b"", b"\xff\n", b"another file\n{}"] {
             std::fs::write(&path, damage).unwrap();
             let (loaded, errors) = store.load();
-            assert_eq!(loaded, record(1));
+            assert_eq!(loaded.record, record(1));
             assert_eq!(errors.len(), 1, "{errors:?}");
         }
     }
@@ -239,48 +294,85 @@ mod tests {
     #[test]
     fn keeps_the_good_generation_where_the_one_after_it_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
-        store.save(&record(1)).unwrap();
-        store.save(&record(2)).unwrap();
+        let store = Store::new(dir.path().to_owned());
+        store.save(&record(1), 1).unwrap();
+        store.save(&record(2), 2).unwrap();
         for n in 3..6 {
             std::fs::write(dir.path().join(FILE), "damaged").unwrap();
-            assert_eq!(store.load().0, record(1));
-            store.save(&record(n)).unwrap();
-            assert_eq!(store.load().0, record(n));
-            assert_eq!(read(&dir.path().join(OLD_FILE)).unwrap().unwrap().0, record(1));
+            assert_eq!(store.load().0.record, record(1));
+            store.save(&record(n), n).unwrap();
+            assert_eq!(store.load().0.record, record(n));
+            assert_eq!(old(&store, dir.path()), record(1));
         }
     }
 
     #[test]
     fn saves_though_the_generation_before_cannot_be_kept_and_says_so() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
-        store.save(&record(1)).unwrap();
+        let store = Store::new(dir.path().to_owned());
+        store.save(&record(1), 1).unwrap();
         std::fs::create_dir_all(dir.path().join(OLD_FILE).join("full")).unwrap();
-        assert!(matches!(store.save(&record(2)), Err(PositionError::Write { .. })));
-        assert_eq!(store.load().0, record(2));
+        assert!(matches!(store.save(&record(2), 2), Err(PositionError::Write { .. })));
+        assert_eq!(store.load().0.record, record(2));
     }
 
     #[test]
-    fn leaves_what_is_there_alone_while_the_disk_is_full_or_nothing_can_be_made() {
+    fn leaves_what_is_there_alone_while_nothing_can_be_made() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
-        store.save(&record(1)).unwrap();
-        store.save(&record(2)).unwrap();
+        let store = Store::new(dir.path().to_owned());
+        store.save(&record(1), 1).unwrap();
+        store.save(&record(2), 2).unwrap();
         let new = dir.path().join(NEW_FILE);
-        // Every write to this device finds the disk full.
-        std::os::unix::fs::symlink("/dev/full", &new).unwrap();
-        let Err(PositionError::Write { source, .. }) = store.save(&record(3)) else { panic!("it was not full") };
-        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
-        assert_eq!(store.load().0, record(2));
-        std::fs::remove_file(&new).unwrap();
         // Not even root can make a file where a directory is.
         std::fs::create_dir(&new).unwrap();
-        assert!(matches!(store.save(&record(3)), Err(PositionError::Write { .. })));
-        assert_eq!(store.load().0, record(2));
+        assert!(matches!(store.save(&record(3), 3), Err(PositionError::Write { .. })));
+        assert_eq!(store.load().0.record, record(2));
         std::fs::remove_dir(&new).unwrap();
-        store.save(&record(3)).unwrap();
-        assert_eq!((store.load().0, read(&dir.path().join(OLD_FILE)).unwrap().unwrap().0), (record(3), record(2)));
+        store.save(&record(3), 3).unwrap();
+        assert_eq!((store.load().0.record, old(&store, dir.path())), (record(3), record(2)));
+    }
+
+    #[test]
+    fn notices_a_full_disk_before_the_file_takes_its_place() {
+        // Every write to this device finds the disk full.
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        assert_eq!(fill(full, "text").unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn goes_on_with_the_generation_before_whatever_stands_in_the_place_of_a_file() {
+        for (fault, trap) in TRAPS {
+            let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+            std::fs::write(outside.path(), "precious").unwrap();
+            let store = Store::new(dir.path().to_owned());
+            store.save(&record(1), 1).unwrap();
+            store.save(&record(2), 2).unwrap();
+            for name in [FILE, NEW_FILE, journal::FILE] {
+                let _ = std::fs::remove_file(dir.path().join(name));
+                trap(&dir.path().join(name), outside.path());
+            }
+            let (loaded, errors) = store.load();
+            assert_eq!((loaded.record, errors.len()), (record(1), 2), "{errors:?}");
+            assert!(runtime::chain(&errors[0]).contains(fault), "{errors:?}");
+            store.save(&record(3), 3).unwrap();
+            assert_eq!(store.load().0.record, record(3));
+            assert_eq!(std::fs::read(outside.path()).unwrap(), b"precious");
+        }
+    }
+
+    #[test]
+    fn refuses_records_that_cannot_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().to_owned());
+        store.save(&record(1), 1).unwrap();
+        store.save(&record(i64::MAX.cast_unsigned()), 2).unwrap();
+        let (loaded, errors) = store.load();
+        assert_eq!(loaded.record, record(1));
+        assert!(errors[0].to_string().ends_with("positions.json: a time after the year 2100"), "{errors:?}");
+        // Nor does it write what it would not read.
+        let long = |number| (format!("{number:0>250}.log"), StreamRecord::default());
+        assert!(store.save(&(0..20_000).map(long).collect(), 3).is_err());
+        assert_eq!(store.load().0.record, record(1));
     }
 
     #[test]
@@ -288,17 +380,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), "x").unwrap();
         std::fs::write(dir.path().join(OLD_FILE), "y").unwrap();
-        let (loaded, errors) = Store::new(Some(dir.path().to_owned())).load();
-        assert!(loaded.is_empty());
+        let (loaded, errors) = Store::new(dir.path().to_owned()).load();
+        assert!(loaded.record.is_empty());
         assert_eq!(errors.len(), 2);
     }
 
     #[test]
     fn survives_a_crash_between_the_two_renames() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
-        store.save(&record(1)).unwrap();
+        let store = Store::new(dir.path().to_owned());
+        store.save(&record(1), 1).unwrap();
         std::fs::rename(dir.path().join(FILE), dir.path().join(OLD_FILE)).unwrap();
-        assert_eq!(store.load().0, record(1));
+        assert_eq!(store.load().0.record, record(1));
     }
 }

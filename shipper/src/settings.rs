@@ -35,6 +35,8 @@ pub struct Settings {
     pub push: PushSettings,
     /// Where positions are kept; in memory only without it.
     pub state_dir: Option<PathBuf>,
+    /// Where positions are kept while the state directory cannot be written.
+    pub state_fallback_dir: Option<PathBuf>,
     /// Where the admin port is, if there is one.
     pub listen: Option<SocketAddr>,
     /// How long the ending may take.
@@ -108,14 +110,24 @@ impl Settings {
         let mut notes = Vec::new();
         let push = push(args, faults, &mut notes);
         let state_dir = path(args.state_dir.as_ref());
+        let state_fallback_dir = path(args.state_fallback_dir.as_ref());
         if state_dir.is_none() {
             warnings.push("without --state-dir positions are not kept: a restart ships everything again".to_owned());
         }
         let discovery = discovery(args, faults);
         match discovery {
-            Some(discovery) if faults.is_empty() => {
-                Ok(Self { discovery, tail, push, state_dir, listen, drain_timeout, once, warnings, notes })
-            }
+            Some(discovery) if faults.is_empty() => Ok(Self {
+                discovery,
+                tail,
+                push,
+                state_dir,
+                state_fallback_dir,
+                listen,
+                drain_timeout,
+                once,
+                warnings,
+                notes,
+            }),
             _ => Err(InvalidSettings(std::mem::take(faults))),
         }
     }

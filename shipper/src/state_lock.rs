@@ -5,6 +5,8 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use crate::state_dir::StateDir;
+
 /// The file in the state directory that is locked.
 const FILE: &str = "lock";
 
@@ -34,7 +36,7 @@ impl StateLock {
     /// Takes the lock of `dir`, or says at once why not.
     pub fn take(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(FILE);
-        let file = File::options().create(true).append(true).open(&path);
+        let file = StateDir::open(dir).and_then(|dir| dir.lockable(FILE));
         let locked = file.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
         match locked {
             Ok(file) => Ok(Self { _file: file }),

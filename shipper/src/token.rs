@@ -1,14 +1,20 @@
 //! The ServiceAccount token: read anew as the kubelet rotates it, and asked who it is for when something is wrong.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::HeaderValue;
+use rustix::fs::OFlags;
 
 /// A token file is read at most this often, unless the gateway did not like the token.
 const FRESH: Duration = Duration::from_secs(5);
+
+/// No token is longer. Those of Kubernetes have about 1 KiB, and no server takes a header of this size.
+const MOST_BYTES: u64 = 64 << 10;
 
 /// Why there is no token to send.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +53,7 @@ impl Token {
         {
             return Ok(value.clone());
         }
-        let token = std::fs::read_to_string(&self.path)
-            .map_err(|source| TokenError::Read { path: self.path.clone(), source })?;
+        let token = read(&self.path).map_err(|source| TokenError::Read { path: self.path.clone(), source })?;
         let token = token.trim();
         let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
             .ok()
@@ -83,10 +88,23 @@ impl Token {
 
     /// What the token in the file says of itself.
     fn claims(&self) -> Option<serde_json::Value> {
-        let token = std::fs::read_to_string(&self.path).ok()?;
+        let token = read(&self.path).ok()?;
         let claims = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
         serde_json::from_slice(&claims).ok()
     }
+}
+
+/// What a regular file holds, up to a bound. Nobody waits for the writer of a FIFO.
+fn read(path: &Path) -> std::io::Result<String> {
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
+    let file = std::fs::File::options().read(true).custom_flags(flags).open(path)?;
+    let invalid = |why| std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+    if !file.metadata()?.is_file() {
+        return Err(invalid("it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_BYTES { Err(invalid("it is larger than 64 KiB")) } else { Ok(text) }
 }
 
 #[cfg(test)]
@@ -135,5 +153,19 @@ mod tests {
     fn names_the_file_that_is_missing() {
         let error = Token::new("/nowhere/token".into()).header(Instant::now()).unwrap_err();
         assert!(error.to_string().contains("/nowhere/token"));
+    }
+
+    #[test]
+    fn reads_no_token_that_has_no_end_and_waits_for_no_fifo() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::File::create(path("large")).unwrap().set_len(2 << 30).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("zero")).unwrap();
+        for (name, why) in [("large", "larger than 64 KiB"), ("fifo", "not a regular"), ("zero", "not a regular")] {
+            let error = Token::new(path(name)).header(Instant::now()).unwrap_err();
+            assert!(runtime::chain(&error).contains(why), "{error:?}");
+            assert_eq!(Token::new(path(name)).subject(), None);
+        }
     }
 }

@@ -1,43 +1,48 @@
 //! `positions`: how far each file is acknowledged, and how to have one shipped from its start again.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
+use runtime::printable;
+
 use crate::args::PositionsArgs;
-use crate::position::{Record, Store, StreamRecord};
-use crate::state_lock::StateLock;
+use crate::position::{Record, StreamRecord};
+use crate::state_home::Home;
 
 /// Runs the command.
 pub(crate) fn run(args: &PositionsArgs) -> anyhow::Result<ExitCode> {
-    let store = Store::new(Some(args.state_dir.clone()));
+    // An empty path is none: that is what an unset variable looks like in a manifest.
+    let fallback = args.state_fallback_dir.as_ref().filter(|given| !given.is_empty()).map(PathBuf::from);
+    let home = Home::new(Some(args.state_dir.clone()), fallback);
     if let Some(file) = &args.reset {
-        reset(&args.state_dir, &store, file)?;
+        reset(home, &args.state_dir, file)?;
     } else {
-        let record = load(&store)?;
+        let record = load(home)?.1;
         std::io::stdout().lock().write_all(table(&record).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn reset(dir: &Path, store: &Store, file: &str) -> anyhow::Result<()> {
-    // Whoever runs would write its own positions over these within a second.
-    let _lock = StateLock::take(dir).context("nothing was reset")?;
-    let mut record = load(store)?;
+fn reset(mut home: Home, dir: &Path, file: &str) -> anyhow::Result<()> {
+    // A running shipper would write its own positions over these within a second.
+    home.lock().context("nothing was reset")?;
+    let (mut home, mut record) = load(home)?;
+    let shown = printable(file);
     if record.remove(file).is_none() {
-        let known: Vec<_> = record.keys().map(String::as_str).collect();
-        bail!("no position of {file:?} is kept in {}; there are those of {}", dir.display(), known.join(", "));
+        let known: Vec<_> = record.keys().map(|file| printable(file)).collect();
+        bail!("no position of \"{shown}\" is kept in {}; there are those of {}", dir.display(), known.join(", "));
     }
-    store.save(&record)?;
-    eprintln!("{file} is shipped from its start after the next start");
+    home.save(&record)?;
+    eprintln!("{shown} is shipped from its start after the next start");
     Ok(())
 }
 
 /// The positions. One damaged generation is said; the command fails where neither can be read.
-fn load(store: &Store) -> anyhow::Result<Record> {
-    let (record, errors) = store.load();
+fn load(mut home: Home) -> anyhow::Result<(Home, Record)> {
+    let (record, errors) = home.load();
     let damaged = !errors.is_empty();
     for error in errors {
         eprintln!("warning: {:#}", anyhow::Error::from(error));
@@ -45,7 +50,7 @@ fn load(store: &Store) -> anyhow::Result<Record> {
     if record.is_empty() && damaged {
         bail!("no position file can be read");
     }
-    Ok(record)
+    Ok((home, record))
 }
 
 const HEAD: [&str; 4] = ["FILE", "POSITION", "ROTATED", "LAST ENTRY"];
@@ -75,7 +80,7 @@ fn row(file: &str, stream: &StreamRecord) -> [String; 4] {
         Ok(last) if stream.chain.last != 0 => format!("{last:.3}"),
         _ => "-".to_owned(),
     };
-    [file.to_owned(), live.to_string(), rotated.to_string(), last]
+    [printable(file).into_owned(), live.to_string(), rotated.to_string(), last]
 }
 
 #[cfg(test)]
@@ -113,25 +118,39 @@ dmcproxy.log        12        1  2026-02-20T22:31:00.123Z
     }
 
     #[test]
-    fn resets_one_file_and_no_other() {
+    fn shows_no_name_that_moves_the_cursor_or_breaks_the_line() {
+        let record = Record::from([("\u{1b}[2Ja\nb.log".to_owned(), stream(&[1], 0))]);
+        let shown = table(&record);
+        assert!(shown.lines().nth(1).unwrap().starts_with("\\u{1b}[2Ja\\nb.log  "), "{shown}");
+        assert_eq!(shown.lines().count(), 2);
+    }
+
+    /// A state folder with the positions of `record`.
+    fn kept(record: &Record) -> (tempfile::TempDir, impl Fn() -> Home + use<>) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
+        let path = dir.path().to_owned();
+        let home = move || Home::new(Some(path.clone()), None);
+        home().save(record).unwrap();
+        (dir, home)
+    }
+
+    #[test]
+    fn resets_one_file_and_no_other() {
         let record = Record::from([("a.log".to_owned(), stream(&[1], 1)), ("b.log".to_owned(), stream(&[2], 2))]);
-        store.save(&record).unwrap();
-        let error = reset(dir.path(), &store, "c.log").unwrap_err().to_string();
+        let (dir, home) = kept(&record);
+        let error = reset(home(), dir.path(), "c.log").unwrap_err().to_string();
         assert!(error.contains("a.log, b.log"), "{error}");
-        reset(dir.path(), &store, "a.log").unwrap();
-        assert_eq!(store.load().0.keys().collect::<Vec<_>>(), ["b.log"]);
+        reset(home(), dir.path(), "a.log").unwrap();
+        assert_eq!(home().load().0.keys().collect::<Vec<_>>(), ["b.log"]);
     }
 
     #[test]
     fn resets_nothing_while_a_shipper_runs() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(Some(dir.path().to_owned()));
-        store.save(&Record::from([("a.log".to_owned(), stream(&[1], 1))])).unwrap();
-        let _running = StateLock::take(dir.path()).unwrap();
-        let error = format!("{:#}", reset(dir.path(), &store, "a.log").unwrap_err());
+        let (dir, home) = kept(&Record::from([("a.log".to_owned(), stream(&[1], 1))]));
+        let mut running = home();
+        running.lock().unwrap();
+        let error = format!("{:#}", reset(home(), dir.path(), "a.log").unwrap_err());
         assert!(error.contains("in use by another shipper"), "{error}");
-        assert_eq!(store.load().0.len(), 1);
+        assert_eq!(home().load().0.len(), 1);
     }
 }

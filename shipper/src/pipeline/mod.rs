@@ -71,6 +71,7 @@ impl Shipper {
             discovery: settings.discovery.clone(),
             tail: settings.tail.clone(),
             state_dir: settings.state_dir.clone(),
+            state_fallback_dir: settings.state_fallback_dir.clone(),
             metrics: metrics.clone(),
             status: status.clone(),
         };
@@ -119,7 +120,7 @@ struct Shipping {
 
 impl Shipping {
     async fn run(self, opened: Opened, shutdown: CancellationToken) {
-        let Opened { tail, positions, _lock } = opened;
+        let Opened { tail, positions } = opened;
         let Settings { discovery, push, drain_timeout, once, state_dir, .. } = self.settings;
         tracing::info!(
             dir = %discovery.dir().display(),
@@ -143,6 +144,7 @@ impl Shipping {
         };
         let loki = Loki::new(push, tail.metadata_switch());
         let (metrics, status) = (self.metrics.clone(), self.status.clone());
+        let (clock, cost) = (WallClock::default(), Duration::ZERO);
         let (given_up, finished) = (CancellationToken::new(), CancellationToken::new());
         let may_give_up = !once && outlives_us(state_dir.as_deref(), discovery.dir());
         let reader = Reader {
@@ -155,10 +157,11 @@ impl Shipping {
             given_up: given_up.clone(),
             finished: finished.clone(),
             ending: None,
-            clock: WallClock::default(),
+            clock,
             metrics,
             status,
             failed: None,
+            cost,
         };
         let mut pusher = Pusher { loki, positions, metrics: self.metrics, status: self.status.clone() };
         // Handed over or not, what Loki does not take now is as safe where it is.

@@ -9,7 +9,8 @@ use runtime::chain;
 use crate::admin::SharedStatus;
 use crate::discover::Discovery;
 use crate::metrics::Metrics;
-use crate::state_lock::{LockError, StateLock};
+use crate::state_home::Home;
+use crate::state_lock::LockError;
 use crate::tail::{Now, Tail, TailSettings};
 
 use super::positions::Positions;
@@ -39,9 +40,8 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) tail: Tail,
+    /// They hold the lock until the last one is on disk.
     pub(super) positions: Positions,
-    /// Held until the last position is on disk.
-    pub(super) _lock: Option<StateLock>,
 }
 
 /// What is to be opened.
@@ -50,6 +50,7 @@ pub(super) struct Opening {
     pub(super) discovery: Discovery,
     pub(super) tail: TailSettings,
     pub(super) state_dir: Option<PathBuf>,
+    pub(super) state_fallback_dir: Option<PathBuf>,
     pub(super) metrics: Metrics,
     pub(super) status: SharedStatus,
 }
@@ -60,14 +61,16 @@ impl Opening {
         let unreadable = |source| OpenError::Logs { dir: self.discovery.dir().to_owned(), source };
         // First, because it is what is waited for most: what comes after it speaks, and is tried once a second.
         self.discovery.list().map_err(unreadable)?;
-        let lock = self.lock()?;
-        let mut positions = Positions::load(self.state_dir.clone(), self.metrics.clone());
+        let mut home = Home::new(self.state_dir.clone(), self.state_fallback_dir.clone());
+        home.lock().map_err(OpenError::State)?;
+        let now = Now::read();
+        let mut positions = Positions::load(home, self.metrics.clone(), now.clock);
         let (discovery, settings) = (self.discovery.clone(), self.tail.clone());
-        let tail = Tail::resume(discovery, settings, positions.record(), self.metrics.clone(), Now::read())
-            .map_err(unreadable)?;
+        let tail =
+            Tail::resume(discovery, settings, positions.record(), self.metrics.clone(), now).map_err(unreadable)?;
         positions.extend(tail.record());
         positions.save().await;
-        Ok(Opened { tail, positions, _lock: lock })
+        Ok(Opened { tail, positions })
     }
 
     /// Tries again until it succeeds, and says every minute why it does not.
@@ -86,22 +89,6 @@ impl Opening {
                     return opened;
                 }
                 Err(next) => error = next,
-            }
-        }
-    }
-
-    /// A lock that cannot be is done without: positions that cannot be written need none.
-    fn lock(&self) -> Result<Option<StateLock>, OpenError> {
-        let Some(dir) = &self.state_dir else { return Ok(None) };
-        if let Err(error) = std::fs::create_dir_all(dir) {
-            tracing::error!(dir = %dir.display(), %error, "positions cannot be kept");
-        }
-        match StateLock::take(dir) {
-            Ok(lock) => Ok(Some(lock)),
-            Err(taken @ LockError::Taken(_)) => Err(OpenError::State(taken)),
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "going on without a lock on the state directory");
-                Ok(None)
             }
         }
     }

@@ -1,13 +1,17 @@
 //! The position record in memory, and when it gets to disk.
 
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use runtime::chain;
+use runtime::{chain, printable};
 use tokio::time::Instant;
 
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::position::{Record, Store, StreamRecord};
+use crate::plausible;
+use crate::position::{PositionError, Record, StreamRecord};
+use crate::state_home::{Home, RETRY, Saved};
 
 /// Acknowledged positions are saved after this time at the latest; until then the journal has them.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,7 +21,8 @@ const REMINDER: Duration = Duration::from_mins(1);
 /// The record in memory, and when it gets to disk.
 #[derive(Debug)]
 pub(super) struct Positions {
-    store: Store,
+    /// Locked by the one task at a time that saves.
+    home: Arc<Mutex<Home>>,
     record: Record,
     /// Where acknowledgements go until the next save; nothing where positions are not kept, or cannot be.
     journal: Option<Journal>,
@@ -25,19 +30,36 @@ pub(super) struct Positions {
     saved_at: Instant,
     /// When it was told that they cannot be saved, as long as that lasts.
     told_at: Option<Instant>,
+    /// Whether they are kept in the fallback directory, which was told.
+    is_away: bool,
     metrics: Metrics,
 }
 
 impl Positions {
-    /// Those of the last run, as far as they could be read.
-    pub(super) fn load(dir: Option<std::path::PathBuf>, metrics: Metrics) -> Self {
-        let store = Store::new(dir);
-        let (record, errors) = store.load();
+    /// Those of the last run, as far as they could be read. `clock` is the present, in nanoseconds since 1970 UTC.
+    pub(super) fn load(mut home: Home, metrics: Metrics, clock: i64) -> Self {
+        let (mut record, errors) = home.load();
         for error in errors {
             tracing::error!(error = chain(&error), "positions are damaged");
             metrics.position_error();
         }
-        Self { store, record, journal: None, dirty: true, saved_at: Instant::now(), told_at: None, metrics }
+        for file in plausible::forget_the_future(&mut record, clock) {
+            tracing::warn!(
+                file = %printable(&file),
+                "the position record has times that lie more than a day ahead of the clock; they are left out"
+            );
+            metrics.position_error();
+        }
+        Self {
+            home: Arc::new(Mutex::new(home)),
+            record,
+            journal: None,
+            dirty: true,
+            saved_at: Instant::now(),
+            told_at: None,
+            is_away: false,
+            metrics,
+        }
     }
 
     /// All of them.
@@ -51,9 +73,9 @@ impl Positions {
         self.record.extend(record);
     }
 
-    /// Whether what is not saved is older than it should be.
+    /// Whether what is not saved is older than it should be, or more than the journal holds.
     pub(super) fn are_overdue(&self) -> bool {
-        self.saved_at.elapsed() >= SAVE_INTERVAL
+        self.saved_at.elapsed() >= SAVE_INTERVAL || self.journal.as_ref().is_some_and(Journal::is_full)
     }
 
     /// Says where one stream stands.
@@ -83,34 +105,80 @@ impl Positions {
     pub(super) async fn due(&self) {
         if self.dirty {
             tokio::time::sleep_until(self.saved_at + SAVE_INTERVAL).await;
+        } else if self.is_away {
+            tokio::time::sleep_until(self.saved_at + RETRY).await;
         } else {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes in where the streams of `record` stand, and has that on the disk.
+    ///
+    /// The journal takes it, at the cost of `record` alone. A whole position file costs by the number of all streams.
+    pub(super) async fn write_ahead(&mut self, record: Record) {
+        let journal = self.journal.take_if(|journal| !journal.is_full());
+        self.extend(record.clone());
+        let Some(mut journal) = journal else { return self.save().await };
+        let written = tokio::task::spawn_blocking(move || {
+            record.iter().try_for_each(|(name, stream)| journal.append(name, stream))?;
+            journal.sync()?;
+            Ok::<_, std::io::Error>(journal)
+        });
+        match written.await {
+            Ok(Ok(journal)) => self.journal = Some(journal),
+            // The position file may still be written.
+            Ok(Err(_)) | Err(_) => self.save().await,
         }
     }
 
     /// Saves what is not saved. A full or read-only disk is said and counted; shipping goes on, and what was not saved is
     /// tried again.
     pub(super) async fn save(&mut self) {
-        if !std::mem::take(&mut self.dirty) {
+        if !self.dirty && !self.is_away {
             return;
         }
         // With another position file, or half of one, it is void.
         self.journal = None;
-        let (store, record) = (self.store.clone(), self.record.clone());
-        let saved = tokio::task::spawn_blocking(move || store.save_and_go_on(&record)).await;
+        let (home, record) = (self.home.clone(), self.record.clone());
+        let save = move || home.lock().unwrap_or_else(PoisonError::into_inner).save(&record);
+        let saved = tokio::task::spawn_blocking(save).await;
         self.saved_at = Instant::now();
         match saved {
-            Ok(Ok(journal)) => {
+            Ok(Ok(Saved { journal, why_not, fallback })) => {
                 self.journal = journal;
+                self.keeps_in(fallback.as_deref(), why_not.as_ref());
                 if self.told_at.take().is_some() {
                     tracing::info!("positions are saved again");
                 }
-                return;
+                // Not before: whoever waits for this may give up, and another save makes up for it.
+                self.dirty = false;
             }
             Ok(Err(error)) => self.failed(&error),
             Err(error) => self.failed(&error),
         }
-        self.dirty = true;
+    }
+
+    /// Says once where positions are kept, and what to do where that is not the state directory.
+    fn keeps_in(&mut self, fallback: Option<&Path>, why_not: Option<&PositionError>) {
+        self.metrics.state_fallback(fallback.is_some());
+        match (fallback, why_not) {
+            (Some(fallback), Some(why_not)) if !self.is_away => {
+                self.metrics.position_error();
+                tracing::warn!(
+                    error = chain(why_not),
+                    fallback = %fallback.display(),
+                    "the state directory cannot be written; positions are kept in the fallback directory, which ends with \
+                     the pod: set fsGroup in the pod's security context, or the annotation redis-log-shipper.io/state: \
+                     ephemeral"
+                );
+                self.is_away = true;
+            }
+            (None, _) if self.is_away => {
+                tracing::info!("the state directory can be written; positions have moved there");
+                self.is_away = false;
+            }
+            _ => {}
+        }
     }
 
     fn failed(&mut self, error: &dyn std::error::Error) {
@@ -133,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn knows_after_a_kill_what_was_acknowledged_since_they_were_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let load = || Positions::load(Some(dir.path().to_owned()), Metrics::default());
+        let load = || Positions::load(Home::new(Some(dir.path().to_owned()), None), Metrics::default(), 0);
         let stream = |position| StreamRecord {
             queue: vec![GenerationRecord { position, ..GenerationRecord::default() }],
             ..StreamRecord::default()
@@ -150,17 +218,41 @@ mod tests {
         positions.save().await;
         positions.set("b.log", stream(4));
         assert_eq!(load().record(), positions.record());
+        positions.write_ahead(Record::from([("c.log".to_owned(), stream(5)), ("a.log".to_owned(), stream(4))])).await;
+        assert_eq!(load().record(), positions.record());
+        assert_eq!(load().record().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn saves_a_position_file_before_the_journal_is_too_large_to_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || Positions::load(Home::new(Some(dir.path().to_owned()), None), Metrics::default(), 0);
+        let mut positions = load();
+        positions.save().await;
+        let mut saves = 0;
+        for number in 0..40_000 {
+            let mut stream = StreamRecord::default();
+            stream.chain.last = number;
+            positions.set("a.log", stream);
+            if positions.are_overdue() {
+                positions.save().await;
+                saves += 1;
+            }
+        }
+        assert!(saves > 0);
+        assert_eq!(load().record(), positions.record());
     }
 
     #[tokio::test(start_paused = true)]
     async fn saves_what_it_could_not_save_once_the_disk_has_room_again() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        let mut positions = Positions::load(Some(state.clone()), Metrics::default());
+        // Not even root can write to a folder that is a file.
+        std::fs::write(&state, "a file").unwrap();
+        let mut positions = Positions::load(Home::new(Some(state.clone()), None), Metrics::default(), 0);
         positions.set("a.log", StreamRecord::default());
         positions.save().await;
-        assert!(!state.exists());
-        std::fs::create_dir(&state).unwrap();
+        std::fs::remove_file(&state).unwrap();
         // Nothing new is acknowledged meanwhile.
         tokio::time::timeout(2 * SAVE_INTERVAL, positions.due()).await.unwrap();
         positions.save().await;

@@ -36,8 +36,7 @@ impl Pusher {
                 for (name, record) in &batch.before {
                     self.status.begins_at(name, record);
                 }
-                self.positions.extend(std::mem::take(&mut batch.before));
-                self.positions.save().await;
+                self.positions.write_ahead(std::mem::take(&mut batch.before)).await;
             }
             if !batch.body.is_empty() {
                 self.status.pushing(Some(Instant::now().into_std()));

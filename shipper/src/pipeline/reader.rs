@@ -19,6 +19,13 @@ use crate::tail::{Now, Tail};
 pub(super) const POLL: Duration = Duration::from_millis(500);
 /// Notifications within this time are one: a busy log file changes thousands of times a second.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Where a look at many files takes long, the next one waits so many times as long: looking takes a few hundredths of a core
+/// whatever there is to look at.
+const PAUSE: u32 = 50;
+/// After a notification it waits for less: somebody has written.
+const PAUSE_AFTER_CHANGE: u32 = 5;
+/// No look waits longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// On the way out, a Loki that does not answer for so long is away.
 pub(super) const SILENCE: Duration = Duration::from_secs(3);
 
@@ -61,6 +68,8 @@ pub(super) struct Reader {
     pub(super) status: SharedStatus,
     /// Why the directory cannot be looked at; told once.
     pub(super) failed: Option<String>,
+    /// How long the last look took.
+    pub(super) cost: Duration,
 }
 
 impl Reader {
@@ -74,7 +83,7 @@ impl Reader {
         let mut looked = Instant::now();
         loop {
             let draining = self.draining.is_cancelled();
-            if looked.elapsed() >= POLL {
+            if looked.elapsed() >= self.poll() {
                 self.look();
                 looked = Instant::now();
             }
@@ -100,7 +109,7 @@ impl Reader {
     /// Waits for a place in the channel, and keeps an eye on the directory meanwhile: a rotation must not be missed
     /// because Loki is slow.
     async fn hand_over(&mut self, batch: Batch) -> bool {
-        let batches = self.batches.clone();
+        let (batches, wake) = (self.batches.clone(), self.wake.clone());
         let place = batches.reserve();
         tokio::pin!(place);
         loop {
@@ -113,8 +122,8 @@ impl Reader {
                     }
                     return open;
                 }
-                () = tokio::time::sleep(POLL) => self.look(),
-                () = settled(&self.wake) => self.look(),
+                () = tokio::time::sleep(self.poll()) => self.look(),
+                () = settled(&wake, self.settle()) => self.look(),
             }
             if self.gives_up() {
                 return false;
@@ -143,7 +152,7 @@ impl Reader {
     /// Until a file changes, a batch is due, or it is time to look anyway.
     async fn rest(&mut self, looked: Instant) {
         let draining = self.draining.is_cancelled();
-        let poll = looked + POLL;
+        let poll = looked + self.poll();
         // While the clock is in doubt nothing is handed out, however long it is due.
         let due = self.tail.next_due().filter(|_| draining || !self.clock.is_in_doubt());
         let complete = self.ending.as_ref().map(|ending| ending.complete_at(self.tail.grew_at()));
@@ -154,13 +163,32 @@ impl Reader {
             .fold(poll, |until, at| until.min(at.into()))
             .max(Instant::now() + SETTLE / 4);
         tokio::select! {
-            () = settled(&self.wake) => {}
+            () = settled(&self.wake, self.settle()) => {}
             () = tokio::time::sleep_until(until) => {}
             () = self.draining.cancelled(), if !draining => {}
         }
     }
 
+    /// How often the directory is looked at without a notification.
+    fn poll(&self) -> Duration {
+        if self.draining.is_cancelled() {
+            return POLL;
+        }
+        POLL.max((self.cost * PAUSE).min(LONGEST_PAUSE))
+    }
+
+    /// How long notifications are gathered.
+    fn settle(&self) -> Duration {
+        SETTLE.max((self.cost * PAUSE_AFTER_CHANGE).min(LONGEST_PAUSE))
+    }
+
     fn look(&mut self) {
+        let began = Instant::now();
+        self.look_now();
+        self.cost = began.elapsed();
+    }
+
+    fn look_now(&mut self) {
         let now = self.clock.read(now());
         if self.draining.is_cancelled() && !self.once {
             let ports = listening_ports();
@@ -185,9 +213,9 @@ fn now() -> Now {
     Now { instant: Instant::now().into_std(), ..Now::read() }
 }
 
-async fn settled(wake: &Notify) {
+async fn settled(wake: &Notify, settle: Duration) {
     wake.notified().await;
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(settle).await;
 }
 
 #[cfg(test)]
@@ -233,6 +261,7 @@ mod tests {
                 metrics: Metrics::default(),
                 status: SharedStatus::default(),
                 failed: None,
+                cost: Duration::ZERO,
             };
             tokio::spawn(reader.run());
             Self { dir, wake, batches }

@@ -170,6 +170,7 @@ impl Generation {
             late: self.late,
             closed: self.closed,
             ends: self.ends,
+            size: Some(self.size),
         }
     }
 
@@ -382,12 +383,33 @@ impl Generation {
         if let Some(read) = chunk.get(..marker + bytes) {
             self.marker.set(read);
             self.read += bytes as u64;
-            self.stalled = None;
-            self.closed = self.closed.filter(|closed| *closed > self.read);
-            self.clocked = self.clocked.filter(|clocked| clocked.until > self.read);
-            if self.is_at_its_end() {
-                self.put_away();
-            }
+            self.moved_on();
+        }
+    }
+
+    /// Moves on to the end of the hole that stands at the position, without reading it, and returns how many NULs that were.
+    pub(super) fn skip_hole(&mut self) -> u64 {
+        let Ok(Some(end)) = self.source.end_of_hole(self.read) else { return 0 };
+        let until = self.clocked.map_or(u64::MAX, |clocked| clocked.until);
+        let end = end.min(self.ends.unwrap_or(self.size)).min(until);
+        let zeros = end.saturating_sub(self.read);
+        // So that the marker is all NULs. What is shorter is read.
+        if zeros <= identity::MARKER as u64 {
+            return 0;
+        }
+        self.read = end;
+        self.marker.set(&[0; identity::MARKER]);
+        self.moved_on();
+        zeros
+    }
+
+    /// Forgets what held up to a position that is passed.
+    fn moved_on(&mut self) {
+        self.stalled = None;
+        self.closed = self.closed.filter(|closed| *closed > self.read);
+        self.clocked = self.clocked.filter(|clocked| clocked.until > self.read);
+        if self.is_at_its_end() {
+            self.put_away();
         }
     }
 

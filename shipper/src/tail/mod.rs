@@ -10,6 +10,7 @@
 //! Everything here is synchronous and takes the time as an argument; waiting is the pipeline's business.
 
 mod archives;
+mod arrivals;
 mod generation;
 mod growth;
 mod identity;
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 
 use crate::batch::{Batch, BatchBuffer, MetadataSwitch};
-use crate::discover::{Discovery, Found};
+use crate::discover::{Discovery, Found, LeftOut};
 use crate::formats::TimeReader;
 use crate::labels::Labels;
 use crate::metrics::Metrics;
@@ -148,7 +149,14 @@ pub struct Tail {
     most_deleted: u64,
     /// How many files may be open.
     most_open: usize,
+    /// How many streams are followed at a time.
+    most_followed: usize,
+    /// What the last listing lacks.
+    left_out: LeftOut,
+    /// Log files that are not followed, because too many are.
+    not_followed: usize,
     told_of_too_many: bool,
+    told_of_names: bool,
 }
 
 impl Tail {
@@ -162,7 +170,7 @@ impl Tail {
         metrics: Metrics,
         now: Now,
     ) -> std::io::Result<Self> {
-        let listing = discovery.list_settled(&[])?;
+        let (listing, left_out) = discovery.list_settled(&[], &|name| record.contains_key(name))?;
         let mut tail = Self {
             chunk: vec![0; settings.chunk_bytes()],
             batch: BatchBuffer::new(settings.batch_bytes),
@@ -179,7 +187,11 @@ impl Tail {
             listing,
             most_deleted: DELETED,
             most_open: shed::most_open(),
+            most_followed: arrivals::MOST_FOLLOWED,
+            left_out,
+            not_followed: 0,
             told_of_too_many: false,
+            told_of_names: false,
         };
         for (name, record) in record {
             if tail.discovery.is_stream(name) {
@@ -200,7 +212,10 @@ impl Tail {
     /// Looks at the directory and every open file: new files are opened, rotations followed.
     pub fn scan(&mut self, now: Now) -> std::io::Result<()> {
         for _ in 0..LOOKS {
-            self.listing = self.discovery.list_settled(&self.listing)?;
+            let before = std::mem::take(&mut self.listing);
+            let listed = self.list(&before);
+            self.listing = before;
+            self.listing = listed?;
             if !self.look(now) {
                 break;
             }
@@ -209,6 +224,8 @@ impl Tail {
         self.shed();
         let history = self.streams.extract_if(.., |stream| stream.is_history(now.instant));
         self.history.extend(history.map(|stream| stream.name));
+        self.forget_longest_gone();
+        self.tell_of_left_out();
         Ok(())
     }
 
@@ -319,7 +336,7 @@ impl Tail {
             if !siblings.have_moved() || looks == LOOKS {
                 return Ok(stream);
             }
-            self.listing = self.discovery.list_settled(&[])?;
+            self.listing = self.list(&[])?;
         }
     }
 
@@ -330,53 +347,16 @@ impl Tail {
             let siblings = Siblings::of(&stream.name, &self.listing, &self.before, &self.discovery);
             again |= stream.look(&siblings, &self.metrics, now);
         }
-        // Links last: a file that has a name of its own is called by that one.
-        for link in [false, true] {
-            for at in 0..self.listing.len() {
-                if let Some(found) = self.listing.get(at).filter(|found| found.link == link).cloned() {
-                    again |= self.look_at_new(&found, now);
-                }
-            }
-        }
-        again
+        self.look_at_new(now) | again
     }
 
-    /// Follows a file that is not followed yet, if it is one to follow.
-    fn look_at_new(&mut self, found: &Found, now: Now) -> bool {
-        let known = self.streams.binary_search_by(|stream| stream.name.as_ref().cmp(found.name.as_str()));
-        let Err(place) = known else { return false };
-        // Most of a directory are rotated copies.
-        if !self.discovery.is_stream(&found.name) {
-            return false;
-        }
-        // It may be a second name of a file that is read already, or one that was renamed to a name that is followed, too.
-        let same = self.listing.iter().filter(|other| other.inode == found.inode && other.name != found.name);
-        let names: Vec<_> = same.map(|other| other.name.as_str()).collect();
-        let has = |stream: &Stream| stream.has_open(found.inode) || names.contains(&&*stream.name);
-        if self.streams.iter().any(has) {
-            return false;
-        }
-        // Each with a rotated copy.
-        let most = self.most_open / 2;
-        if self.streams.iter().filter(|stream| stream.open_files() > 0).count() >= most {
-            if !std::mem::replace(&mut self.told_of_too_many, true) {
-                tracing::error!(
-                    file = found.name,
-                    most,
-                    "too many log files: the others are not followed; raise the limit of open files, or narrow --include"
-                );
-            }
-            return false;
-        }
-        let siblings = Siblings::of(&found.name, &self.listing, &self.before, &self.discovery);
-        let mut stream = self.new_stream(&found.name);
-        stream.begin(&siblings);
-        if let Some((chain, file)) = self.streams.iter().find_map(|stream| stream.has_finished(found)) {
-            stream.take_over(chain, file, &siblings, now);
-        }
-        let again = stream.look(&siblings, &self.metrics, now);
-        self.streams.insert(place, stream);
-        again
+    /// The directory as it is now.
+    fn list(&mut self, before: &[Found]) -> std::io::Result<Vec<Found>> {
+        let streams = &self.streams;
+        let known = |name: &str| streams.binary_search_by(|stream| stream.name.as_ref().cmp(name)).is_ok();
+        let (listing, left_out) = self.discovery.list_settled(before, &known)?;
+        self.left_out = left_out;
+        Ok(listing)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What became of the live file while nobody looked: the copies beside it, in order of age.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 
 use super::Now;
 use super::generation::{Generation, Kind};
@@ -17,7 +18,7 @@ pub(super) struct Siblings<'a> {
     /// The copies, oldest (largest number) first. Of one that is just being compressed only the plain one.
     rotated: Vec<&'a Found>,
     /// The copies at the look before; nothing where there was none.
-    before: Option<Vec<Inode>>,
+    before: Option<HashSet<Inode>>,
     /// Whether one of them was gone, or another file, when it was to be opened.
     moved: Cell<bool>,
 }

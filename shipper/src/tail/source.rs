@@ -9,6 +9,8 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 
 /// How much is decompressed in one go.
 const STEP: usize = 32 << 10;
@@ -55,6 +57,18 @@ impl Source {
     /// Whether nothing can ever change about it.
     pub(super) fn is_sealed(&self) -> bool {
         matches!(self, Self::Gzip(_))
+    }
+
+    /// Where the next byte is that may be another one than NUL, if there is a hole at `position`. The hole may end the file.
+    pub(super) fn end_of_hole(&self, position: u64) -> std::io::Result<Option<u64>> {
+        let Self::Plain(file) = self else { return Ok(None) };
+        // The position of the descriptor is nobody's: everything is read at a position of its own.
+        match rustix::fs::seek(file, SeekFrom::Data(position)) {
+            Ok(data) => Ok(Some(data).filter(|data| *data > position)),
+            Err(Errno::NXIO) => Ok(Some(file.metadata()?.len()).filter(|end| *end > position)),
+            // The file system knows no holes.
+            Err(_) => Ok(None),
+        }
     }
 
     /// Lets go of the memory it takes to read on from here.

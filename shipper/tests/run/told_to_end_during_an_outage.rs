@@ -89,13 +89,13 @@ async fn is_gone_at_once_when_told_twice() {
     assert_eq!(running.ends().await.code(), Some(130));
 }
 
-/// A shipper whose only thread waits for ever: its token is a pipe into which nobody writes.
+/// A shipper whose only thread waits for ever: its CA is a pipe into which nobody writes.
 async fn frozen(place: &Place, loki: &Loki, drain: &str) -> Running {
     place.write(0, 3);
-    let token = place.file("token");
-    assert!(std::process::Command::new("mkfifo").arg(&token).status().unwrap().success());
+    let ca = place.file("ca.crt");
+    assert!(std::process::Command::new("mkfifo").arg(&ca).status().unwrap().success());
     let mut command = place.command(&loki.url);
-    command.arg(format!("--token-file={token}")).arg("--allow-plaintext-token");
+    command.arg(format!("--ca-file={ca}"));
     let mut running = Running::start(command.arg(format!("--drain-timeout={drain}")));
     running.says("\"shipping\"").await;
     running
@@ -103,7 +103,7 @@ async fn frozen(place: &Place, loki: &Loki, drain: &str) -> Running {
 
 #[tokio::test]
 async fn is_gone_after_the_drain_timeout_though_it_is_stuck() {
-    let (place, loki) = (Place::new(), Loki::start().await);
+    let (place, loki) = (Place::new(), Loki::start_with_tls().await);
     let mut running = frozen(&place, &loki, "100ms").await;
     running.signal("-TERM");
     running.says("stuck, and the time to end is over").await;
@@ -112,7 +112,7 @@ async fn is_gone_after_the_drain_timeout_though_it_is_stuck() {
 
 #[tokio::test]
 async fn is_gone_at_once_when_told_twice_though_it_is_stuck() {
-    let (place, loki) = (Place::new(), Loki::start().await);
+    let (place, loki) = (Place::new(), Loki::start_with_tls().await);
     let mut running = frozen(&place, &loki, "1h").await;
     running.signal("-TERM");
     running.says("shutting down").await;
@@ -120,19 +120,37 @@ async fn is_gone_at_once_when_told_twice_though_it_is_stuck() {
     assert_eq!(running.ends().await.code(), Some(130));
 }
 
-/// A pipe that nobody reads in the place of the file that positions are written to: it takes nothing, for ever.
+/// A disk that takes nothing for as long as a file is there.
+const DISK: &str = r#"
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void wait_for_disk(void) { while (access(getenv("DISK_IS_STUCK"), F_OK) == 0) usleep(10000); }
+int fsync(int file) { wait_for_disk(); return syscall(SYS_fsync, file); }
+int fdatasync(int file) { wait_for_disk(); return syscall(SYS_fdatasync, file); }
+"#;
+
+/// Has a shipper save its positions on that disk. The compiler is there: Rust links with it.
+fn on_that_disk(command: &mut tokio::process::Command, place: &Place) {
+    let (source, library) = (place.file("disk.c"), place.file("disk.so"));
+    std::fs::write(&source, DISK).unwrap();
+    let mut cc = std::process::Command::new("cc");
+    assert!(cc.args(["-shared", "-fPIC", "-o", &library, &source]).status().unwrap().success());
+    command.env("LD_PRELOAD", library).env("DISK_IS_STUCK", place.file("stuck"));
+}
+
 fn stop_the_disk(place: &Place) {
-    let pipe = place.state().join("positions.json.new");
-    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    std::fs::write(place.file("stuck"), "").unwrap();
 }
 
 #[tokio::test]
 async fn is_gone_though_the_disk_does_not_answer_from_the_start() {
     let (place, loki) = (Place::new(), Loki::start().await);
     place.write(0, 3);
-    std::fs::create_dir(place.state()).unwrap();
     stop_the_disk(&place);
-    let mut running = Running::start(place.command(&loki.url).arg("--drain-timeout=100ms"));
+    let mut command = place.command(&loki.url);
+    on_that_disk(&mut command, &place);
+    let mut running = Running::start(command.arg("--drain-timeout=100ms"));
     running.says("starting").await;
     running.ends_when_told_to().await;
 }
@@ -143,12 +161,13 @@ async fn is_gone_in_time_though_the_disk_does_not_answer_any_more() {
     for more in [3, 6] {
         let (place, mut loki) = (Place::new(), Loki::start().await);
         place.write(0, 3);
-        let mut running = Running::start(place.command(&loki.url).arg("--drain-timeout=100ms"));
+        let mut command = place.command(&loki.url);
+        on_that_disk(&mut command, &place);
+        let mut running = Running::start(command.arg("--drain-timeout=100ms"));
         loki.has(3).await;
         stop_the_disk(&place);
         place.write(3, more);
         running.ends_when_told_to().await;
-        std::fs::remove_file(place.state().join("positions.json.new")).unwrap();
         assert_eq!(output(place.command(&loki.url).arg("--once")).await.status.code(), Some(0));
         let lines: std::collections::BTreeSet<_> = loki.has(more).await.into_iter().collect();
         assert_eq!(lines.len(), more);

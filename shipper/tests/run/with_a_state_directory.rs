@@ -50,3 +50,64 @@ async fn shows_the_positions_and_forgets_the_one_it_is_told_to() {
     assert_eq!(output(&mut once).await.status.code(), Some(0));
     assert_eq!(loki.has(6).await.len(), 6);
 }
+
+#[tokio::test]
+async fn keeps_positions_in_the_fallback_directory_until_the_state_directory_can_be_written() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    let fallback = place.file("fallback");
+    let ship_once = async |with_fallback: bool| {
+        let mut once = place.command(&loki.url);
+        once.arg("--once");
+        if with_fallback {
+            once.arg(format!("--state-fallback-dir={fallback}"));
+        }
+        assert_eq!(output(&mut once).await.status.code(), Some(0));
+    };
+    // Not even root can make a directory below a file.
+    append(&place.state(), "a file");
+    place.write(0, 3);
+    let mut command = place.command(&loki.url);
+    let mut running =
+        Running::start(command.arg(format!("--state-fallback-dir={fallback}")).arg("--listen=127.0.0.1:0"));
+    let said = running.says("the state directory cannot be written").await;
+    assert!(said.contains("fsGroup") && said.contains("state: ephemeral"), "{said}");
+    let admin = running.admin().await;
+    let (_, metrics) = get(admin, "/metrics").await;
+    assert!(metrics.contains("redis_log_shipper_state_fallback 1"), "{metrics}");
+    running.ends_when_told_to().await;
+
+    place.write(3, 6);
+    ship_once(true).await;
+    std::fs::remove_file(place.state()).unwrap();
+    place.write(6, 9);
+    ship_once(true).await;
+    assert!(!std::fs::exists(format!("{fallback}/positions.json")).unwrap());
+    place.write(9, 12);
+    ship_once(false).await;
+    assert_eq!(loki.has(12).await, numbered(0, 12));
+}
+
+#[tokio::test]
+async fn ships_whatever_somebody_puts_into_its_state_directory() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    std::fs::create_dir(place.state()).unwrap();
+    let fifo = |name: &str| {
+        let (path, mode) = (place.state().join(name), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    fifo("lock");
+    fifo("positions.journal");
+    std::os::unix::fs::symlink("/dev/zero", place.state().join("positions.json")).unwrap();
+    std::os::unix::fs::symlink(place.file("precious"), place.state().join("positions.json.new")).unwrap();
+    std::fs::write(place.file("precious"), "precious").unwrap();
+    place.write(0, 3);
+    let mut running = Running::start(&mut place.command(&loki.url));
+    let said = running.says("positions are damaged").await;
+    assert!(said.contains("not a regular file; remove it"), "{said}");
+    loki.has(3).await;
+    running.ends_when_told_to().await;
+    place.write(3, 6);
+    assert_eq!(output(place.command(&loki.url).arg("--once")).await.status.code(), Some(0));
+    assert_eq!(loki.has(6).await, numbered(0, 6));
+    assert_eq!(std::fs::read_to_string(place.file("precious")).unwrap(), "precious");
+}

@@ -81,6 +81,28 @@ fn leaves_out_zeros_and_the_byte_order_mark_and_replaces_invalid_utf8() {
 }
 
 #[test]
+fn passes_a_hole_without_reading_it() {
+    use std::os::unix::fs::FileExt as _;
+    const HOLE: u64 = 1 << 40;
+    let mut world = World::new();
+    world.append_text("a.log", "one\n");
+    world.ship();
+    // A writer that did not notice a truncation goes on at its old place. Reading a tebibyte takes minutes of a core.
+    let file = std::fs::File::options().write(true).open(world.path("a.log")).unwrap();
+    file.write_all_at(b"two\n", HOLE).unwrap();
+    world.ship();
+    assert_eq!(world.entries(), ["one", "two"]);
+    assert_eq!(world.metric("bytes_lost_total"), HOLE - 4);
+    file.set_len(2 * HOLE).unwrap();
+    world.ship();
+    world.crash_and_restart();
+    world.append_text("a.log", "three\n");
+    world.ship();
+    assert_eq!(world.entries(), ["one", "two", "three"]);
+    assert_eq!(world.metric("bytes_lost_total"), 2 * HOLE - 8);
+}
+
+#[test]
 fn cuts_a_line_over_the_limit_and_leaves_its_neighbours_alone() {
     let mut world = World::with(|settings| settings.max_line = 100);
     world.append_text("a.log", format!("before\n{}\nafter\n", "0123456789".repeat(25)));

@@ -257,3 +257,16 @@ fn starts_from_the_beginning_where_nothing_is_known() {
     let world = up(world);
     assert_eq!(world.metric("entries_read_total"), 5);
 }
+
+#[test]
+fn says_of_no_file_that_was_read_to_its_end_that_it_was_not() {
+    let mut world = World::new();
+    world.append_text("a.log", "2026-02-20 22:31:07,000 INFO one\n");
+    world.append_text("b.log", "2026-02-20 22:31:07,000 INFO two\n2026-02-20 22:31:08,000 INFO unfin");
+    world.ship();
+    world.crash();
+    std::fs::remove_file(world.path("a.log")).unwrap();
+    std::fs::remove_file(world.path("b.log")).unwrap();
+    world.start();
+    assert_eq!(world.metric("files_lost_total"), 1);
+}

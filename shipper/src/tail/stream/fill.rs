@@ -46,6 +46,9 @@ impl Stream {
             depends_on_clock |= taken.depends_on_clock;
             let Some(front) = self.queue.front_mut() else { return Err(Surprise) };
             front.advance(workshop.chunk, taken.used);
+            if taken.in_zeros {
+                handed.zeros += front.skip_hole();
+            }
             if let (0, Some(lines)) = (taken.used, taken.waiting) {
                 front.stall(lines);
             }
@@ -69,7 +72,7 @@ impl Stream {
     ) -> Taken {
         let TailSettings { max_line, max_age, multiline, .. } = *settings;
         let oldest = clock.now.saturating_sub(i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX));
-        let mut taken = Taken { used: 0, waiting: None, depends_on_clock: false };
+        let mut taken = Taken { used: 0, waiting: None, depends_on_clock: false, in_zeros: false };
         if read.position == 0 && read.bytes.starts_with(BYTE_ORDER_MARK) {
             taken.used = BYTE_ORDER_MARK.len();
         }
@@ -83,6 +86,7 @@ impl Stream {
                 let zeros = hole(rest);
                 handed.zeros += zeros as u64;
                 taken.used += zeros;
+                taken.in_zeros = zeros == rest.len();
                 continue;
             }
             let ends = Ends { limit: max_line, joins: self.chain.timed, multiline, at_end: read.at_end };
@@ -123,6 +127,8 @@ struct Taken {
     /// How many bytes of complete lines after those wait for what comes after them; nothing where the batch was full first.
     waiting: Option<usize>,
     depends_on_clock: bool,
+    /// Whether all bytes up to the last one of those that were read are NULs, and more may follow.
+    in_zeros: bool,
 }
 
 /// The time for lines before the first one that tells its own, so that they sort right before it.

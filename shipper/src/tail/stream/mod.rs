@@ -117,7 +117,11 @@ impl Stream {
                 continue;
             }
             if !siblings.have_moved() {
-                self.miss(generation, metrics);
+                if generation.size.is_some_and(|size| size <= generation.position) {
+                    self.miss_what_may_have_come(siblings, metrics);
+                } else {
+                    self.miss(generation, metrics);
+                }
                 if i == last {
                     self.newest_is_gone();
                 }
@@ -172,6 +176,21 @@ impl Stream {
     /// Whether the file is open.
     pub(super) fn has_open(&self, inode: Inode) -> bool {
         self.queue.iter().chain(&self.lingering).any(|known| known.inode == inode)
+    }
+
+    /// The files that are open.
+    pub(super) fn open_inodes(&self) -> impl Iterator<Item = Inode> {
+        self.queue.iter().chain(&self.lingering).map(|known| known.inode)
+    }
+
+    /// The number of the inode of the file that was finished last.
+    pub(super) fn finished_inode(&self) -> Option<u64> {
+        self.anchor.as_ref().map(|anchor| anchor.inode)
+    }
+
+    /// Since when nothing stands under its name, or any of its copies'.
+    pub(super) fn gone_since(&self) -> Option<Instant> {
+        self.gone_since
     }
 
     /// How far the file was read that was finished last, if it is this one.
@@ -365,6 +384,15 @@ impl Stream {
             tracing::warn!(file = %self.name, error, "failed to read a log file, trying again");
         }
         self.failed = Some((error.to_owned(), again));
+    }
+
+    /// A file is gone that was read to its end when it was seen last. Where another one has its name, more may have been
+    /// written to it before.
+    fn miss_what_may_have_come(&self, siblings: &Siblings<'_>, metrics: &Metrics) {
+        if !siblings.are_gone() {
+            metrics.lost(Lost::Missing, 0);
+        }
+        tracing::info!(file = %self.name, "a file that was read to its end is gone; lines written to it since are lost");
     }
 
     fn miss(&self, generation: &GenerationRecord, metrics: &Metrics) {

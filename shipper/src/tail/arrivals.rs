@@ -1,0 +1,190 @@
+//! Files that are not followed yet: which of them are, and how many.
+//!
+//! There may be any number of names, and the work of a look stays in proportion to it: what is open or finished is found by
+//! its inode, in a map that is made once a look.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use super::rotated::Siblings;
+use super::stream::Stream;
+use super::{Now, Tail};
+use crate::discover::{Found, Inode, LeftOut};
+
+/// How many streams are followed at most: a hundred times what a Redis Enterprise node writes. Their positions fit into a
+/// position file, and a look at all of them takes a few milliseconds.
+pub(super) const MOST_FOLLOWED: usize = 2048;
+
+/// Inodes that belong to streams.
+struct Taken {
+    /// Open, or the file under the name of a stream.
+    open: HashSet<Inode>,
+    /// The numbers of the files that were finished last.
+    finished: HashSet<u64>,
+}
+
+impl Tail {
+    /// Follows files that are not followed yet. Whether a newer listing is needed is returned.
+    pub(super) fn look_at_new(&mut self, now: Now) -> bool {
+        let mut arrivals: Vec<_> = self.listing.iter().filter(|found| self.is_new(&found.name)).cloned().collect();
+        self.not_followed = 0;
+        if arrivals.is_empty() {
+            return false;
+        }
+        let followed = self.streams.iter().filter(|stream| stream.open_files() > 0).count();
+        // Each may be open with a rotated copy.
+        let mut room = self.most_followed.min(self.most_open / 2).saturating_sub(followed);
+        // Links last: a file that has a name of its own is called by that one.
+        if arrivals.len() > room {
+            arrivals.sort_by_key(|found| (found.link, Reverse(found.modified)));
+        } else {
+            arrivals.sort_by_key(|found| found.link);
+        }
+        let mut taken = self.taken();
+        let mut again = false;
+        for found in arrivals {
+            // It may be a second name of a file that is read already, or one that was renamed to a name that is followed, too.
+            if taken.open.contains(&found.inode) {
+                continue;
+            }
+            let Some(left) = room.checked_sub(1) else {
+                self.not_followed += 1;
+                continue;
+            };
+            room = left;
+            taken.open.insert(found.inode);
+            again |= self.follow(&found, &taken, now);
+        }
+        again
+    }
+
+    /// Whether a file of this name is to be followed, and is not. Most of a directory are rotated copies.
+    fn is_new(&self, name: &str) -> bool {
+        self.place(name).is_err() && self.discovery.is_stream(name)
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.streams.binary_search_by(|stream| stream.name.as_ref().cmp(name))
+    }
+
+    fn taken(&self) -> Taken {
+        let named = self.listing.iter().filter(|found| self.place(&found.name).is_ok()).map(|found| found.inode);
+        let open = self.streams.iter().flat_map(Stream::open_inodes);
+        let finished = self.streams.iter().filter_map(Stream::finished_inode).collect();
+        Taken { open: named.chain(open).collect(), finished }
+    }
+
+    fn follow(&mut self, found: &Found, taken: &Taken, now: Now) -> bool {
+        let siblings = Siblings::of(&found.name, &self.listing, &self.before, &self.discovery);
+        let mut stream = self.new_stream(&found.name);
+        stream.begin(&siblings);
+        if taken.finished.contains(&found.inode.inode)
+            && let Some((chain, file)) = self.streams.iter().find_map(|stream| stream.has_finished(found))
+        {
+            stream.take_over(chain, file, &siblings, now);
+        }
+        let again = stream.look(&siblings, &self.metrics, now);
+        if let Err(place) = self.place(&found.name) {
+            self.streams.insert(place, stream);
+        }
+        again
+    }
+
+    /// Names come and go. Beside those that are followed as many are remembered that are gone.
+    pub(super) fn forget_longest_gone(&mut self) {
+        let excess = self.streams.len().saturating_sub(2 * self.most_followed);
+        if excess == 0 {
+            return;
+        }
+        let mut gone: Vec<_> = self.streams.iter().filter_map(Stream::gone_since).collect();
+        gone.sort_unstable();
+        let Some(latest) = gone.get(excess.min(gone.len()).saturating_sub(1)).copied() else { return };
+        let gone = self.streams.extract_if(.., |stream| stream.gone_since().is_some_and(|since| since <= latest));
+        self.history.extend(gone.map(|stream| stream.name));
+    }
+
+    /// Says once, and counts, what is not read.
+    pub(super) fn tell_of_left_out(&mut self) {
+        let too_many = self.left_out.too_many + self.not_followed;
+        let left_out = LeftOut { too_many, ..self.left_out };
+        self.metrics.left_out(left_out);
+        if too_many > 0 && !std::mem::replace(&mut self.told_of_too_many, true) {
+            let most = self.most_followed.min(self.most_open / 2);
+            tracing::error!(
+                left_out = too_many,
+                most,
+                "too many log files: the others are not followed; raise the limit of open files, or narrow --include"
+            );
+        }
+        if left_out.not_utf8 > 0 && !std::mem::replace(&mut self.told_of_names, true) {
+            tracing::error!(
+                files = left_out.not_utf8,
+                "log files with names that are not UTF-8 are not read; rename them"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant, SystemTime};
+
+    use super::super::testing::{counted, tail};
+    use super::*;
+    use crate::position::Record;
+
+    fn names(tail: &Tail) -> Vec<String> {
+        tail.streams.iter().map(|stream| stream.name.to_string()).collect()
+    }
+
+    #[test]
+    fn follows_a_bounded_number_of_files_known_and_recent_ones_first_and_counts_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, minutes: u64| {
+            let file = std::fs::File::create(dir.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_mins(minutes)).unwrap();
+        };
+        write("known.log", 9);
+        let (mut tail, registry) = tail(dir.path(), &Record::new());
+        tail.most_followed = 3;
+        for (name, minutes) in [("a.log", 5), ("b.log", 1), ("c.log", 4), ("d.log", 2)] {
+            write(name, minutes);
+        }
+        tail.scan(Now::read()).unwrap();
+        assert_eq!(names(&tail), ["b.log", "d.log", "known.log"]);
+        assert!(counted(&registry).contains("files_left_out{reason=\"too_many\"} 2"), "{}", counted(&registry));
+        std::fs::remove_file(dir.path().join("b.log")).unwrap();
+        // It is let go of after a while, and makes room.
+        for minutes in 1..4 {
+            let instant = Instant::now() + Duration::from_mins(2 * minutes);
+            let at = Now { instant, ..Now::read() };
+            tail.scan(at).unwrap();
+            while tail.next_batch(at, true).is_some() {}
+        }
+        tail.scan(Now { instant: Instant::now() + Duration::from_mins(9), ..Now::read() }).unwrap();
+        assert!(names(&tail).contains(&"c.log".to_owned()), "{:?}", names(&tail));
+        assert!(counted(&registry).contains("files_left_out{reason=\"too_many\"} 1"), "{}", counted(&registry));
+    }
+
+    #[test]
+    fn remembers_a_bounded_number_of_files_that_are_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut tail, _) = tail(dir.path(), &Record::new());
+        tail.most_followed = 2;
+        let start = Now::read();
+        for number in 0..20 {
+            let at =
+                |seconds: u64| Now { instant: start.instant + Duration::from_secs(300 * number + seconds), ..start };
+            let path = dir.path().join(format!("{number:02}.log"));
+            std::fs::write(&path, "").unwrap();
+            tail.scan(at(0)).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            for seconds in [1, 100, 200] {
+                tail.scan(at(seconds)).unwrap();
+                while tail.next_batch(at(seconds), true).is_some() {}
+            }
+            assert!(tail.streams.len() <= 4, "{:?}", names(&tail));
+        }
+        assert!(names(&tail).contains(&"19.log".to_owned()), "{:?}", names(&tail));
+    }
+}
