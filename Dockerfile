@@ -2,8 +2,8 @@
 #
 #   docker build -t ghcr.io/redis-log-shipper/redis-log-shipper:0.1.0 .
 #
-# One image, because a node that cannot pull the sidecar's image keeps a Redis pod from being Ready. Where this image cannot be
-# pulled, the webhook does not run either, and no pod gets a sidecar. The Deployment and the webhook name the program that they
+# One image, because a sidecar whose image cannot be pulled keeps its Redis pod from being Ready. Where the cluster cannot pull
+# this image, the webhook does not run either, and no pod gets a sidecar. The Deployment and the webhook name the program that they
 # start. Without a command the image starts the shipper.
 #
 # The programs are static, and the image is empty otherwise: no shell, no package manager, no libraries. They write to mounted
