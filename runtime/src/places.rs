@@ -117,6 +117,11 @@ impl Place {
         self.evicted.cancelled().await;
     }
 
+    /// Cancelled when the place is given to another connection, for code that cannot wait for [`Place::evicted`].
+    pub fn eviction(&self) -> CancellationToken {
+        self.evicted.clone()
+    }
+
     fn change(&self, change: impl FnOnce(&mut Connection)) {
         let mut taken = self.places.lock();
         let now = taken.event();

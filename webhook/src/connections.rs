@@ -1,4 +1,7 @@
 //! The TLS connections: how many at a time, and how long one may do nothing.
+//!
+//! A new connection always gets a place. When all are taken, the oldest one without a finished handshake ends for it, then the
+//! one that has been idle longest. So nobody keeps an API server out by holding connections open.
 
 use std::io;
 use std::pin::Pin;
@@ -8,8 +11,10 @@ use std::time::Duration;
 
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use runtime::places::{Place, Places};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower_service::Service;
 
 use crate::metrics::Metrics;
@@ -25,18 +30,22 @@ pub struct Limits {
     pub first_request: Duration,
     /// How long a connection is kept from one answer to the head of the next request.
     pub idle: Duration,
+    /// How many bytes the bodies of all requests take together.
+    pub body_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             // An API server keeps a handful open. This bounds what anybody else can make us hold.
-            connections: 512,
+            connections: 256,
             handshake: Duration::from_secs(5),
             first_request: Duration::from_secs(5),
             // An API server gives up an unused connection after 90 s. It must be the first to do so: a review that it
             // sends while we close is lost, for it does not repeat a POST.
             idle: Duration::from_mins(3),
+            // Six bodies of the largest size. With what reading them takes on top, it fits into the memory limit of 128 MiB.
+            body_bytes: 48 << 20,
         }
     }
 }
@@ -45,48 +54,97 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     tls: RustlsAcceptor,
-    limit: usize,
-    free: Arc<Semaphore>,
+    places: Places,
     metrics: Metrics,
 }
 
 impl Connections {
     pub(crate) fn new(tls: RustlsConfig, limits: &Limits, metrics: Metrics) -> Self {
-        Self {
-            tls: RustlsAcceptor::new(tls).handshake_timeout(limits.handshake),
-            limit: limits.connections,
-            free: Arc::new(Semaphore::new(limits.connections)),
-            metrics,
-        }
+        let tls = RustlsAcceptor::new(tls).handshake_timeout(limits.handshake);
+        Self { tls, places: Places::new(limits.connections), metrics }
     }
 }
 
-impl<I, S> Accept<I, S> for Connections
+impl<S> Accept<TcpStream, S> for Connections
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Send + 'static,
 {
-    type Stream = <RustlsAcceptor as Accept<I, S>>::Stream;
-    type Service = Counted<<RustlsAcceptor as Accept<I, S>>::Service>;
+    type Stream = Held<<RustlsAcceptor as Accept<TcpStream, S>>::Stream>;
+    type Service = Counted<<RustlsAcceptor as Accept<TcpStream, S>>::Service>;
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
-    fn accept(&self, stream: I, service: S) -> Self::Future {
-        let Ok(permit) = self.free.clone().try_acquire_owned() else {
-            self.metrics.connection_refused();
-            tracing::warn!(limit = self.limit, "too many connections, closed one");
-            return Box::pin(std::future::ready(Err(io::Error::other("too many connections"))));
-        };
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let place = stream.peer_addr().map(|peer| self.places.take(peer.ip()));
         let handshake = self.tls.accept(stream, service);
+        let metrics = self.metrics.clone();
         Box::pin(async move {
-            match handshake.await {
-                Ok((stream, service)) => Ok((stream, Counted { service, _permit: Arc::new(permit) })),
-                Err(error) => {
-                    // Load balancers and probes open a connection and close it again; that is no error.
-                    tracing::debug!(%error, "a TLS handshake failed");
-                    Err(error)
+            // No request holds a place for longer than it takes to notice it, so there is always one to take.
+            let place = Arc::new(place?.ok_or_else(given_up)?);
+            let (stream, service) = tokio::select! {
+                () = place.evicted() => {
+                    metrics.connection_refused();
+                    return Err(given_up());
                 }
-            }
+                // Load balancers and probes open a connection and close it again; that is no error.
+                shaken = handshake => shaken.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))?,
+            };
+            place.opened();
+            let evicted = Box::pin(place.eviction().cancelled_owned());
+            Ok((Held { stream, evicted, metrics: Some(metrics) }, Counted { service, place }))
         })
+    }
+}
+
+fn given_up() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection gave its place to a new one")
+}
+
+/// The stream of one connection, which ends when its place is needed.
+pub(crate) struct Held<T> {
+    stream: T,
+    evicted: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// To count the eviction, once.
+    metrics: Option<Metrics>,
+}
+
+impl<T> Held<T> {
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if self.evicted.as_mut().poll(context).is_pending() {
+            return Ok(());
+        }
+        if let Some(metrics) = self.metrics.take() {
+            metrics.connection_refused();
+            tracing::debug!("a connection gave its place to a new one");
+        }
+        Err(given_up())
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Held<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Held<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -94,7 +152,7 @@ where
 #[derive(Clone, Debug)]
 pub(crate) struct Counted<S> {
     service: S,
-    _permit: Arc<OwnedSemaphorePermit>,
+    place: Arc<Place>,
 }
 
 impl<S: Service<R>, R> Service<R> for Counted<S> {
@@ -107,6 +165,8 @@ impl<S: Service<R>, R> Service<R> for Counted<S> {
     }
 
     fn call(&mut self, request: R) -> Self::Future {
+        // The connection is in use. It stays so for no longer: a request whose body does not arrive keeps no place.
+        drop(self.place.request());
         self.service.call(request)
     }
 }

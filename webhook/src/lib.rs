@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod args;
+mod bodies;
 pub mod cluster;
 pub mod config;
 pub mod connections;

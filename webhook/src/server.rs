@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
@@ -16,15 +16,26 @@ use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::names::cut;
 use crate::admission::{self, Answer, Verdict};
+use crate::bodies::{Bodies, Refusal, Whole};
 use crate::config::Config;
 use crate::connections::{Connections, Limits};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use runtime::chain;
 
-/// Two objects of 3 MB, the most the API server sends, with room for the envelope.
-const BODY_LIMIT: usize = 7 << 20;
+/// Requests at a time on one connection over HTTP/2. An API server opens another connection for more.
+const STREAMS: u32 = 16;
+/// The body of one request over HTTP/2, and of all on a connection, that a peer may send before we read it.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 128 << 10;
+/// The largest head of a request. An API server sends a few hundred bytes.
+const HEAD_BYTES: u32 = 8 << 10;
+/// What is read at a time over HTTP/1.
+const READ_BYTES: usize = 16 << 10;
+/// How much of an error is said: it may quote the request.
+const MOST_SAID: usize = 500;
 /// How often a peer on HTTP/2 is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(5);
 /// The deadline where the API server names none; its own default.
@@ -62,9 +73,17 @@ pub async fn serve(
     server = server.first_request_timeout(limits.first_request);
     let http = server.http_builder();
     // hyper counts from the end of the answer before: this is how long a connection is kept, not only how long a head takes.
-    http.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle);
-    http.http2().timer(TokioTimer::new()).keep_alive_interval(PING).keep_alive_timeout(PING);
-    let app = Router::new().route("/mutate", post(mutate)).with_state(webhook).into_make_service();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(READ_BYTES);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEAD_BYTES);
+    let state = (webhook, Bodies::new(limits.body_bytes));
+    let app = Router::new().route("/mutate", post(mutate)).with_state(state).into_make_service();
     let drained = async move {
         shutdown.cancelled().await;
         ending.graceful_shutdown(Some(DRAIN));
@@ -77,13 +96,13 @@ pub async fn serve(
 }
 
 async fn mutate(
-    State(webhook): State<Webhook>,
+    State((webhook, bodies)): State<(Webhook, Bodies)>,
     RawQuery(parameters): RawQuery,
     version: Version,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let mut response = answer(&webhook, parameters.as_deref().unwrap_or_default(), &headers, body).await;
+    let mut response = answer(&webhook, &bodies, parameters.as_deref().unwrap_or_default(), &headers, body).await;
     // A Service that drops this process closes no connection. HTTP/2 has a way of its own to say so, at the shutdown.
     if webhook.leaving.is_cancelled() && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -91,10 +110,10 @@ async fn mutate(
     response
 }
 
-async fn answer(webhook: &Webhook, parameters: &str, headers: &HeaderMap, body: Body) -> Response {
+async fn answer(webhook: &Webhook, bodies: &Bodies, parameters: &str, headers: &HeaderMap, body: Body) -> Response {
     let started = Instant::now();
     let budget = budget(parameters);
-    let body = match whole_body(headers, body, budget).await {
+    let body = match whole_body(bodies, headers, body, budget).await {
         Ok(body) => body,
         Err((status, why)) => {
             webhook.metrics.refused();
@@ -103,7 +122,7 @@ async fn answer(webhook: &Webhook, parameters: &str, headers: &HeaderMap, body: 
         }
     };
     let config = webhook.config.load();
-    match admission::review_within(&body, &config, || started.elapsed() < budget) {
+    match admission::review_within(&body.bytes, &config, || started.elapsed() < budget) {
         Ok(answer) => {
             let took = started.elapsed();
             webhook.metrics.answered(&answer, took);
@@ -115,7 +134,7 @@ async fn answer(webhook: &Webhook, parameters: &str, headers: &HeaderMap, body: 
         }
         Err(error) => {
             webhook.metrics.refused();
-            let error = chain(&error);
+            let error = cut(&chain(&error), MOST_SAID);
             tracing::warn!(error, "refused a request");
             (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
         }
@@ -123,32 +142,12 @@ async fn answer(webhook: &Webhook, parameters: &str, headers: &HeaderMap, body: 
 }
 
 /// The body, if it is JSON, no larger than allowed, and here in time.
-async fn whole_body(headers: &HeaderMap, body: Body, within: Duration) -> Result<Bytes, (StatusCode, &'static str)> {
-    const TOO_LARGE: (StatusCode, &str) = (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 7 MiB");
+async fn whole_body(bodies: &Bodies, headers: &HeaderMap, body: Body, within: Duration) -> Result<Whole, Refusal> {
     if !is_json(headers) {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json"));
     }
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > BODY_LIMIT) {
-        return Err(TOO_LARGE);
-    }
-    match tokio::time::timeout(within, axum::body::to_bytes(body, BODY_LIMIT)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if is_length_limit(&error) => Err(TOO_LARGE),
-        Ok(Err(_broken)) => Err((StatusCode::BAD_REQUEST, "the body broke off")),
-        Err(_elapsed) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the deadline")),
-    }
-}
-
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if cause.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
+    bodies.read(body, announced, within).await
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -170,9 +169,12 @@ fn budget(parameters: &str) -> Duration {
     deadline.min(LONGEST_DEADLINE) * 4 / 5
 }
 
+/// The length of a UUID, which every API server's `uid` is.
+const UID_CHARS: usize = 36;
+
 /// One line a review, without the object.
 fn log(answer: &Answer, took: Duration) {
-    let (uid, outcome) = (&answer.response.uid, answer.verdict.outcome());
+    let (uid, outcome) = (cut(&answer.response.uid, UID_CHARS), answer.verdict.outcome());
     let (namespace, pod) = (answer.namespace.as_deref().unwrap_or_default(), &answer.name);
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let (dry_run, patch_bytes, warnings) = (answer.dry_run, answer.patch_bytes, answer.response.warnings.len());

@@ -313,15 +313,46 @@ fn keeps_a_connection_longer_than_an_api_server_does() {
 }
 
 #[tokio::test]
-async fn closes_connections_above_the_limit_and_takes_new_ones_when_one_is_gone() {
-    let running = Running::with(Limits { connections: 1, ..Limits::default() });
-    let mut first = running.connect().await.unwrap();
-    assert!(running.connect().await.is_err());
-    assert!(running.metrics().contains("redis_log_webhook_connections_refused_total 1"), "{}", running.metrics());
-    assert!(exchange(&mut first, &post()).await.starts_with("HTTP/1.1 200"));
-    drop(first);
-    let again = tokio::time::timeout(PATIENCE, async { while running.connect().await.is_err() {} }).await;
-    assert!(again.is_ok(), "the place of a connection that is gone is not given back");
+async fn answers_a_new_connection_whatever_others_hold_open() {
+    let running = Running::with(Limits { connections: 4, ..Limits::default() });
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        idle.push(running.connect().await.unwrap());
+    }
+    // A request whose body does not come holds no place either.
+    let head = b"POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    for stream in &mut idle {
+        stream.write_all(head).await.unwrap();
+    }
+    for _ in 0..8 {
+        assert!(running.raw(&post()).await.starts_with("HTTP/1.1 200"));
+    }
+    closed(idle.remove(0)).await;
+    assert!(!running.metrics().contains("redis_log_webhook_connections_refused_total 0"), "{}", running.metrics());
+}
+
+#[tokio::test]
+async fn ends_a_connection_without_a_finished_handshake_before_one_with() {
+    let running = Running::with(Limits { connections: 2, ..Limits::default() });
+    let mut open = running.connect().await.unwrap();
+    let unfinished = TcpStream::connect(running.address).await.unwrap();
+    // Its place is taken before the next connection comes, because connections are accepted in order.
+    assert!(running.raw(&post()).await.starts_with("HTTP/1.1 200"));
+    closed(unfinished).await;
+    assert!(exchange(&mut open, &post()).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn answers_though_slow_bodies_hold_all_the_memory() {
+    let running = Running::with(Limits { body_bytes: 12 << 20, ..Limits::default() });
+    let head = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 262144\r\n\r\n{";
+    let mut slow = Vec::new();
+    for _ in 0..48 {
+        let mut stream = running.connect().await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    assert!(running.raw(&post()).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]

@@ -1,0 +1,263 @@
+//! The bodies of requests, read as far as there is memory for them.
+//!
+//! A body gets its bytes before the first of them is read, and gives them back when its review is answered. Where none are
+//! free it waits. Nobody proves who they are on this port, so a body that arrives slowly must not keep others waiting: after a
+//! second it gives its bytes up to one that waits. Some bytes are for small bodies only, so that large ones never hold up
+//! an ordinary review.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use http_body_util::BodyExt as _;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Two objects of 3 MB, the most the API server sends, with room for the envelope.
+pub(crate) const MOST_BYTES: usize = 7 << 20;
+/// The largest body of an ordinary review, many times over.
+const SMALL: usize = 256 << 10;
+/// Of the memory so much is for small bodies only, as one part in this many.
+const RESERVED_PART: usize = 6;
+/// How long a body may arrive while others wait for its bytes.
+const ARRIVAL: Duration = Duration::from_secs(1);
+
+const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 7 MiB");
+const BROKEN: Refusal = (StatusCode::BAD_REQUEST, "the body broke off");
+const LATE: Refusal = (StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the deadline");
+const NO_MEMORY: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "no memory for the body: too many large requests at once");
+
+/// The answer to a request whose body is not read.
+pub(crate) type Refusal = (StatusCode, &'static str);
+
+/// The memory for all bodies. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Bodies(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    memory: Mutex<Memory>,
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct Memory {
+    free: usize,
+    reserved: usize,
+    next: u64,
+    /// The bodies that have their bytes, in the order in which they got them.
+    held: BTreeMap<u64, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: usize,
+    since: Instant,
+    /// Whether the whole body is there.
+    whole: bool,
+    evicted: CancellationToken,
+}
+
+/// The bytes of one body. Dropping it gives them back.
+#[derive(Debug)]
+struct Share {
+    id: u64,
+    bodies: Bodies,
+    evicted: CancellationToken,
+}
+
+/// A body that is here, for as long as its review needs it.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl Bodies {
+    /// Memory of so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let memory = Memory { free: bytes, reserved: bytes / RESERVED_PART, next: 0, held: BTreeMap::new() };
+        Self(Arc::new(Shared { memory: Mutex::new(memory), freed: Notify::new() }))
+    }
+
+    /// The whole of `body`, if it is no larger than allowed and arrives within this time. `announced` is its length, if the
+    /// request says it.
+    pub(crate) async fn read(&self, body: Body, announced: Option<usize>, within: Duration) -> Result<Whole, Refusal> {
+        let most = announced.unwrap_or(MOST_BYTES);
+        if most > MOST_BYTES {
+            return Err(TOO_LARGE);
+        }
+        let end = Instant::now() + within;
+        let share = tokio::time::timeout_at(end, self.take(most)).await.or(Err(NO_MEMORY))?;
+        let bytes = tokio::select! {
+            read = tokio::time::timeout_at(end, read(body, announced)) => read.or(Err(LATE))??,
+            () = share.evicted.cancelled() => return Err(NO_MEMORY),
+        };
+        share.whole();
+        Ok(Whole { bytes, _share: share })
+    }
+
+    /// Waits for so many bytes.
+    async fn take(&self, bytes: usize) -> Share {
+        loop {
+            let mut freed = std::pin::pin!(self.0.freed.notified());
+            freed.as_mut().enable();
+            let slowest = match self.try_take(bytes) {
+                Ok(share) => return share,
+                Err(slowest) => slowest,
+            };
+            tokio::select! {
+                () = freed => {}
+                () = tokio::time::sleep_until(slowest) => {}
+            }
+        }
+    }
+
+    /// So many bytes, where they are free or slow bodies hold them; or when to try again at the latest.
+    fn try_take(&self, bytes: usize) -> Result<Share, Instant> {
+        let mut memory = self.lock();
+        let now = Instant::now();
+        let needed = if bytes > SMALL { bytes.saturating_add(memory.reserved) } else { bytes };
+        while memory.free < needed {
+            let slowest =
+                memory.held.iter().find(|(_, held)| !held.whole).map(|(id, held)| (*id, held.since + ARRIVAL));
+            match slowest {
+                Some((id, due)) if due <= now => memory.give_back(id),
+                Some((_, due)) => return Err(due),
+                None => return Err(now + ARRIVAL),
+            }
+        }
+        let (id, evicted) = (memory.next, CancellationToken::new());
+        memory.next += 1;
+        memory.free -= bytes;
+        memory.held.insert(id, Held { bytes, since: now, whole: false, evicted: evicted.clone() });
+        Ok(Share { id, bodies: self.clone(), evicted })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.0.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn give_back(&mut self, id: u64) {
+        if let Some(held) = self.held.remove(&id) {
+            self.free += held.bytes;
+            held.evicted.cancel();
+        }
+    }
+}
+
+impl Share {
+    /// Says that the body is there: it keeps its bytes until the review is answered.
+    fn whole(&self) {
+        if let Some(held) = self.bodies.lock().held.get_mut(&self.id) {
+            held.whole = true;
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.bodies.lock().give_back(self.id);
+        self.bodies.0.freed.notify_waiters();
+    }
+}
+
+async fn read(mut body: Body, announced: Option<usize>) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.or(Err(BROKEN))?.into_data() else { continue };
+        if bytes.len() + data.len() > announced.unwrap_or(MOST_BYTES) {
+            return Err(TOO_LARGE);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+    use futures::stream;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+    const DEADLINE: Duration = Duration::from_secs(8);
+
+    /// A body that never ends.
+    fn endless() -> Body {
+        Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>())
+    }
+
+    async fn refusal(bodies: &Bodies, body: Body, announced: Option<usize>) -> Option<Refusal> {
+        bodies.read(body, announced, DEADLINE).await.err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_until_another_body_gives_its_bytes_back() {
+        let bodies = Bodies::new(12 * MIB);
+        let first = bodies.read(Body::from(vec![b' '; 7 * MIB]), Some(7 * MIB), DEADLINE).await.unwrap();
+        let waiting = tokio::spawn({
+            let bodies = bodies.clone();
+            async move { refusal(&bodies, Body::from("x"), None).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert_eq!(waiting.await.unwrap(), None);
+        assert_eq!(bodies.lock().free, 12 * MIB);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refuses_a_body_that_gets_no_bytes_within_the_deadline() {
+        let bodies = Bodies::new(12 * MIB);
+        let _held = bodies.read(Body::from("x"), Some(7 * MIB), DEADLINE).await.unwrap();
+        assert_eq!(refusal(&bodies, Body::from("x"), Some(7 * MIB)).await, Some(NO_MEMORY));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_gives_its_bytes_to_one_that_waits() {
+        let bodies = Bodies::new(12 * MIB);
+        let slow = tokio::spawn({
+            let bodies = bodies.clone();
+            async move { refusal(&bodies, endless(), Some(7 * MIB)).await }
+        });
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        assert_eq!(refusal(&bodies, Body::from("x"), Some(7 * MIB)).await, None);
+        assert!(start.elapsed() <= 2 * ARRIVAL);
+        assert_eq!(slow.await.unwrap(), Some(NO_MEMORY));
+        assert_eq!(bodies.lock().free, 12 * MIB);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_that_nobody_waits_for_has_until_the_deadline() {
+        let bodies = Bodies::new(12 * MIB);
+        let start = Instant::now();
+        assert_eq!(refusal(&bodies, endless(), Some(10)).await, Some(LATE));
+        assert!(start.elapsed() >= DEADLINE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_bodies_leave_room_for_small_ones() {
+        let bodies = Bodies::new(12 * MIB);
+        let _large = bodies.read(Body::from("x"), Some(7 * MIB), DEADLINE).await.unwrap();
+        let start = Instant::now();
+        assert_eq!(refusal(&bodies, Body::from("x"), Some(4 * MIB)).await, Some(NO_MEMORY));
+        let waited = start.elapsed();
+        assert_eq!(refusal(&bodies, Body::from("x"), Some(SMALL)).await, None);
+        assert_eq!(start.elapsed(), waited);
+    }
+
+    #[tokio::test]
+    async fn reads_no_more_than_was_announced() {
+        let bodies = Bodies::new(12 * MIB);
+        assert_eq!(refusal(&bodies, Body::from("12345"), Some(4)).await, Some(TOO_LARGE));
+        assert_eq!(refusal(&bodies, Body::from("12345"), Some(MOST_BYTES + 1)).await, Some(TOO_LARGE));
+    }
+}
