@@ -41,7 +41,7 @@ async fn ends_with_every_line(world: &World, mode: &str) {
 async fn ends_without_a_receiver(world: &World, mode: &str) {
     let mut way = Way::new().unwrap();
     way.open(&world.receiver).await.unwrap();
-    let (url, namespace) = (way.push_url(), format!("alone-{mode}"));
+    let (url, namespace) = (way.push_url(&world.receiver), format!("alone-{mode}"));
     let change = |set: &mut Value| {
         annotate(set, "sidecar-mode", mode);
         annotate(set, "loki-url", &url);

@@ -16,10 +16,10 @@ async fn ships_what_redis_writes_after_the_commands_of_the_readme() {
     let pod = redis.ready(&world.before).await.unwrap();
     assert_eq!(pod["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected");
     redis.exec(&["write-lines", "500"]).unwrap();
-    let query =
-        format!(r#"{{job="redis-enterprise-internal",log_file="dmcproxy",kubernetes_namespace_name="{NAMESPACE}"}}"#);
+    let labels =
+        [("job", "redis-enterprise-internal"), ("log_file", "dmcproxy"), ("kubernetes_namespace_name", NAMESPACE)];
     eventually("500 lines of dmcproxy", PATIENCE, || async {
-        let entries = world.receiver.entries(&query).await?;
+        let entries = world.receiver.entries(&labels).await?;
         Ok((entries.iter().filter(|entry| entry.text.contains("/500 connected")).count() == 1).then_some(()))
     })
     .await

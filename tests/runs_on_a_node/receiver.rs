@@ -1,72 +1,48 @@
-//! Where the node's pods push to: a real `VictoriaLogs` on this machine, at the address that the node reaches it by.
+//! Where the node's pods push to: a real Loki where one is found, else a real `VictoriaLogs`. Both listen on loopback, and the
+//! node's pods reach them by a way that can be closed.
 
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+use std::sync::LazyLock;
 
-use anyhow::{Context as _, ensure};
+use harness::free_port;
 use harness::node::{OUTSIDE, Parts};
-use harness::process::Process;
-use harness::store::Entry;
-use harness::{free_port, http};
-use runtime::tls::HttpClient;
-use serde_json::Value;
+use harness::store::{Entry, Store};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Ways outlive the scenario that opens them, and with it the scenario's own runtime.
+static WAYS: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// A running `VictoriaLogs`.
+/// A store, and the way to it.
 pub(crate) struct Receiver {
-    address: String,
-    _process: Process,
+    store: Store,
+    way: Way,
 }
 
 impl Receiver {
-    /// Starts one that keeps its data in `dir`.
-    pub(crate) async fn start(parts: &Parts, dir: &Path) -> anyhow::Result<Self> {
-        let address = format!("{OUTSIDE}:{}", free_port()?);
-        let mut command = Command::new(&parts.victoria_logs);
-        command
-            .arg(format!("-httpListenAddr={address}"))
-            .arg(format!("-storageDataPath={}", dir.join("data").display()))
-            .args(["-retentionPeriod=100y", "-loki.disableMessageParsing"]);
-        let mut process = Process::start("victoria-logs", &command, dir)?;
-        let (client, health) = (http::client(None)?, format!("http://{address}/health"));
-        process
-            .wait_until(PATIENCE, || async {
-                http::get(&client, &health).await.is_ok_and(|(status, _)| status.is_success())
-            })
-            .await?;
-        Ok(Self { address, _process: process })
+    /// Starts one.
+    pub(crate) async fn start(parts: &Parts) -> anyhow::Result<Self> {
+        let store = match &parts.loki {
+            Some(loki) => Store::loki(loki).await?,
+            None => Store::victoria_logs(&parts.victoria_logs).await?,
+        };
+        let mut receiver = Self { store, way: Way::new()? };
+        receiver.way.open_to(&receiver.store).await?;
+        Ok(receiver)
+    }
+
+    /// The program that stores.
+    pub(crate) fn name(&self) -> &'static str {
+        self.store.name()
     }
 
     pub(crate) fn push_url(&self) -> String {
-        push_url(&self.address)
+        self.way.push_url(self)
     }
 
-    /// What a Loki would show of `selector`, such as `{log_file="dmcproxy"}`, oldest first: one entry of those that were stored
-    /// twice with the same stream, time and text.
-    pub(crate) async fn entries(&self, selector: &str) -> anyhow::Result<Vec<Entry>> {
-        let query = http::in_query(&format!("{selector} | fields _time, _msg, _stream"));
-        let client: HttpClient = http::client(None)?;
-        let (status, body) =
-            http::get(&client, &format!("http://{}/select/logsql/query?query={query}", self.address)).await?;
-        ensure!(status.is_success(), "VictoriaLogs said {status}: {}", String::from_utf8_lossy(&body));
-        let mut entries = Vec::new();
-        for row in String::from_utf8_lossy(&body).lines() {
-            let row: Value = serde_json::from_str(row)?;
-            let text = |name: &str| row[name].as_str().with_context(|| format!("no {name} in {row}"));
-            let time: jiff::Timestamp = text("_time")?.parse()?;
-            entries.push(Entry {
-                time: i64::try_from(time.as_nanosecond())?,
-                text: row["_msg"].as_str().unwrap_or_default().to_owned(),
-                labels: text("_stream")?.to_owned(),
-            });
-        }
-        entries.sort_by(|a, b| (a.time, &a.labels, &a.text).cmp(&(b.time, &b.labels, &b.text)));
-        entries.dedup_by(|a, b| (a.time, &a.labels, &a.text) == (b.time, &b.labels, &b.text));
-        Ok(entries)
+    /// What it shows of the streams that have all these labels: each entry once, oldest first.
+    pub(crate) async fn entries(&self, labels: &[(&str, &str)]) -> anyhow::Result<Vec<Entry>> {
+        Ok(self.store.stored(labels).await?.entries)
     }
 }
 
@@ -82,15 +58,21 @@ impl Way {
         Ok(Self { address: format!("{OUTSIDE}:{}", free_port()?), open: None })
     }
 
-    pub(crate) fn push_url(&self) -> String {
-        push_url(&self.address)
+    /// The push URL of `receiver` by this way.
+    pub(crate) fn push_url(&self, receiver: &Receiver) -> String {
+        receiver.store.push_url().replace(&address(&receiver.store), &self.address)
     }
 
     /// Opens it.
     pub(crate) async fn open(&mut self, receiver: &Receiver) -> anyhow::Result<()> {
-        let (listener, to) = (TcpListener::bind(&self.address).await?, receiver.address.clone());
+        self.open_to(&receiver.store).await
+    }
+
+    async fn open_to(&mut self, store: &Store) -> anyhow::Result<()> {
+        let (from, to) = (self.address.clone(), address(store));
+        let listener = WAYS.spawn(async move { TcpListener::bind(from).await }).await??;
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
+        let forward = async move {
             let mut connections = JoinSet::new();
             while let Ok((mut from, _)) = listener.accept().await {
                 let to = to.clone();
@@ -100,7 +82,8 @@ impl Way {
                     let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
                 });
             }
-        });
+        };
+        tasks.spawn_on(forward, WAYS.handle());
         self.open = Some(tasks);
         Ok(())
     }
@@ -113,6 +96,8 @@ impl Way {
     }
 }
 
-fn push_url(address: &str) -> String {
-    format!("http://{address}/insert/loki/api/v1/push")
+/// Where a store listens.
+fn address(store: &Store) -> String {
+    let url = store.push_url();
+    url.split('/').nth(2).unwrap_or_default().to_owned()
 }

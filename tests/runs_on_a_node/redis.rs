@@ -156,10 +156,10 @@ impl<'a> Redis<'a> {
 
     /// Waits until `receiver` shows every line that is in a log file and its copies by now, each once and in their order.
     pub(crate) async fn all_shown(&self, receiver: &Receiver, stem: &str) -> anyhow::Result<usize> {
-        let selector = format!(r#"{{kubernetes_namespace_name="{}",log_file="{stem}"}}"#, self.namespace);
+        let labels = [("kubernetes_namespace_name", self.namespace.as_str()), ("log_file", stem)];
         let (start, by_now) = (Instant::now(), self.written(stem)?.len());
         loop {
-            let shown = receiver.entries(&selector).await?;
+            let shown = receiver.entries(&labels).await?;
             // Redis goes on writing: what it wrote since may not be shown yet.
             let (written, lines) = (self.written(stem)?, shown.iter().flat_map(Entry::lines).count());
             let expected = written.get(..lines.max(by_now)).unwrap_or(&written);

@@ -73,12 +73,16 @@ pub(crate) fn commands_of_readme() -> Vec<String> {
 
 impl World {
     async fn start() -> anyhow::Result<Option<Self>> {
+        if std::env::var_os("NODE").is_some_and(|value| value == "none") {
+            say("SKIPPED runs_on_a_node: NODE=none");
+            return Ok(None);
+        }
         let Some(parts) = Parts::find("runs_on_a_node")? else { return Ok(None) };
         let image = image()?;
         let start = Instant::now();
         let node = Node::start(&parts, &image, &WORKLOAD).await?;
         say(&format!("node up after {:.1} s", start.elapsed().as_secs_f64()));
-        let receiver = Receiver::start(&parts, &node.folder("receiver")?).await?;
+        let receiver = Receiver::start(&parts).await?;
         let cluster = node.cluster().await?;
         for object in redis::objects(NAMESPACE, CLUSTER, &json!({}))? {
             cluster.apply(&object).await?;
@@ -93,7 +97,8 @@ impl World {
         let start = Instant::now();
         world.run_readme()?;
         world.first_line().await?;
-        say(&format!("first line {:.1} s after README's first command", start.elapsed().as_secs_f64()));
+        let (took, receiver) = (start.elapsed().as_secs_f64(), world.receiver.name());
+        say(&format!("first line in {receiver} {took:.1} s after README's first command"));
         Ok(Some(world))
     }
 
@@ -106,9 +111,9 @@ impl World {
     }
 
     async fn first_line(&self) -> anyhow::Result<()> {
-        let query = format!(r#"{{job="redis-enterprise-internal",kubernetes_namespace_name="{NAMESPACE}"}}"#);
+        let labels = [("job", "redis-enterprise-internal"), ("kubernetes_namespace_name", NAMESPACE)];
         eventually("the first line", PATIENCE, || async {
-            Ok((!self.receiver.entries(&query).await?.is_empty()).then_some(()))
+            Ok((!self.receiver.entries(&labels).await?.is_empty()).then_some(()))
         })
         .await
         .with_context(|| Redis::of(self, NAMESPACE, CLUSTER).describe())

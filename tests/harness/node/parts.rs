@@ -48,6 +48,8 @@ pub struct Parts {
     pub kustomize: PathBuf,
     /// Stores logs.
     pub victoria_logs: PathBuf,
+    /// Stores logs as well, where it is found.
+    pub loki: Option<PathBuf>,
 }
 
 impl Parts {
@@ -55,7 +57,8 @@ impl Parts {
     ///
     /// With `REQUIRE_SERVERS=1` that is a failure.
     pub fn find(test: &str) -> anyhow::Result<Option<Self>> {
-        let built = built();
+        let mut built = built();
+        let loki = built.remove("loki");
         let mut missing = Vec::new();
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let mut find = |name: &'static str| {
@@ -76,6 +79,7 @@ impl Parts {
             kubectl: find("kubectl"),
             kustomize: find("kustomize"),
             victoria_logs: find("victoria-logs"),
+            loki,
         };
         if !missing.is_empty() {
             skip(test, &missing)?;
