@@ -6,12 +6,14 @@
 //! cert-manager, service CA, a person ── files: tls.crt tls.key ── read ────────────────┘   └ the last good pair stays
 //! ```
 
+mod clients;
 mod issue;
 mod read;
 mod rotation;
 mod secret;
 mod serving;
 
+pub use clients::{ClientsError, client_verifier};
 pub use issue::{Authority, IssueError, PemPair};
 pub use read::{CERT_FILE, KEY_FILE, ReadError, read_pair};
 pub use rotation::{CaKey, Change, Kept, Lifetimes, next};

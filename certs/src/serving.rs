@@ -10,7 +10,8 @@ use arc_swap::ArcSwapOption;
 use runtime::chain;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -80,9 +81,14 @@ impl ServingCert {
 
     /// A TLS server configuration (1.2 and 1.3, HTTP/2 and 1.1) that asks for the current pair at every handshake.
     pub fn server_config(&self) -> Result<ServerConfig, rustls::Error> {
+        self.server_config_for(WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// As [`ServingCert::server_config`], for clients that `clients` takes.
+    pub fn server_config_for(&self, clients: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(Current(self.current.clone())));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)

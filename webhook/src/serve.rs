@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::certificate::Certificate;
+use crate::cluster::clients::Clients;
 use crate::cluster::{api, managed_rbac};
 use crate::config::Config;
 use crate::config::reload::Reloader;
@@ -43,6 +44,8 @@ pub(crate) struct Serve {
     admin_listen: SocketAddr,
     #[command(flatten)]
     certificate: Certificate,
+    #[command(flatten)]
+    clients: Clients,
     /// Let the pods of every namespace that opted in push, by keeping one ClusterRoleBinding.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_MANAGED_RBAC")]
     managed_rbac: bool,
@@ -73,7 +76,10 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
 
     let client = api::needed(args.certificate.self_signed || args.managed_rbac).await?;
     let cert = args.certificate.open(client.as_ref())?;
-    let tls = cert.server_config()?;
+    let tls = match args.clients.verifier()? {
+        Some(clients) => cert.server_config_for(clients)?,
+        None => cert.server_config()?,
+    };
     if let (Some(client), true) = (client, args.managed_rbac) {
         let metrics = managed_rbac::Metrics::register(&mut registry);
         tasks.spawn(managed_rbac::keep(client, metrics, ended.clone()));

@@ -20,8 +20,9 @@ use redis_log_webhook::connections::Limits;
 use redis_log_webhook::events::{Events, Queue};
 use redis_log_webhook::metrics::Metrics;
 use redis_log_webhook::server::{Webhook, serve};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -54,12 +55,18 @@ impl Running {
     }
 
     fn with(limits: Limits) -> Self {
+        Self::asking(limits, None)
+    }
+
+    /// As `with`, for clients that `clients` takes.
+    fn asking(limits: Limits, clients: Option<Arc<dyn ClientCertVerifier>>) -> Self {
         let ca = Authority::new("test", HOUR).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let pair = ca.serving(&["localhost"], HOUR).unwrap();
         std::fs::write(dir.path().join(certs::CERT_FILE), pair.cert).unwrap();
         std::fs::write(dir.path().join(certs::KEY_FILE), pair.key).unwrap();
-        let tls = ServingCert::read(dir.path()).unwrap().server_config().unwrap();
+        let cert = ServingCert::read(dir.path()).unwrap();
+        let tls = clients.map_or_else(|| cert.server_config(), |clients| cert.server_config_for(clients)).unwrap();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (mut registry, leaving, shutdown) =
@@ -353,6 +360,45 @@ async fn answers_though_slow_bodies_hold_all_the_memory() {
         slow.push(stream);
     }
     assert!(running.raw(&post()).await.starts_with("HTTP/1.1 200"));
+}
+
+/// Whether a review is answered to a client with this certificate, or with none.
+async fn answers(running: &Running, pair: Option<&certs::PemPair>) -> bool {
+    let mut tls = running.tls(rustls::ALL_VERSIONS);
+    if let Some(pair) = pair {
+        let chain = vec![CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+        tls.client_auth_cert_resolver =
+            Arc::new(rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(chain, key)));
+    }
+    let tcp = TcpStream::connect(running.address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
+    let Ok(mut stream) = connector.connect("localhost".try_into().unwrap(), tcp).await else { return false };
+    // In TLS 1.3 the server's refusal comes after the client's handshake.
+    let mut answer = vec![0; 1 << 10];
+    stream.write_all(&post()).await.is_ok()
+        && stream.read(&mut answer).await.is_ok_and(|read| answer[..read].starts_with(b"HTTP/1.1 200"))
+}
+
+#[tokio::test]
+async fn answers_only_clients_that_the_configured_authority_names() {
+    let (ours, other) = (Authority::new("clients", HOUR).unwrap(), Authority::new("others", HOUR).unwrap());
+    let verifier = |names: &[&str]| {
+        let authority = CertificateDer::from_pem_slice(ours.cert().as_bytes()).unwrap();
+        Some(certs::client_verifier(vec![authority], names.iter().map(ToString::to_string).collect()).unwrap())
+    };
+    let api_server = ours.client("api-server", "x", HOUR).unwrap();
+    let neighbour = ours.client("neighbour", "x", HOUR).unwrap();
+    let stranger = other.client("api-server", "x", HOUR).unwrap();
+
+    let running = Running::asking(Limits::default(), verifier(&[]));
+    assert!(answers(&running, Some(&api_server)).await && answers(&running, Some(&neighbour)).await);
+    assert!(!answers(&running, Some(&stranger)).await && !answers(&running, None).await);
+
+    let running = Running::asking(Limits::default(), verifier(&["api-server"]));
+    assert!(answers(&running, Some(&api_server)).await && !answers(&running, Some(&neighbour)).await);
+    assert!(!answers(&running, Some(&stranger)).await && !answers(&running, None).await);
 }
 
 #[tokio::test]

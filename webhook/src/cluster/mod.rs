@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod certificate;
+pub(crate) mod clients;
 pub mod managed_rbac;
 pub mod rbac;
 pub(crate) mod rbac_command;

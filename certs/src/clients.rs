@@ -1,0 +1,91 @@
+//! Who may connect: clients with a certificate of a CA that an administrator named, such as the API server's.
+
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+
+/// Why clients cannot be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientsError {
+    /// A certificate of the file is none of a CA.
+    #[error("invalid certificate of a client CA")]
+    Authority(#[source] Error),
+    /// There is no certificate to check by.
+    #[error("failed to make a verifier of client certificates")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// Takes clients whose certificate one of `authorities` signed, and whose common name is one of `names` unless there are none.
+pub fn client_verifier(
+    authorities: Vec<CertificateDer<'static>>,
+    names: Vec<String>,
+) -> Result<Arc<dyn ClientCertVerifier>, ClientsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority).map_err(ClientsError::Authority)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let signed = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+    Ok(Arc::new(Named { signed, names }))
+}
+
+/// A verifier that also looks at the common name.
+#[derive(Debug)]
+struct Named {
+    signed: Arc<dyn ClientCertVerifier>,
+    names: Vec<String>,
+}
+
+impl Named {
+    fn is_named(&self, certificate: &CertificateDer<'_>) -> bool {
+        let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return false };
+        let mut names = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+        names.any(|name| self.names.iter().any(|allowed| allowed == name))
+    }
+}
+
+impl ClientCertVerifier for Named {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.signed.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.signed.verify_client_cert(end_entity, intermediates, now)?;
+        if self.names.is_empty() || self.is_named(end_entity) {
+            Ok(verified)
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
+    }
+}

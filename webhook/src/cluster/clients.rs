@@ -1,0 +1,35 @@
+//! Who may ask for a review, as the command line says it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use certs::client_verifier;
+use rustls::server::danger::ClientCertVerifier;
+
+/// The flags about clients.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Clients {
+    /// Answer only clients with a certificate of a CA in this PEM file, which is read at the start.
+    #[arg(long, env = "REDIS_LOG_WEBHOOK_CLIENT_CA", value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// Answer only clients whose certificate has this common name; may be given more than once.
+    #[arg(
+        long,
+        env = "REDIS_LOG_WEBHOOK_CLIENT_NAME",
+        value_name = "NAME",
+        value_delimiter = ',',
+        requires = "client_ca"
+    )]
+    client_name: Vec<String>,
+}
+
+impl Clients {
+    /// What checks the certificates of clients; `None` where everybody may ask.
+    pub(crate) fn verifier(self) -> anyhow::Result<Option<Arc<dyn ClientCertVerifier>>> {
+        let Some(path) = self.client_ca else { return Ok(None) };
+        let authorities = runtime::tls::read_ca_file(&path)?
+            .with_context(|| format!("failed to read the CA file {}: there is no such file", path.display()))?;
+        Ok(Some(client_verifier(authorities, self.client_name)?))
+    }
+}
