@@ -97,6 +97,7 @@ async fn ships_whatever_somebody_puts_into_its_state_directory() {
     };
     fifo("lock");
     fifo("positions.journal");
+    fifo("positions.json.old");
     std::os::unix::fs::symlink("/dev/zero", place.state().join("positions.json")).unwrap();
     std::os::unix::fs::symlink(place.file("precious"), place.state().join("positions.json.new")).unwrap();
     std::fs::write(place.file("precious"), "precious").unwrap();
