@@ -14,6 +14,7 @@ use harness::pod_fixture;
 use harness::process::eventually;
 use harness::servers::{Servers, Tools};
 use installation::{Installation, NAMESPACE};
+use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -148,6 +149,34 @@ async fn inject(cluster: &Cluster) {
     assert_eq!(pod["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected");
 }
 
+/// A quota refuses a pod with the sidecar: the webhook looks for the pod, and for the words of the refusal.
+async fn refuse(cluster: &Cluster) {
+    let labels = json!({"redis-log-shipper.io/inject": "enabled"});
+    cluster.create_namespace("full", &labels, &["rec"]).await.unwrap();
+    let metadata = json!({"name": "small", "namespace": "full"});
+    let hard = json!({"pods": "0"});
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}});
+    cluster.apply(&quota).await.unwrap();
+    // As its controller would, without which a quota holds nobody back.
+    let status = Patch::Merge(json!({"status": {"hard": hard, "used": {"pods": "0"}}}));
+    let quotas: Api<ResourceQuota> = Api::namespaced(cluster.client.clone(), "full");
+    quotas.patch_status("small", &PatchParams::default(), &status).await.unwrap();
+    // An API server takes notice of a quota within moments.
+    eventually("the quota holds", PATIENCE, || async {
+        Ok(cluster.create_pod("full", &pod_fixture("a-vanilla")?, true).await.is_err().then_some(()))
+    })
+    .await
+    .unwrap();
+    eventually("the webhook has looked for the pod", PATIENCE, || async {
+        let refused = cluster.create_pod("full", &pod_fixture("a-vanilla")?, false).await;
+        assert!(refused.is_err(), "{refused:#?}");
+        let events = cluster.events("full").await?;
+        Ok(events.iter().any(|(reason, _)| reason == "LogShipperSteppedAside").then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
 /// Somebody else takes the namespaces out of the binding, then the binding away: both is undone.
 async fn disturb_binding(cluster: &Cluster) {
     let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
@@ -193,9 +222,11 @@ async fn disturb_certificate(cluster: &Cluster) {
 async fn with_a_certificate_of_its_own_it_needs_every_permission_it_has_and_no_other() {
     let Some(servers) = Servers::find("runs_with_the_permissions_of_the_manifests").unwrap() else { return };
     let cluster = Cluster::start_audited(&servers).await.unwrap();
-    let objects = render_with(&servers.kustomize, &["self-signed", "managed-rbac", "matchconditions"]).unwrap();
+    let objects =
+        render_with(&servers.kustomize, &["self-signed", "managed-rbac", "step-aside", "matchconditions"]).unwrap();
     let _installation = Installation::of(&cluster, objects.clone(), LOKI).await.unwrap();
     inject(&cluster).await;
+    refuse(&cluster).await;
     disturb_binding(&cluster).await;
     disturb_certificate(&cluster).await;
     assert_all_is_used(&cluster, &objects).await;
@@ -211,6 +242,7 @@ async fn on_openshift_it_needs_every_permission_it_has_and_no_other() {
     define_custom_resources(&cluster, &tools, &objects).await.unwrap();
     let _installation = Installation::of(&cluster, objects.clone(), LOKI).await.unwrap();
     inject(&cluster).await;
+    refuse(&cluster).await;
     disturb_binding(&cluster).await;
     assert_all_is_used(&cluster, &objects).await;
 }

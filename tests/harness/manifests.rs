@@ -17,7 +17,7 @@ use crate::servers::Tools;
 const PATIENCE: Duration = Duration::from_secs(30);
 const OVERLAYS: [&str; 2] = ["overlays/plain", "overlays/openshift"];
 /// Each certificate with the components that do not depend on one, and all of these together.
-const COMBINATIONS: [&[&str]; 8] = [
+const COMBINATIONS: [&[&str]; 9] = [
     &["self-signed"],
     &["cert-manager"],
     &["openshift-service-ca"],
@@ -25,7 +25,8 @@ const COMBINATIONS: [&[&str]; 8] = [
     &["self-signed", "network-policy"],
     &["self-signed", "matchconditions"],
     &["self-signed", "managed-rbac"],
-    &["cert-manager", "monitoring", "network-policy", "matchconditions", "managed-rbac"],
+    &["self-signed", "step-aside"],
+    &["cert-manager", "monitoring", "network-policy", "matchconditions", "managed-rbac", "step-aside"],
 ];
 
 /// All that can be rendered, by a name.

@@ -11,6 +11,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::admission::decision::Skip;
 use crate::admission::{Answer, Verdict};
 use crate::metrics::Metrics;
 use runtime::chain;
@@ -68,6 +69,15 @@ impl Events {
             }
         }
     }
+
+    /// Warns the owner of pods, which `owner` refers to as they do. Never waits.
+    pub(crate) fn tell_owner(&self, owner: Value, namespace: &str, reason: &'static str, message: String) {
+        let Some(queue) = &self.queue else { return };
+        let (at, namespace) = (Timestamp::now(), namespace.to_owned());
+        if queue.try_send(Note { at, owner, namespace, kind: "Warning", reason, message }).is_err() {
+            self.metrics.event_dropped();
+        }
+    }
 }
 
 impl Queue {
@@ -102,8 +112,13 @@ fn notes(answer: &Answer) -> Vec<Note> {
         message: format!("pod {}: {text}", answer.name),
     };
     let injected = matches!(answer.verdict, Verdict::Injected(_));
-    let reason = if injected { "LogShipperWarning" } else { "LogShipperNotInjected" };
-    let mut notes: Vec<_> = answer.response.warnings.iter().map(|warning| note("Warning", reason, warning)).collect();
+    let reason = match answer.verdict {
+        Verdict::Injected(_) => "LogShipperWarning",
+        Verdict::Skipped(Skip::SteppedAside) => "LogShipperSteppedAside",
+        Verdict::Skipped(Skip::FuseBlown) => "LogShipperFuseBlown",
+        _ => "LogShipperNotInjected",
+    };
+    let mut notes: Vec<_> = answer.messages.iter().map(|warning| note("Warning", reason, warning)).collect();
     if injected {
         notes.push(note("Normal", "LogShipperInjected", "the log shipper was added"));
     }

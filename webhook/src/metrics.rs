@@ -39,6 +39,8 @@ pub struct Metrics {
     certificate_expires: Gauge,
     events_dropped: Counter,
     connections_refused: Counter,
+    fuses_blown: Gauge,
+    stepped_aside: Gauge,
 }
 
 impl Metrics {
@@ -57,6 +59,8 @@ impl Metrics {
             certificate_expires: Gauge::default(),
             events_dropped: Counter::default(),
             connections_refused: Counter::default(),
+            fuses_blown: Gauge::default(),
+            stepped_aside: Gauge::default(),
         };
         metrics.config_good.set(1);
         let r = registry.sub_registry_with_prefix("redis_log_webhook");
@@ -75,6 +79,10 @@ impl Metrics {
         r.register("events_dropped", "Kubernetes Events that could not be created", metrics.events_dropped.clone());
         let help = "Connections closed because too many were open";
         r.register("connections_refused", help, metrics.connections_refused.clone());
+        let help = "Namespaces whose new pods get no log shipper because one there does not start";
+        r.register("fuses_blown", help, metrics.fuses_blown.clone());
+        let help = "Pods that get no log shipper because they were refused with it";
+        r.register("stepped_aside", help, metrics.stepped_aside.clone());
         metrics
     }
 
@@ -109,6 +117,12 @@ impl Metrics {
 
     pub(crate) fn event_dropped(&self) {
         self.events_dropped.inc();
+    }
+
+    /// How many fuses have blown, and how many pods are stepped aside for.
+    pub(crate) fn left_alone(&self, fuses: usize, aside: usize) {
+        self.fuses_blown.set(i64::try_from(fuses).unwrap_or(i64::MAX));
+        self.stepped_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn connection_refused(&self) {

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::certificate::Certificate;
 use crate::cluster::clients::Clients;
-use crate::cluster::{api, managed_rbac};
+use crate::cluster::knowledge::Knowledge;
+use crate::cluster::{api, managed_rbac, step_aside};
 use crate::config::Config;
 use crate::config::reload::Reloader;
 use crate::connections::Limits;
@@ -49,6 +50,10 @@ pub(crate) struct Serve {
     /// Let the pods of every namespace that opted in push, by keeping one ClusterRoleBinding.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_MANAGED_RBAC")]
     managed_rbac: bool,
+    /// Watch Redis Enterprise's pods and LimitRanges: leave pods alone that are refused with the sidecar or whose
+    /// sidecars do not start, and keep the sidecar within limits.
+    #[arg(long, env = "REDIS_LOG_WEBHOOK_STEP_ASIDE")]
+    step_aside: bool,
     /// After SIGTERM reviews are answered for this many seconds more, until every API server knows that we go.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value_t = 12)]
     shutdown_delay: u64,
@@ -85,7 +90,14 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
         tasks.spawn(managed_rbac::keep(client, metrics, ended.clone()));
     }
     let config = follow_config(args.config, &metrics, &ended, &mut tasks)?;
-    let events = follow_cluster(&config, &metrics, &ended, &mut tasks).await;
+    let knowledge = Knowledge::default();
+    let learning = args.step_aside.then(|| knowledge.clone());
+    if learning.is_none() {
+        tracing::info!(
+            "without --step-aside pods that are refused with the sidecar stay refused; the component step-aside sets it"
+        );
+    }
+    let events = follow_cluster(&config, learning, &metrics, &ended, &mut tasks).await;
     let listener = TcpListener::bind(args.listen).with_context(|| format!("failed to listen on {}", args.listen))?;
     let admin_listener = tokio::net::TcpListener::bind(args.admin_listen)
         .await
@@ -109,7 +121,7 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     ));
     tasks.spawn(admin::serve(admin_listener, admin::routes(readiness.clone(), Arc::new(registry)), ended.clone()));
     let closing = CancellationToken::new();
-    let webhook = Webhook { config, metrics, events, leaving: signalled.clone() };
+    let webhook = Webhook { config, metrics, events, knowledge, leaving: signalled.clone() };
     let mut serving = tokio::spawn(server::serve(listener, tls, Limits::default(), webhook, closing.clone()));
     // The ports are told because `--listen 127.0.0.1:0` leaves their choice to the system.
     tracing::info!(listen = %address, admin_listen = %admin_address, "serving");
@@ -150,12 +162,13 @@ fn follow_config(
 /// not answer.
 async fn follow_cluster(
     config: &Arc<ArcSwap<Config>>,
+    learning: Option<Knowledge>,
     metrics: &Metrics,
     ended: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> Events {
     let (events, queue) = Events::new(metrics.clone());
-    let (config, ended) = (config.clone(), ended.clone());
+    let (config, ended, metrics, telling) = (config.clone(), ended.clone(), metrics.clone(), events.clone());
     // The first answer is waited for, because `sidecarMode: auto` hangs on it.
     let mut connected = api::connect().await;
     let following = async move {
@@ -167,11 +180,17 @@ async fn follow_cluster(
             connected = api::connect().await;
         };
         config.rcu(|config| Config { native_sidecars: Some(native_sidecars), ..(**config).clone() });
-        queue.send(client).await;
+        let sending = queue.send(client.clone());
+        if let Some(knowledge) = learning {
+            tokio::join!(sending, step_aside::follow(client, config, knowledge, telling, metrics));
+        } else {
+            drop(telling);
+            sending.await;
+        }
     };
     tasks.spawn(async move {
         // An API server that does not answer must not hold the shutdown up.
-        ended.run_until_cancelled(following).await;
+        ended.run_until_cancelled(Box::pin(following)).await;
     });
     events
 }

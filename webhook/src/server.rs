@@ -17,8 +17,10 @@ use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::names::cut;
+use crate::admission::surroundings::Identity;
 use crate::admission::{self, Answer, Verdict};
 use crate::bodies::{Bodies, Refusal, Whole};
+use crate::cluster::knowledge::Knowledge;
 use crate::config::Config;
 use crate::connections::{Connections, Limits};
 use crate::events::Events;
@@ -54,6 +56,8 @@ pub struct Webhook {
     pub metrics: Metrics,
     /// What owners are told.
     pub events: Events,
+    /// What bears on new pods.
+    pub knowledge: Knowledge,
     /// Cancelled when this process is to end: who asks is then told to ask on another connection the next time.
     pub leaving: CancellationToken,
 }
@@ -121,12 +125,16 @@ async fn answer(webhook: &Webhook, bodies: &Bodies, parameters: &str, headers: &
             return (status, format!("{why}\n")).into_response();
         }
     };
-    let config = webhook.config.load();
-    match admission::review_within(&body.bytes, &config, || started.elapsed() < budget) {
+    let config = webhook.config.load_full();
+    let known = |namespace: Option<&str>, identity: Option<&Identity>| {
+        webhook.knowledge.surroundings(namespace, identity, &config)
+    };
+    match admission::review_among(&body.bytes, &config, || started.elapsed() < budget, known) {
         Ok(answer) => {
             let took = started.elapsed();
             webhook.metrics.answered(&answer, took);
             log(&answer, took);
+            webhook.knowledge.answered(&answer, &config);
             if !answer.dry_run {
                 webhook.events.tell(&answer);
             }

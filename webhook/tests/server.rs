@@ -15,6 +15,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use prometheus_client::registry::Registry;
+use redis_log_webhook::cluster::knowledge::Knowledge;
 use redis_log_webhook::config::Config;
 use redis_log_webhook::connections::Limits;
 use redis_log_webhook::events::{Events, Queue};
@@ -74,7 +75,13 @@ impl Running {
         let metrics = Metrics::register(&mut registry);
         let config = Arc::new(ArcSwap::from_pointee(Config::default()));
         let (events, told) = Events::new(metrics.clone());
-        let webhook = Webhook { config: config.clone(), events, metrics, leaving: leaving.clone() };
+        let webhook = Webhook {
+            config: config.clone(),
+            events,
+            knowledge: Knowledge::default(),
+            metrics,
+            leaving: leaving.clone(),
+        };
         let server = tokio::spawn(serve(listener, tls, limits, webhook, shutdown.clone()));
         Self { address, ca: ca.cert().to_owned(), config, registry, leaving, told, shutdown, server }
     }

@@ -215,7 +215,8 @@ fn credentials(config: &Config, warnings: &mut Vec<String>) -> Value {
 fn resources(case: &Case<'_>, warnings: &mut Vec<String>) -> Value {
     let config = &case.config.resources;
     let mut amounts = Map::new();
-    for (resource, amount) in [("cpu", &config.cpu), ("memory", &config.memory)] {
+    let storage = config.ephemeral_storage.iter().map(|amount| ("ephemeral-storage", amount));
+    for (resource, amount) in [("cpu", &config.cpu), ("memory", &config.memory)].into_iter().chain(storage) {
         if fits(case.pod, resource, amount) {
             amounts.insert(resource.to_owned(), json!(amount.as_str()));
         } else {

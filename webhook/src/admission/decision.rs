@@ -54,6 +54,9 @@ pub enum Skip {
     AlreadyInjected,
     Drift,
     NameTaken,
+    SteppedAside,
+    FuseBlown,
+    NoRoom,
 }
 
 /// One thing that must hold for a pod to be injected.
@@ -114,6 +117,9 @@ impl Skip {
             Self::AlreadyInjected => "already_injected",
             Self::Drift => "drift",
             Self::NameTaken => "name_taken",
+            Self::SteppedAside => "stepped_aside",
+            Self::FuseBlown => "fuse_blown",
+            Self::NoRoom => "no_room",
         }
     }
 
@@ -167,6 +173,9 @@ impl Skip {
             Self::NameTaken => format!(
                 "the pod has a container {SIDECAR} of its own, so the log shipper is not added; rename that container"
             ),
+            Self::SteppedAside => "the pod was refused with the log shipper, so it is left alone".to_owned(),
+            Self::FuseBlown => "a log shipper in this namespace does not start, so new pods get none".to_owned(),
+            Self::NoRoom => "a LimitRange of the namespace leaves no room for the log shipper".to_owned(),
         }
     }
 
@@ -180,6 +189,9 @@ impl Skip {
                 | Self::InvalidOptIn
                 | Self::Drift
                 | Self::NameTaken
+                | Self::SteppedAside
+                | Self::FuseBlown
+                | Self::NoRoom
         )
     }
 }

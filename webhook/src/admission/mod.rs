@@ -10,6 +10,8 @@
 //! arguments   what the container is told
 //! patch       add-only RFC 6902, tried on the object before it is answered
 //! response    verdict -> answer
+//!
+//! surroundings  what the cluster knows that bears on it: limits, attempts (stepping aside), fuse
 //! ```
 //!
 //! The object stays a JSON value from end to end. A typed pod would lose the fields it does not know, and the patch
@@ -18,7 +20,10 @@
 pub mod additions;
 pub mod annotations;
 mod arguments;
+pub mod attempts;
 pub mod decision;
+pub mod fuse;
+pub mod limits;
 pub mod names;
 pub mod outline;
 pub mod patch;
@@ -26,6 +31,7 @@ mod request;
 mod response;
 pub mod review;
 mod security_context;
+pub mod surroundings;
 mod variables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,6 +43,7 @@ use decision::{Case, Skip};
 use request::Request;
 pub use response::Answer;
 use review::{AdmissionReview, BadReview};
+use surroundings::{Hold, Identity, Surroundings};
 
 /// How many warnings an answer holds. The API server passes 4096 characters on, which is 16 of the longest.
 pub const MOST_WARNINGS: usize = 16;
@@ -83,6 +90,16 @@ pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
 /// As [`fn@review`], with the pod left as it is where, once the body is read, there is no time left: an answer that comes
 /// too late is no answer.
 pub fn review_within(body: &[u8], config: &Config, in_time: impl FnOnce() -> bool) -> Result<Answer, BadReview> {
+    review_among(body, config, in_time, |_, _| Surroundings::default())
+}
+
+/// As [`review_within`], in the surroundings that `known` tells of the pod's namespace and identity.
+pub fn review_among(
+    body: &[u8],
+    config: &Config,
+    in_time: impl FnOnce() -> bool,
+    known: impl FnOnce(Option<&str>, Option<&Identity>) -> Surroundings,
+) -> Result<Answer, BadReview> {
     let review = AdmissionReview::parse(body)?;
     let request = Request::of(&review.request);
     if request.is_ok() {
@@ -93,7 +110,10 @@ pub fn review_within(body: &[u8], config: &Config, in_time: impl FnOnce() -> boo
             verdict: Verdict::Failed("the API server's deadline was too near".to_owned()),
             warnings: Vec::new(),
         },
-        Ok(request) => contained(|| judge(request.pod, request.namespace, config)),
+        Ok(request) => contained(|| {
+            let identity = Identity::of(request.pod, request.namespace);
+            judge_among(request.pod, request.namespace, config, &known(request.namespace, identity.as_ref()))
+        }),
         Err(skip) => Judged::skipped(skip),
     };
     Ok(Answer::new(review, judged))
@@ -101,8 +121,22 @@ pub fn review_within(body: &[u8], config: &Config, in_time: impl FnOnce() -> boo
 
 /// Decides about one pod of `namespace`, and makes and tries the patch.
 pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
+    judge_among(pod, namespace, config, &Surroundings::default())
+}
+
+/// As [`judge`], with what the cluster knows.
+pub fn judge_among(pod: &Value, namespace: Option<&str>, config: &Config, known: &Surroundings) -> Judged {
     let mut warnings = Vec::new();
-    let config = annotations::overridden(pod, config, &mut warnings);
+    let mut config = annotations::overridden(pod, config, &mut warnings);
+    let fitted = known.limits.as_ref().map(|limits| limits::fit(limits, pod, &config.resources)).transpose();
+    let hold = match fitted {
+        Ok(Some(fitted)) if fitted != config.resources => {
+            config.to_mut().resources = fitted;
+            known.hold.clone()
+        }
+        Ok(_) => known.hold.clone(),
+        Err(text) => Some(Hold { skip: Skip::NoRoom, text }),
+    };
     let case = Case { pod, namespace, config: &config };
     let target = match decision::decide(&case) {
         Ok(target) => target,
@@ -112,6 +146,9 @@ pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
             return Judged { verdict: Verdict::Skipped(skip), warnings };
         }
     };
+    if let Some(Hold { skip, text }) = hold {
+        return Judged { verdict: Verdict::Skipped(skip), warnings: vec![text] };
+    }
     warnings.extend(decision::other_readers(&case, &target).take(MOST_WARNINGS).map(|name| {
         format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice")
     }));

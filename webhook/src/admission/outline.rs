@@ -51,7 +51,7 @@ static POD: Keep = Members(&[
             ("containers", Items(&CONTAINER)),
             ("hostNetwork", All),
             ("imagePullSecrets", Items(&Members(&[("name", All)]))),
-            ("initContainers", Items(&Members(&[("name", All)]))),
+            ("initContainers", Items(&Members(&[("name", All), ("resources", All), ("restartPolicy", All)]))),
             ("nodeSelector", All),
             ("os", All),
             ("resources", All),

@@ -9,10 +9,13 @@ use serde_json::Value;
 use super::decision::Skip;
 use super::names::cut;
 use super::review::{AdmissionResponse, AdmissionReview, AnsweredReview};
+use super::surroundings::{Identity, owner};
 use super::{Judged, MOST_WARNINGS, Verdict};
 
 /// The API server truncates longer warnings.
 const WARNING_CHARS: usize = 256;
+/// The API server refuses an Event with a longer message; the pod's name comes before.
+const MESSAGE_CHARS: usize = 700;
 /// The longest name in Kubernetes.
 const NAME_CHARS: usize = 253;
 
@@ -33,6 +36,10 @@ pub struct Answer {
     pub name: String,
     /// The object that manages the pod, as the pod refers to it.
     pub owner: Option<Value>,
+    /// Tells the reviews of this pod from those of others.
+    pub identity: Option<Identity>,
+    /// The warnings, longer than API clients get them.
+    pub messages: Vec<String>,
     /// The size of the patch, in bytes before base64.
     pub patch_bytes: usize,
 }
@@ -51,16 +58,20 @@ impl Answer {
             },
             Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => None,
         };
-        let mut warnings: Vec<String> =
-            warnings.iter().take(MOST_WARNINGS).map(|warning| presentable(warning)).collect();
+        let cut_to =
+            |chars| warnings.iter().take(MOST_WARNINGS).map(move |warning| presentable(warning, chars)).collect();
+        let (mut messages, mut warnings): (Vec<String>, Vec<String>) = (cut_to(MESSAGE_CHARS), cut_to(WARNING_CHARS));
         if matches!(verdict, Verdict::Failed(_) | Verdict::Panicked(_)) {
-            warnings.push("redis-log-shipper: an internal error kept this pod from getting its log shipper".to_owned());
+            let error = "redis-log-shipper: an internal error kept this pod from getting its log shipper".to_owned();
+            messages.push(error.clone());
+            warnings.push(error);
         }
         let name = ["/metadata/name", "/metadata/generateName"]
             .into_iter()
             .find_map(|at| request.object.pointer(at)?.as_str())
             .unwrap_or_default();
         let owner = owner(&request.object).cloned();
+        let identity = Identity::of(&request.object, request.namespace.as_deref());
         let response = AdmissionResponse {
             uid: request.uid,
             allowed: true,
@@ -78,6 +89,8 @@ impl Answer {
             namespace: request.namespace.map(|namespace| cut(&namespace, NAME_CHARS)),
             name: cut(name, NAME_CHARS),
             owner,
+            identity,
+            messages,
             patch_bytes: patch.map_or(0, |patch| patch.len()),
         }
     }
@@ -88,11 +101,6 @@ impl Answer {
     }
 }
 
-fn owner(pod: &Value) -> Option<&Value> {
-    let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
-    owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))
-}
-
 /// The outcome for the audit trail, which keeps one value a request: the second round of an injected pod says the same.
 fn audited(verdict: &Verdict) -> &'static str {
     match verdict {
@@ -101,11 +109,7 @@ fn audited(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// A warning as the API server passes it on: no control characters, at most 256 characters.
-fn presentable(warning: &str) -> String {
-    format!("redis-log-shipper: {warning}")
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(WARNING_CHARS)
-        .collect()
+/// A warning as the API server passes it on: no control characters, at most `chars` characters.
+fn presentable(warning: &str, chars: usize) -> String {
+    format!("redis-log-shipper: {warning}").chars().map(|c| if c.is_control() { ' ' } else { c }).take(chars).collect()
 }

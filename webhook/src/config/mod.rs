@@ -101,13 +101,15 @@ pub struct Config {
     pub native_sidecars: Option<bool>,
 }
 
-/// CPU and memory.
+/// CPU, memory and ephemeral storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resources {
     /// For example `100m`.
     pub cpu: Quantity,
     /// For example `64Mi`.
     pub memory: Quantity,
+    /// For a ResourceQuota that counts it; without it the sidecar names none.
+    pub ephemeral_storage: Option<Quantity>,
 }
 
 /// A key of a ConfigMap that holds CA certificates.
@@ -150,7 +152,7 @@ impl Default for Config {
             image_pull_policy: PullPolicy::default(),
             image_pull_secrets: Vec::new(),
             allowed_images: Vec::new(),
-            resources: Resources { cpu: amount("100m"), memory: amount("64Mi") },
+            resources: Resources { cpu: amount("100m"), memory: amount("64Mi"), ephemeral_storage: None },
             loki_url:
                 "https://logging-loki-gateway-http.openshift-logging.svc:8080/api/logs/v1/{tenant}/loki/api/v1/push"
                     .to_owned(),

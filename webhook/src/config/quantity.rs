@@ -36,6 +36,18 @@ impl Quantity {
         Ok(Self { text: text.to_owned(), millis })
     }
 
+    /// What is left of this amount after `other` is taken away; `None` where that is nothing.
+    pub fn minus(&self, other: &Self) -> Option<Self> {
+        let millis = self.millis.checked_sub(other.millis).filter(|millis| *millis > 0)?;
+        let text = if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") };
+        Some(Self { text, millis })
+    }
+
+    /// The amount in thousandths of the unit.
+    pub fn millis(&self) -> u128 {
+        self.millis
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -37,6 +37,8 @@ fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     section.section("resources", |section| {
         set(&mut config.resources.cpu, section.parsed("cpu", Quantity::parse));
         set(&mut config.resources.memory, section.parsed("memory", Quantity::parse));
+        let storage = section.parsed("ephemeralStorage", Quantity::parse);
+        config.resources.ephemeral_storage = storage.or(config.resources.ephemeral_storage.take());
     });
     set(&mut config.sidecar_mode, section.parsed("sidecarMode", SidecarMode::parse));
     set(&mut config.state, section.parsed("state", State::parse));
@@ -149,7 +151,7 @@ imagePullPolicy: Always
 allowedImages: ['example.com/*']
 imagePullSecrets: [{name: registry-login}, {name: other}]
 drainTimeout: 3s
-resources: {cpu: 1, memory: 32Mi}
+resources: {cpu: 1, memory: 32Mi, ephemeralStorage: 128Mi}
 sidecarMode: native
 state: ephemeral
 seccomp: never
@@ -176,6 +178,7 @@ namespace: ops
         assert!(faults.is_empty(), "{faults:?}");
         let default = Config::default();
         assert_eq!(config.resources.cpu.as_str(), "1");
+        assert!(config.resources.ephemeral_storage.is_some_and(|amount| amount.as_str() == "128Mi"));
         assert_eq!(config.labels, [("team".to_owned(), "core".to_owned()), ("shard".to_owned(), "7".to_owned())]);
         assert_eq!(config.token.audience.as_deref(), Some("loki"));
         assert_eq!(config.matching.log_dir, "/logs");
@@ -183,7 +186,7 @@ namespace: ops
         assert!(config.image != default.image && config.image_pull_policy != default.image_pull_policy);
         assert_eq!(config.image_pull_secrets, ["registry-login", "other"]);
         assert_eq!(config.drain_timeout.as_deref(), Some("3s"));
-        assert!(config.allowed_images != default.allowed_images && config.resources != default.resources);
+        assert!(config.allowed_images != default.allowed_images && config.resources.memory != default.resources.memory);
         assert!(
             config.sidecar_mode != default.sidecar_mode
                 && config.state != default.state

@@ -1,0 +1,310 @@
+//! Stepping aside: which pods were answered with a sidecar and then refused, and what becomes of the next attempt.
+//!
+//! ```text
+//! (nothing) ── injected ──► Injected ── the watch shows the pod, or a list does ──► (nothing)
+//!                              │ no pod after GRACE
+//!                              ▼
+//!                            Aside ── an hour, another configuration, the pod with a sidecar ──► (nothing)
+//!                              │ ▲
+//!                    left alone│ │the watch shows the pod: the sidecar was the fault
+//!                              ▼ │
+//!                            Tried ── asked again after GRACE: refused as well, so it was not us ──► (nothing)
+//! ```
+//!
+//! A second review never counts by itself: the API server asks twice within one request, and retries. What counts is that
+//! there is no pod. Replicas know their own reviews only, so each may be refused once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::surroundings::{Identity, Who};
+use crate::config::Config;
+
+/// How long a pod may take from our answer to the watch. What is judged too early corrects itself once the pod shows.
+pub const GRACE: Duration = Duration::from_secs(2);
+/// After this time a sidecar is tried again.
+pub const AGAIN: Duration = Duration::from_hours(1);
+/// By how many seconds the clocks of the API server and of this process may differ.
+const SKEW: i64 = 10;
+/// How many pods are remembered; each takes less than 2 KiB.
+const MOST: usize = 1024;
+
+/// What is known of pods that do not exist yet.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    entries: HashMap<Identity, Attempt>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    since: Instant,
+    /// When it was answered, by the wall clock.
+    second: i64,
+    config: Arc<Config>,
+    owner: Option<Value>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Answered with a sidecar; no pod yet.
+    Injected,
+    /// Refused with a sidecar, for this reason.
+    Aside { why: String, tried: Tried },
+}
+
+/// The attempt without a sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    NotYet,
+    At(Instant),
+    /// The pod exists without one.
+    Proven,
+}
+
+/// An attempt that has to be looked into.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Due {
+    /// The pod.
+    pub identity: Identity,
+    /// Its owner, as the pod refers to it.
+    pub owner: Option<Value>,
+    /// Pods of the owner from before this second of the wall clock are others.
+    pub since: i64,
+}
+
+impl Attempts {
+    /// Why the pod is to be left alone, if it is. Changes nothing: a dry run asks as well.
+    pub fn hold(&self, identity: &Identity, config: &Arc<Config>, now: Instant) -> Option<&str> {
+        let attempt = self.entries.get(identity)?;
+        let State::Aside { why, tried } = &attempt.state else { return None };
+        let was_not_us = matches!(tried, Tried::At(at) if now.saturating_duration_since(*at) >= GRACE);
+        let is_over = now.saturating_duration_since(attempt.since) >= AGAIN || !is_same(&attempt.config, config);
+        (!was_not_us && !is_over).then_some(why)
+    }
+
+    /// The pod was answered with a sidecar at `now`, which is `second` of the wall clock. Of several such answers the first
+    /// counts.
+    pub fn injected(
+        &mut self,
+        identity: Identity,
+        owner: Option<Value>,
+        config: &Arc<Config>,
+        (now, second): (Instant, i64),
+    ) {
+        match self.entries.get(&identity).map(|attempt| &attempt.state) {
+            Some(State::Injected) => return,
+            None if self.entries.len() >= MOST => {
+                let oldest = self.entries.iter().min_by_key(|(_, attempt)| attempt.since);
+                let oldest = oldest.map(|(identity, _)| identity.clone());
+                oldest.map(|oldest| self.entries.remove(&oldest));
+            }
+            // Of one that is known, that no longer holds: it would have been left alone.
+            _ => {}
+        }
+        let attempt = Attempt { since: now, second, config: config.clone(), owner, state: State::Injected };
+        self.entries.insert(identity, attempt);
+    }
+
+    /// The pod was left alone because of [`Attempts::hold`].
+    pub fn left_alone(&mut self, identity: &Identity, now: Instant) {
+        if let Some(Attempt { state: State::Aside { tried, .. }, .. }) = self.entries.get_mut(identity)
+            && *tried == Tried::NotYet
+        {
+            *tried = Tried::At(now);
+        }
+    }
+
+    /// The pod exists, since `created`, a second of the wall clock.
+    pub fn shown(&mut self, identity: &Identity, has_sidecar: bool, created: i64) {
+        let attempt = self.entries.get_mut(identity).filter(|attempt| match identity.who {
+            Who::Pod(_) => true,
+            // One of those that the owner had before proves nothing.
+            Who::Owner(_) => created >= attempt.second - SKEW,
+        });
+        match attempt.map(|attempt| &mut attempt.state) {
+            Some(State::Aside { tried, .. }) if !has_sidecar => *tried = Tried::Proven,
+            Some(_) => drop(self.entries.remove(identity)),
+            None => {}
+        }
+    }
+
+    /// The attempts that should have become a pod by now. Also forgets what is too old to matter.
+    pub fn due(&mut self, now: Instant) -> Vec<Due> {
+        self.entries.retain(|_, attempt| now.saturating_duration_since(attempt.since) < AGAIN);
+        let is_due = |attempt: &Attempt| {
+            matches!(attempt.state, State::Injected) && now.saturating_duration_since(attempt.since) >= GRACE
+        };
+        let due = self.entries.iter().filter(|(_, attempt)| is_due(attempt));
+        due.map(|(identity, attempt)| Due {
+            identity: identity.clone(),
+            owner: attempt.owner.clone(),
+            since: attempt.second - SKEW,
+        })
+        .collect()
+    }
+
+    /// There is no such pod: it was refused after us. Returns whether that is news.
+    pub fn refused(&mut self, identity: &Identity, why: String, now: Instant) -> bool {
+        match self.entries.get_mut(identity) {
+            Some(attempt) if matches!(attempt.state, State::Injected) => {
+                attempt.since = now;
+                attempt.state = State::Aside { why, tried: Tried::NotYet };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Nobody can say whether the pod exists.
+    pub fn unclear(&mut self, identity: &Identity) {
+        if self.entries.get(identity).is_some_and(|attempt| matches!(attempt.state, State::Injected)) {
+            self.entries.remove(identity);
+        }
+    }
+
+    /// The watch broke off: a pod may have come and gone unseen, so nothing follows from not having seen it.
+    pub fn interrupted(&mut self) {
+        self.entries.retain(|_, attempt| matches!(attempt.state, State::Aside { .. }));
+        for attempt in self.entries.values_mut() {
+            if let State::Aside { tried: tried @ Tried::At(_), .. } = &mut attempt.state {
+                *tried = Tried::NotYet;
+            }
+        }
+    }
+
+    /// What a namespace allows changed: its pods are tried again.
+    pub fn namespace_changed(&mut self, namespace: &str) {
+        self.entries.retain(|identity, _| identity.namespace != namespace);
+    }
+
+    /// How many pods are stepped aside for.
+    pub fn aside(&self) -> usize {
+        self.entries.values().filter(|attempt| matches!(attempt.state, State::Aside { .. })).count()
+    }
+}
+
+fn is_same(one: &Arc<Config>, other: &Arc<Config>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str) -> Identity {
+        Identity { namespace: "redis".to_owned(), who: Who::Pod(name.to_owned()) }
+    }
+
+    /// Attempts with one pod that was refused at the instant that is returned.
+    fn refused(config: &Arc<Config>) -> (Attempts, Instant) {
+        let (mut attempts, start) = (Attempts::default(), Instant::now());
+        attempts.injected(pod("rec-0"), None, config, (start, 0));
+        let later = start + GRACE;
+        assert_eq!(attempts.due(later), [Due { identity: pod("rec-0"), owner: None, since: -SKEW }]);
+        assert!(attempts.refused(&pod("rec-0"), "exceeded quota".to_owned(), later));
+        (attempts, later)
+    }
+
+    #[test]
+    fn leaves_a_pod_alone_that_was_refused_and_no_other() {
+        let config = Arc::new(Config::default());
+        let (attempts, at) = refused(&config);
+        assert_eq!(attempts.hold(&pod("rec-0"), &config, at), Some("exceeded quota"));
+        assert_eq!(attempts.hold(&pod("rec-1"), &config, at), None);
+        assert_eq!(attempts.aside(), 1);
+    }
+
+    #[test]
+    fn a_pod_that_shows_was_not_refused_however_often_it_was_asked_about() {
+        let (mut attempts, config, start) = (Attempts::default(), Arc::new(Config::default()), Instant::now());
+        for _ in 0..3 {
+            attempts.injected(pod("rec-0"), None, &config, (start, 0));
+        }
+        assert!(attempts.due(start + GRACE / 2).is_empty(), "too early to say");
+        attempts.shown(&pod("rec-0"), true, 0);
+        assert!(attempts.due(start + GRACE).is_empty());
+        assert!(!attempts.refused(&pod("rec-0"), String::new(), start + GRACE), "it showed in the meantime");
+        assert_eq!(attempts.hold(&pod("rec-0"), &config, start + GRACE), None);
+    }
+
+    #[test]
+    fn the_first_of_several_answers_counts() {
+        let (mut attempts, config, start) = (Attempts::default(), Arc::new(Config::default()), Instant::now());
+        attempts.injected(pod("rec-0"), None, &config, (start, 0));
+        attempts.injected(pod("rec-0"), None, &config, (start + GRACE / 2, 1));
+        assert_eq!(attempts.due(start + GRACE).len(), 1);
+    }
+
+    #[test]
+    fn stays_aside_where_the_pod_exists_without_the_sidecar() {
+        let config = Arc::new(Config::default());
+        let (mut attempts, at) = refused(&config);
+        attempts.left_alone(&pod("rec-0"), at);
+        attempts.shown(&pod("rec-0"), false, 0);
+        let later = at + GRACE * 10;
+        assert!(attempts.hold(&pod("rec-0"), &config, later).is_some());
+        assert!(attempts.hold(&pod("rec-0"), &config, at + AGAIN).is_none(), "tried again after an hour");
+    }
+
+    #[test]
+    fn injects_again_where_the_untouched_pod_is_refused_as_well() {
+        let config = Arc::new(Config::default());
+        let (mut attempts, at) = refused(&config);
+        attempts.left_alone(&pod("rec-0"), at);
+        assert!(attempts.hold(&pod("rec-0"), &config, at + GRACE / 2).is_some(), "it may still show");
+        assert!(attempts.hold(&pod("rec-0"), &config, at + GRACE).is_none());
+        attempts.injected(pod("rec-0"), None, &config, (at + GRACE, 2));
+        assert_eq!(attempts.due(at + GRACE * 2).len(), 1, "and looked for again");
+    }
+
+    #[test]
+    fn a_pod_that_its_owner_had_before_is_another_one() {
+        let (mut attempts, config, start) = (Attempts::default(), Arc::new(Config::default()), Instant::now());
+        let owner = Identity { namespace: "redis".to_owned(), who: Who::Owner("u-1".to_owned()) };
+        attempts.injected(owner.clone(), None, &config, (start, 1000));
+        attempts.shown(&owner, true, 1000 - SKEW - 1);
+        assert_eq!(attempts.due(start + GRACE).len(), 1);
+        attempts.shown(&owner, true, 1000);
+        assert!(attempts.due(start + GRACE).is_empty());
+    }
+
+    #[test]
+    fn tries_again_under_another_configuration_and_other_limits() {
+        let config = Arc::new(Config::default());
+        let (attempts, at) = refused(&config);
+        assert!(attempts.hold(&pod("rec-0"), &Arc::new(Config::default()), at).is_some(), "the same once more");
+        let other = Arc::new(Config { tenant: "audit".to_owned(), ..Config::default() });
+        assert!(attempts.hold(&pod("rec-0"), &other, at).is_none());
+        let (mut attempts, at) = refused(&config);
+        attempts.namespace_changed("other");
+        assert!(attempts.hold(&pod("rec-0"), &config, at).is_some());
+        attempts.namespace_changed("redis");
+        assert!(attempts.hold(&pod("rec-0"), &config, at).is_none());
+    }
+
+    #[test]
+    fn concludes_nothing_from_what_a_broken_watch_did_not_show() {
+        let config = Arc::new(Config::default());
+        let (mut attempts, at) = refused(&config);
+        attempts.left_alone(&pod("rec-0"), at);
+        attempts.injected(pod("rec-1"), None, &config, (at, 0));
+        attempts.interrupted();
+        assert!(attempts.due(at + GRACE).is_empty());
+        assert!(attempts.hold(&pod("rec-0"), &config, at + GRACE).is_some());
+    }
+
+    #[test]
+    fn remembers_a_bounded_number_of_pods_the_oldest_of_which_goes() {
+        let (mut attempts, config, start) = (Attempts::default(), Arc::new(Config::default()), Instant::now());
+        for i in 0..=MOST {
+            attempts.injected(pod(&i.to_string()), None, &config, (start + Duration::from_millis(i as u64), 0));
+        }
+        let due = attempts.due(start + GRACE * 10);
+        assert_eq!(due.len(), MOST);
+        assert!(due.iter().all(|due| due.identity != pod("0")));
+    }
+}

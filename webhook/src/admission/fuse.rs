@@ -1,0 +1,323 @@
+//! The fuse of a namespace: where an injected sidecar cannot start, new pods are left alone.
+//!
+//! It blows on what the API server shows of a pod, so replicas agree, also after a restart. It closes when a sidecar of the
+//! namespace starts, when the configuration (with image and pull secrets) changes, and an hour after its pod is gone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::config::Config;
+
+/// How long a sidecar may fail to start before the fuse blows.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a blown fuse outlives its pod.
+const AGAIN: Duration = Duration::from_hours(1);
+/// How many failing pods are remembered.
+const MOST: usize = 4096;
+/// What the kubelet says of a container that does not start.
+const FAILURES: [&str; 7] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+];
+
+/// How a sidecar is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// It runs since this second of the wall clock.
+    Running(i64),
+    /// It does not start, for this reason.
+    Failing(String),
+    /// Neither can be said yet.
+    Unknown,
+}
+
+impl Condition {
+    /// What a waiting container means.
+    pub fn of_waiting(reason: &str, message: &str) -> Self {
+        if !FAILURES.contains(&reason) {
+            return Self::Unknown;
+        }
+        let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+        Self::Failing(if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") })
+    }
+}
+
+/// A pod with a sidecar, as it was just seen.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The object that manages it.
+    pub owner: Option<Value>,
+    /// How its sidecar is.
+    pub condition: Condition,
+    /// How long it may have been like that already.
+    pub for_at_least: Duration,
+    /// Whether its sidecar is one of the configuration in force.
+    pub is_current: bool,
+}
+
+/// The fuses of all namespaces.
+#[derive(Debug, Default)]
+pub struct Fuses {
+    failing: HashMap<(String, String), Failing>,
+    blown: HashMap<String, Blown>,
+    config: Option<Arc<Config>>,
+}
+
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    cause: String,
+    owner: Option<Value>,
+    /// Whether it can blow the fuse: one of an older configuration cannot.
+    counts: bool,
+    /// Since when a sidecar that crashed runs again.
+    running: Option<Instant>,
+}
+
+/// A fuse that has blown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blown {
+    /// The namespace.
+    pub namespace: String,
+    /// The pod whose sidecar does not start.
+    pub pod: String,
+    /// The object that manages it.
+    pub owner: Option<Value>,
+    /// What the kubelet says.
+    pub cause: String,
+    /// When, by both clocks.
+    at: Instant,
+    second: i64,
+}
+
+impl Blown {
+    /// What happened, and what to do.
+    pub fn text(&self) -> String {
+        let Self { pod, cause, .. } = self;
+        format!(
+            "fuse blown: the log shipper of pod {pod} does not start, so new pods of this namespace get none; repair the cause, \
+             and delete pod {pod} if Redis has to run without it meanwhile; the cause: {cause}"
+        )
+    }
+}
+
+impl Fuses {
+    /// Takes notice of a pod. Returns the fuse that closed because of it.
+    pub fn seen(&mut self, seen: Seen, now: Instant) -> Option<Blown> {
+        let key = (seen.namespace, seen.pod);
+        match seen.condition {
+            Condition::Failing(cause) => {
+                let since = now.checked_sub(seen.for_at_least).unwrap_or(now);
+                if let Some(failing) = self.failing.get_mut(&key) {
+                    (failing.cause, failing.running) = (cause, None);
+                } else if self.failing.len() < MOST {
+                    let (owner, counts) = (seen.owner, seen.is_current);
+                    self.failing.insert(key, Failing { since, cause, owner, counts, running: None });
+                }
+                None
+            }
+            Condition::Running(second) => {
+                // A crash loop runs now and then: it is over once it has run for as long as a fuse waits.
+                if let Some(failing) = self.failing.get_mut(&key)
+                    && failing.cause.starts_with("CrashLoopBackOff")
+                {
+                    failing.running.get_or_insert(now);
+                    return None;
+                }
+                self.failing.remove(&key);
+                let is_newer = |blown: &Blown| second >= blown.second || blown.pod == key.1;
+                if self.blown.get(&key.0).is_some_and(is_newer) { self.blown.remove(&key.0) } else { None }
+            }
+            Condition::Unknown => None,
+        }
+    }
+
+    /// The pod is gone; the fuse stays blown for the one that comes in its place.
+    pub fn gone(&mut self, namespace: &str, pod: &str) {
+        self.failing.remove(&(namespace.to_owned(), pod.to_owned()));
+    }
+
+    /// Keeps, of all failing pods, those that a new list shows.
+    pub fn retain(&mut self, is_shown: impl Fn(&str, &str) -> bool) {
+        self.failing.retain(|(namespace, pod), _| is_shown(namespace, pod));
+    }
+
+    /// Looks at the clocks and at the configuration; returns the fuses that blow now.
+    pub fn look(&mut self, config: &Arc<Config>, now: Instant, second: i64) -> Vec<Blown> {
+        let is_same = |known: &Arc<Config>| Arc::ptr_eq(known, config) || known == config;
+        if !self.config.as_ref().is_some_and(is_same) {
+            if self.config.is_some() {
+                self.blown.clear();
+                self.failing.values_mut().for_each(|failing| failing.counts = false);
+            }
+            self.config = Some(config.clone());
+        }
+        let Self { failing, blown, .. } = self;
+        failing.retain(|(namespace, pod), failing| {
+            let runs = failing.running.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE);
+            if runs && blown.get(namespace).is_some_and(|blown| blown.pod == *pod) {
+                blown.remove(namespace);
+            }
+            !runs
+        });
+        let is_failing = |blown: &Blown| failing.contains_key(&(blown.namespace.clone(), blown.pod.clone()));
+        blown.retain(|_, blown| is_failing(blown) || now.saturating_duration_since(blown.at) < AGAIN);
+        let mut new = Vec::new();
+        for ((namespace, pod), failing) in failing.iter() {
+            let is_over = failing.counts && now.saturating_duration_since(failing.since) >= PATIENCE;
+            if is_over && !blown.contains_key(namespace) {
+                let (pod, owner, cause) = (pod.clone(), failing.owner.clone(), failing.cause.clone());
+                let fuse = Blown { namespace: namespace.clone(), pod, owner, cause, at: now, second };
+                blown.insert(namespace.clone(), fuse.clone());
+                new.push(fuse);
+            }
+        }
+        new
+    }
+
+    /// The fuse of a namespace, where it has blown.
+    pub fn blown(&self, namespace: &str) -> Option<&Blown> {
+        self.blown.get(namespace)
+    }
+
+    /// How many fuses have blown.
+    pub fn len(&self) -> usize {
+        self.blown.len()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.blown.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Clock {
+        fuses: Fuses,
+        config: Arc<Config>,
+        start: Instant,
+    }
+
+    impl Clock {
+        fn new() -> Self {
+            let (mut fuses, config, start) = (Fuses::default(), Arc::new(Config::default()), Instant::now());
+            assert!(fuses.look(&config, start, 0).is_empty());
+            Self { fuses, config, start }
+        }
+
+        fn at(&self, seconds: u64) -> Instant {
+            self.start + Duration::from_secs(seconds)
+        }
+
+        fn seen(&mut self, pod: &str, condition: Condition, seconds: u64) -> Option<Blown> {
+            let (namespace, pod) = ("redis".to_owned(), pod.to_owned());
+            let for_at_least = Duration::ZERO;
+            let seen = Seen { namespace, pod, owner: None, condition, for_at_least, is_current: true };
+            self.fuses.seen(seen, self.at(seconds))
+        }
+
+        fn look(&mut self, seconds: u64) -> Vec<Blown> {
+            self.fuses.look(&self.config, self.at(seconds), i64::try_from(seconds).unwrap())
+        }
+
+        /// A fuse that blew after 30 s because of `rec-0`.
+        fn blown(reason: &str) -> Self {
+            let mut clock = Self::new();
+            clock.seen("rec-0", Condition::of_waiting(reason, "no"), 0);
+            assert_eq!(clock.look(30).len(), 1);
+            clock
+        }
+    }
+
+    #[test]
+    fn blows_once_after_half_a_minute_and_names_pod_and_cause() {
+        let mut clock = Clock::new();
+        clock.seen("rec-0", Condition::of_waiting("ErrImagePull", "not found"), 0);
+        clock.seen("rec-0", Condition::of_waiting("ImagePullBackOff", "back-off"), 20);
+        assert!(clock.look(29).is_empty() && clock.fuses.blown("redis").is_none());
+        let text = clock.look(30).remove(0).text();
+        assert!(text.contains("delete pod rec-0") && text.contains("ImagePullBackOff: back-off"), "{text}");
+        assert!(clock.look(31).is_empty(), "told once");
+        assert!(clock.fuses.blown("redis").is_some() && clock.fuses.blown("other").is_none());
+    }
+
+    #[test]
+    fn what_waits_for_something_else_is_no_failure() {
+        let mut clock = Clock::new();
+        clock.seen("rec-0", Condition::of_waiting("ContainerCreating", ""), 0);
+        clock.seen("rec-1", Condition::of_waiting("PodInitializing", ""), 0);
+        assert!(clock.look(300).is_empty());
+    }
+
+    #[test]
+    fn stays_blown_for_the_pod_that_comes_in_place_of_the_failing_one() {
+        let mut clock = Clock::blown("ErrImagePull");
+        clock.fuses.gone("redis", "rec-0");
+        clock.look(60);
+        assert!(clock.fuses.blown("redis").is_some());
+        clock.look(30 + 3600);
+        assert!(clock.fuses.blown("redis").is_none(), "tried again after an hour");
+    }
+
+    #[test]
+    fn closes_when_a_sidecar_starts_and_not_for_one_that_runs_since_before() {
+        let mut clock = Clock::blown("ErrImagePull");
+        assert!(clock.seen("rec-1", Condition::Running(29), 40).is_none());
+        assert!(clock.fuses.blown("redis").is_some());
+        assert!(clock.seen("rec-1", Condition::Running(35), 40).is_some());
+        assert!(clock.fuses.blown("redis").is_none());
+        let mut clock = Clock::blown("ErrImagePull");
+        assert!(clock.seen("rec-0", Condition::Running(35), 35).is_some());
+    }
+
+    #[test]
+    fn a_crash_loop_that_runs_now_and_then_is_still_one() {
+        let mut clock = Clock::new();
+        for second in [0, 10, 20] {
+            clock.seen("rec-0", Condition::of_waiting("CrashLoopBackOff", ""), second);
+            clock.seen("rec-0", Condition::Running(i64::try_from(second).unwrap()), second + 5);
+        }
+        assert_eq!(clock.look(30).len(), 1);
+        clock.look(54);
+        assert!(clock.fuses.blown("redis").is_some());
+        clock.look(55);
+        assert!(clock.fuses.blown("redis").is_none(), "it has run for half a minute");
+    }
+
+    #[test]
+    fn closes_under_another_configuration_and_old_failures_blow_it_no_more() {
+        let mut clock = Clock::blown("ErrImagePull");
+        clock.config = Arc::new(Config { image: "example.com/repaired:1".to_owned(), ..Config::default() });
+        assert!(clock.look(31).is_empty() && clock.fuses.is_empty());
+        assert!(clock.look(300).is_empty(), "what fails still is of the old configuration");
+        clock.seen("rec-1", Condition::of_waiting("ErrImagePull", ""), 300);
+        assert_eq!(clock.look(330).len(), 1);
+    }
+
+    #[test]
+    fn blows_at_once_for_what_failed_before_this_replica_looked() {
+        let mut clock = Clock::new();
+        let (namespace, pod) = ("redis".to_owned(), "rec-0".to_owned());
+        let condition = Condition::of_waiting("ErrImagePull", "");
+        // The monotonic clock of a machine that has just started has no instant that far back.
+        let at = clock.at(3600);
+        let for_at_least = Duration::from_mins(1);
+        clock.fuses.seen(Seen { namespace, pod, owner: None, condition, for_at_least, is_current: true }, at);
+        assert_eq!(clock.look(3600).len(), 1);
+    }
+}

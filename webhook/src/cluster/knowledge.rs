@@ -1,0 +1,101 @@
+//! What this replica knows of the cluster, where the handler of reviews finds it without waiting: each look takes a short
+//! lock or none. `pods`, `limit_ranges` and `refusals` keep it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use crate::admission::attempts::Attempts;
+use crate::admission::decision::Skip;
+use crate::admission::fuse::Fuses;
+use crate::admission::limits::Limit;
+use crate::admission::surroundings::{Hold, Identity, Surroundings};
+use crate::admission::{Answer, Verdict};
+use crate::config::Config;
+
+/// The knowledge; clones share it. The default knows nothing and learns nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    known: Arc<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By namespace.
+    limits: ArcSwap<HashMap<String, Arc<[Limit]>>>,
+    attempts: Mutex<Attempts>,
+    fuses: Mutex<Fuses>,
+    /// Whether the watch on pods shows what happens.
+    sees_pods: AtomicBool,
+}
+
+impl Knowledge {
+    /// What bears on one pod.
+    pub fn surroundings(
+        &self,
+        namespace: Option<&str>,
+        identity: Option<&Identity>,
+        config: &Arc<Config>,
+    ) -> Surroundings {
+        let limits = namespace.and_then(|namespace| self.known.limits.load().get(namespace).cloned());
+        Surroundings { limits, hold: self.hold(namespace, identity, config) }
+    }
+
+    fn hold(&self, namespace: Option<&str>, identity: Option<&Identity>, config: &Arc<Config>) -> Option<Hold> {
+        if let Some(blown) = namespace.and_then(|namespace| self.fuses().blown(namespace).cloned()) {
+            return Some(Hold { skip: Skip::FuseBlown, text: blown.text() });
+        }
+        let text = self.attempts().hold(identity?, config, Instant::now())?.to_owned();
+        Some(Hold { skip: Skip::SteppedAside, text })
+    }
+
+    /// Remembers an answer, to notice where no pod comes of it. A dry run leaves no trace.
+    pub fn answered(&self, answer: &Answer, config: &Arc<Config>) {
+        let Some(identity) = answer.identity.as_ref().filter(|_| !answer.dry_run) else { return };
+        match answer.verdict {
+            Verdict::Injected(_) if self.does_see_pods() => {
+                let now = (Instant::now(), Timestamp::now().as_second());
+                self.attempts().injected(identity.clone(), answer.owner.clone(), config, now);
+            }
+            Verdict::Skipped(Skip::SteppedAside) => self.attempts().left_alone(identity, Instant::now()),
+            _ => {}
+        }
+    }
+
+    /// What was answered and what came of it.
+    pub(super) fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        // Whoever panicked left a map behind, which is whole.
+        self.known.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fuses of all namespaces.
+    pub(super) fn fuses(&self) -> MutexGuard<'_, Fuses> {
+        self.known.fuses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the watch on pods shows what happens, from here on.
+    pub(super) fn sees_pods(&self, sees: bool) {
+        if self.known.sees_pods.swap(sees, Ordering::AcqRel) && !sees {
+            self.attempts().interrupted();
+        }
+    }
+
+    /// Whether what the watch does not show is not there.
+    pub(super) fn does_see_pods(&self) -> bool {
+        self.known.sees_pods.load(Ordering::Acquire)
+    }
+
+    /// The limits of all namespaces, from here on. Pods of those that changed are tried again.
+    pub(super) fn set_limits(&self, limits: HashMap<String, Arc<[Limit]>>) {
+        let before = self.known.limits.swap(Arc::new(limits));
+        let now = self.known.limits.load();
+        let names = before.keys().chain(now.keys().filter(|name| !before.contains_key(*name)));
+        let changed = names.filter(|name| before.get(*name) != now.get(*name));
+        let mut attempts = self.attempts();
+        changed.for_each(|namespace| attempts.namespace_changed(namespace));
+    }
+}
