@@ -37,7 +37,7 @@ pub struct Status {
 /// What keeps pushing, and what to do about it.
 #[derive(Clone, Debug, Serialize)]
 pub struct TroubleStatus {
-    /// The file of which a batch was being pushed; those of other files wait behind it.
+    /// The file of which a batch was being pushed.
     pub file: String,
     /// One stable word, the same as in the log and the metrics.
     pub reason: &'static str,
@@ -91,6 +91,8 @@ struct Known {
     files: Vec<FileState>,
     /// Since when one batch is being pushed.
     pushing_since: Option<Instant>,
+    /// Whether streams are set aside.
+    refuses_some: bool,
     /// By file.
     progress: BTreeMap<Arc<str>, Progress>,
 }
@@ -161,9 +163,23 @@ impl SharedStatus {
         known.pushing_since.is_some_and(|since| known.status.trouble.is_some() || waits(since))
     }
 
+    /// Whether Loki is away, or nothing is left to push but streams that it refuses.
+    fn is_away_or_refuses(&self, now: Instant, patience: Duration) -> bool {
+        let refuses = {
+            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.pushing_since.is_none() && known.refuses_some
+        };
+        refuses || self.is_away(now, patience)
+    }
+
+    /// Whether there are streams that Loki refuses.
+    pub fn refuses(&self, some: bool) {
+        self.change(|known| known.refuses_some = some);
+    }
+
     /// Until Loki is away, looked at every so often.
     pub async fn away(&self, patience: Duration, every: Duration) {
-        while !self.is_away(tokio::time::Instant::now().into_std(), patience) {
+        while !self.is_away_or_refuses(tokio::time::Instant::now().into_std(), patience) {
             tokio::time::sleep(every).await;
         }
     }

@@ -78,6 +78,7 @@ pub struct Metrics {
     failures: Family<Reason, Counter>,
     held: Gauge,
     metadata_refused: Gauge,
+    streams_set_aside: Gauge,
     unread_bytes: Gauge,
     oldest_unacknowledged: Gauge<f64, AtomicU64>,
     position_errors: Counter,
@@ -118,6 +119,11 @@ impl Metrics {
         r.register("push_failures", "Attempts to push that were not acknowledged", metrics.failures.clone());
         r.register("metadata_refused", "1 once Loki has refused structured metadata", metrics.metadata_refused.clone());
         r.register("held", "1 while pushing waits for a permission, a token or a configuration", metrics.held.clone());
+        r.register(
+            "streams_set_aside",
+            "Streams that Loki refuses while others are pushed",
+            metrics.streams_set_aside.clone(),
+        );
         r.register("unread_bytes", "Bytes in the log files that are not handed out yet", metrics.unread_bytes.clone());
         r.register_with_unit(
             "oldest_unacknowledged",
@@ -196,6 +202,10 @@ impl Metrics {
     pub(crate) fn failed(&self, trouble: &Trouble) {
         self.failures.get_or_create(&Reason { reason: trouble.reason() }).inc();
         self.held.set(i64::from(trouble.needs_somebody()));
+    }
+
+    pub(crate) fn set_aside(&self, streams: usize) {
+        self.streams_set_aside.set(i64::try_from(streams).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn unread(&self, bytes: u64, oldest: Option<std::time::Duration>) {

@@ -4,6 +4,7 @@
 //! the positions are saved last. One deadline covers it all.
 
 mod admin_port;
+mod aside;
 mod clock;
 mod ending;
 mod opening;
@@ -12,6 +13,7 @@ mod positions;
 mod pusher;
 mod reader;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::push::{Loki, shown_url};
 use crate::settings::Settings;
 pub(crate) use admin_port::AdminPort;
+use aside::Aside;
 use clock::WallClock;
 use ending::outlives_us;
 pub use opening::OpenError;
@@ -146,6 +149,7 @@ impl Shipping {
         let (metrics, status) = (self.metrics.clone(), self.status.clone());
         let (clock, cost) = (WallClock::default(), Duration::ZERO);
         let (given_up, finished) = (CancellationToken::new(), CancellationToken::new());
+        let aside = Aside::default();
         let may_give_up = !once && outlives_us(state_dir.as_deref(), discovery.dir());
         let reader = Reader {
             tail,
@@ -157,13 +161,21 @@ impl Shipping {
             given_up: given_up.clone(),
             finished: finished.clone(),
             ending: None,
+            aside: aside.clone(),
             clock,
             metrics,
             status,
             failed: None,
             cost,
         };
-        let mut pusher = Pusher { loki, positions, metrics: self.metrics, status: self.status.clone() };
+        let mut pusher = Pusher {
+            loki,
+            positions,
+            refused: BTreeMap::new(),
+            aside,
+            metrics: self.metrics,
+            status: self.status.clone(),
+        };
         // Handed over or not, what Loki does not take now is as safe where it is.
         let loki_is_away = async {
             tokio::select! {

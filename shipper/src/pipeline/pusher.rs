@@ -1,53 +1,76 @@
 //! The pushing half: batches to Loki, acknowledgements to positions.
+//!
+//! A stream that Loki refuses while it may take others is set aside: its batches wait here, in order, and are tried again
+//! by themselves. The reader hands out nothing more of it meanwhile.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use runtime::tls::HttpConnector;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::aside::Aside;
 use super::positions::Positions;
 use crate::admin::SharedStatus;
 use crate::batch::Batch;
 use crate::metrics::Metrics;
-use crate::push::Loki;
+use crate::position::{Record, StreamRecord};
+use crate::push::{Dial, Loki, Outcome, Parcel};
+use crate::rejections::Rejections;
+
+/// How many compressed bytes are set aside at most. With more than that all streams wait.
+pub(super) const MOST_SET_ASIDE: usize = 4 << 20;
 
 /// Pushes batches and keeps the positions.
-pub(super) struct Pusher {
-    pub(super) loki: Loki,
+pub(super) struct Pusher<D = HttpConnector> {
+    pub(super) loki: Loki<D>,
     pub(super) positions: Positions,
+    /// The streams that are set aside.
+    pub(super) refused: BTreeMap<Arc<str>, Refused>,
+    /// Their names, for the reader.
+    pub(super) aside: Aside,
     pub(super) metrics: Metrics,
     pub(super) status: SharedStatus,
 }
 
-impl Pusher {
+/// A stream that Loki refuses.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The batch that is refused.
+    batch: Batch,
+    parcel: Parcel,
+    /// When to try it again.
+    again: Instant,
+    /// What comes after it.
+    waiting: VecDeque<Waiting>,
+}
+
+/// What waits behind a batch that is refused.
+#[derive(Debug)]
+enum Waiting {
+    Batch(Batch),
+    /// What must be on disk before the next batch, and came along with a batch of another stream.
+    Record(StreamRecord),
+}
+
+impl<D: Dial> Pusher<D> {
     pub(super) async fn run(&mut self, mut incoming: mpsc::Receiver<Batch>) {
         for (name, record) in self.positions.record() {
             self.status.begins_at(name, record);
         }
-        loop {
-            let batch = tokio::select! {
-                batch = incoming.recv() => batch,
-                () = self.positions.due() => {
-                    self.positions.save().await;
-                    continue;
+        let mut open = true;
+        while open || !self.refused.is_empty() {
+            let (room, again) = (self.has_room(), self.refused.values().map(|refused| refused.again).min());
+            tokio::select! {
+                batch = incoming.recv(), if open && room => match batch {
+                    Some(batch) => self.take(batch).await,
+                    None => open = false,
+                },
+                () = self.positions.due() => self.positions.save().await,
+                () = async { if let Some(at) = again { tokio::time::sleep_until(at).await } }, if again.is_some() => {
+                    self.try_again().await;
                 }
-            };
-            let Some(mut batch) = batch else { return };
-            if !batch.before.is_empty() {
-                tracing::debug!(before = ?batch.before, "positions to be saved before the push");
-                for (name, record) in &batch.before {
-                    self.status.begins_at(name, record);
-                }
-                self.positions.write_ahead(std::mem::take(&mut batch.before)).await;
-            }
-            if !batch.body.is_empty() {
-                self.status.pushing(Some(Instant::now().into_std()));
-                self.deliver(&batch).await;
-                self.status.pushing(None);
-            }
-            self.status.acknowledged(&batch.name, batch.after.as_ref());
-            tracing::debug!(file = %batch.name, entries = batch.entries, after = ?batch.after, "acknowledged");
-            match batch.after {
-                Some(after) => self.positions.set(&batch.name, after),
-                None => self.positions.forget(&batch.name),
             }
             if self.positions.are_overdue() {
                 self.positions.save().await;
@@ -55,25 +78,147 @@ impl Pusher {
         }
     }
 
-    async fn deliver(&mut self, batch: &Batch) {
+    fn has_room(&self) -> bool {
+        let waiting = |refused: &Refused| {
+            let bodies = refused.waiting.iter().map(|waiting| match waiting {
+                Waiting::Batch(batch) => batch.body.len(),
+                Waiting::Record(_) => 0,
+            });
+            refused.batch.body.len() + bodies.sum::<usize>()
+        };
+        self.refused.values().map(waiting).sum::<usize>() < MOST_SET_ASIDE
+    }
+
+    /// Pushes a batch, or puts it behind those of its stream that are refused.
+    async fn take(&mut self, mut batch: Batch) {
+        // A record speaks of all that was handed out of its stream, refused batches included.
+        for (name, record) in std::mem::take(&mut batch.before) {
+            match self.refused.get_mut(name.as_str()) {
+                Some(refused) => refused.waiting.push_back(Waiting::Record(record)),
+                None => drop(batch.before.insert(name, record)),
+            }
+        }
+        if !batch.before.is_empty() {
+            self.write_ahead(std::mem::take(&mut batch.before)).await;
+        }
+        if let Some(refused) = self.refused.get_mut(&batch.name) {
+            refused.waiting.push_back(Waiting::Batch(batch));
+        } else {
+            let parcel = Parcel::new(batch.body.clone(), batch.entries);
+            self.ship(batch, parcel, VecDeque::new(), false).await;
+        }
+    }
+
+    /// Tries the refused batch that is due first.
+    async fn try_again(&mut self) {
+        let due = self.refused.iter().min_by_key(|(_, refused)| refused.again).map(|(name, _)| name.clone());
+        let Some(refused) = due.and_then(|name| self.refused.remove(&name)) else { return };
+        self.ship(refused.batch, refused.parcel, refused.waiting, true).await;
+    }
+
+    /// Pushes a batch and what waits behind it, until all is stored or a batch is refused.
+    async fn ship(&mut self, batch: Batch, parcel: Parcel, mut waiting: VecDeque<Waiting>, mut was_refused: bool) {
+        let mut next = Some((batch, parcel));
+        while let Some((batch, mut parcel)) = next.take() {
+            match self.deliver(&batch, &mut parcel, was_refused).await {
+                Outcome::Stored(rejected) => self.acknowledge(&batch, &rejected),
+                Outcome::SetAside(wait) => {
+                    let (name, again) = (batch.name.clone(), Instant::now() + wait);
+                    self.refused.insert(name, Refused { batch, parcel, again, waiting });
+                    break;
+                }
+            }
+            if std::mem::take(&mut was_refused) {
+                tracing::info!(file = %batch.name, "Loki takes this stream again");
+            }
+            next = self.behind(&batch.name, &mut waiting).await;
+        }
+        self.told_of_refused();
+    }
+
+    /// The next batch that waits, once everything before it is on disk.
+    async fn behind(&mut self, name: &Arc<str>, waiting: &mut VecDeque<Waiting>) -> Option<(Batch, Parcel)> {
+        loop {
+            match waiting.pop_front()? {
+                Waiting::Batch(batch) => {
+                    let parcel = Parcel::new(batch.body.clone(), batch.entries);
+                    return Some((batch, parcel));
+                }
+                Waiting::Record(record) => self.write_ahead(Record::from([(name.to_string(), record)])).await,
+            }
+        }
+    }
+
+    /// Says which streams are refused, to those who have to know.
+    fn told_of_refused(&self) {
+        self.aside.set(self.refused.keys().cloned());
+        self.metrics.set_aside(self.refused.len());
+        self.status.refuses(!self.refused.is_empty());
+    }
+
+    /// Has records on disk before anything is pushed.
+    async fn write_ahead(&mut self, before: Record) {
+        tracing::debug!(?before, "positions to be saved before the push");
+        for (name, record) in &before {
+            self.status.begins_at(name, record);
+        }
+        self.positions.write_ahead(before).await;
+    }
+
+    fn acknowledge(&mut self, batch: &Batch, rejected: &Rejections) {
+        if !batch.body.is_empty() {
+            self.metrics.rejected(rejected);
+            self.status.rejected(&batch.name, rejected);
+            let stored = batch.entries.saturating_sub(usize::try_from(rejected.total()).unwrap_or(usize::MAX));
+            self.metrics.pushed(stored, batch.bytes);
+            self.status.pushed(stored);
+        }
+        self.status.acknowledged(&batch.name, batch.after.as_ref());
+        tracing::debug!(file = %batch.name, entries = batch.entries, after = ?batch.after, "acknowledged");
+        match &batch.after {
+            Some(after) => self.positions.set(&batch.name, after.clone()),
+            None => self.positions.forget(&batch.name),
+        }
+    }
+
+    async fn deliver(&mut self, batch: &Batch, parcel: &mut Parcel, was_refused: bool) -> Outcome {
+        if batch.body.is_empty() {
+            return Outcome::Stored(Rejections::default());
+        }
         let (metrics, status) = (self.metrics.clone(), self.status.clone());
         let metadata = self.loki.metadata().clone();
-        let mut push = std::pin::pin!(self.loki.push(&batch.body, batch.entries, |failure| {
+        let last = std::sync::Mutex::new(None);
+        let failed = |failure: &crate::push::Failure<'_>| {
             metrics.failed(failure.trouble);
             status.trouble(&batch.name, failure);
-        }));
-        // While Loki does not answer, what it acknowledged before still gets to disk.
-        let rejected = loop {
-            tokio::select! {
-                rejected = &mut push => break rejected,
-                () = self.positions.due() => self.positions.save().await,
+            let words = (failure.trouble.reason(), failure.said.to_owned(), failure.fix.to_owned());
+            *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(words);
+        };
+        self.status.pushing(Some(Instant::now().into_std()));
+        let outcome = {
+            let mut push = std::pin::pin!(self.loki.attempt(parcel, &failed));
+            // While Loki does not answer, what it acknowledged before still gets to disk.
+            loop {
+                tokio::select! {
+                    outcome = &mut push => break outcome,
+                    () = self.positions.due() => self.positions.save().await,
+                }
             }
         };
+        self.status.pushing(None);
         self.metrics.metadata(metadata.is_on());
-        self.metrics.rejected(&rejected);
-        self.status.rejected(&batch.name, &rejected);
-        let stored = batch.entries.saturating_sub(usize::try_from(rejected.total()).unwrap_or(usize::MAX));
-        self.metrics.pushed(stored, batch.bytes);
-        self.status.pushed(stored);
+        if let (Outcome::SetAside(_), false, Some((reason, answer, fix))) =
+            (&outcome, was_refused, last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        {
+            let file = &*batch.name;
+            tracing::warn!(
+                file,
+                reason,
+                answer,
+                fix,
+                "Loki refuses this stream alone: it is tried again, and others go on"
+            );
+        }
+        outcome
     }
 }

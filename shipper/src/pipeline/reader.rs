@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::aside::Aside;
 use super::clock::WallClock;
 use super::ending::{Ending, listening_ports};
 use crate::admin::SharedStatus;
@@ -63,6 +64,8 @@ pub(super) struct Reader {
     pub(super) finished: CancellationToken,
     /// Since the process was told to end.
     pub(super) ending: Option<Ending>,
+    /// The streams that Loki refuses.
+    pub(super) aside: Aside,
     pub(super) clock: WallClock,
     pub(super) metrics: Metrics,
     pub(super) status: SharedStatus,
@@ -87,6 +90,7 @@ impl Reader {
                 self.look();
                 looked = Instant::now();
             }
+            self.aside.hold(&mut self.tail);
             let now = self.clock.read(now());
             if (draining || !self.clock.is_in_doubt())
                 && let Some(batch) = self.tail.next_batch(now, draining)
@@ -97,7 +101,7 @@ impl Reader {
                 }
                 continue;
             }
-            if self.gives_up() || draining && self.tail.is_drained() && self.is_complete() {
+            if self.gives_up() || draining && self.tail.is_drained(self.may_give_up) && self.is_complete() {
                 return;
             }
             self.rest(looked).await;
@@ -257,6 +261,7 @@ mod tests {
                 given_up: CancellationToken::new(),
                 finished: CancellationToken::new(),
                 ending: None,
+                aside: Aside::default(),
                 clock: WallClock::default(),
                 metrics: Metrics::default(),
                 status: SharedStatus::default(),

@@ -36,6 +36,8 @@ pub(super) enum Step {
     Next(Rejections),
     /// Once more, later.
     Wait(Trouble),
+    /// Once more, later, and other streams meanwhile: this one alone is refused.
+    SetAside(Trouble),
     /// Once more, now, in another way.
     Again,
 }
@@ -85,7 +87,11 @@ impl<D: Dial> Loki<D> {
                 {
                     pieces.split();
                 }
-                Step::Wait(trouble)
+                if trouble == Trouble::TooNew || reply.is_about_one_stream() {
+                    Step::SetAside(trouble)
+                } else {
+                    Step::Wait(trouble)
+                }
             }
         }
     }
@@ -101,7 +107,7 @@ impl<D: Dial> Loki<D> {
             return Step::Again;
         }
         if pieces.all_entries() == 1 && !self.trusted && pieces.age() < CONVINCED {
-            return Step::Wait(Trouble::BadRequest);
+            return Step::SetAside(Trouble::BadRequest);
         }
         let suspects = pieces.set_aside(reason, said);
         if pieces.are_proven() || pieces.all_entries() == 1 {
@@ -113,7 +119,7 @@ impl<D: Dial> Loki<D> {
         }
         // Not one entry of many was taken: dropping them one by one would lose them all.
         pieces.restart_in_vain();
-        Step::Wait(Trouble::BadRequest)
+        Step::SetAside(Trouble::BadRequest)
     }
 
     /// Whether the way to Loki is fine, so that a refusal concerns what was pushed.
@@ -141,6 +147,14 @@ impl<D: Dial> Loki<D> {
     /// Says which entries of the next piece are rejected, with one of them.
     fn tell(&mut self, rejected: &Rejections, said: &str, pieces: &mut Pieces) {
         self.told.rejected(rejected, |reason| format!("{said}{}", sample(pieces.likely(reason))));
+    }
+}
+
+impl Reply {
+    /// Whether Loki speaks of the stream that was pushed, and not of the tenant.
+    fn is_about_one_stream(&self) -> bool {
+        const SIGNS: [&str; 2] = ["Per stream rate limit exceeded", "stream limit exceeded"];
+        matches!(self, Self::Answer { body, .. } if SIGNS.iter().any(|sign| body.contains(sign)))
     }
 }
 

@@ -70,6 +70,30 @@ pub struct Failure<'a> {
     pub fix: &'a str,
 }
 
+/// A batch on its way to Loki.
+#[derive(Debug)]
+pub struct Parcel {
+    pieces: Pieces,
+    rejected: Rejections,
+    failures: u32,
+}
+
+impl Parcel {
+    /// A batch of so many entries, of which nothing was sent yet.
+    pub fn new(body: Bytes, entries: usize) -> Self {
+        Self { pieces: Pieces::new(body, entries), rejected: Rejections::default(), failures: 0 }
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it is stored, but for entries that were rejected for good.
+    Stored(Rejections),
+    /// Loki refuses this stream, and may take others. The same bytes are to be tried again after this time.
+    SetAside(std::time::Duration),
+}
+
 /// Loki, over connections that `D` makes.
 #[derive(Debug)]
 pub struct Loki<D = HttpConnector> {
@@ -113,34 +137,51 @@ impl<D: Dial> Loki<D> {
     /// Pushes a batch of `entries` entries until Loki has stored all but those it rejects for good, which are returned.
     /// `failed` hears of every attempt that was not acknowledged.
     pub async fn push(&mut self, body: &Bytes, entries: usize, failed: impl Fn(&Failure<'_>)) -> Rejections {
-        let mut pieces = Pieces::new(body.clone(), entries);
-        let mut rejected = Rejections::default();
-        let mut failures = 0;
+        let mut parcel = Parcel::new(body.clone(), entries);
+        loop {
+            match self.attempt(&mut parcel, &failed).await {
+                Outcome::Stored(rejected) => return rejected,
+                Outcome::SetAside(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+    }
+
+    /// Pushes a batch as [`Self::push`] does, or returns how long to wait where Loki refuses its stream alone, so that
+    /// others may go first.
+    pub async fn attempt(&mut self, parcel: &mut Parcel, failed: &impl Fn(&Failure<'_>)) -> Outcome {
+        let Parcel { pieces, rejected, failures } = parcel;
         loop {
             let reply = match pieces.body() {
                 Ok(Some(body)) => {
                     self.rate.take(body.len()).await;
                     self.client.post(&body).await
                 }
-                Ok(None) => return rejected,
+                Ok(None) => return Outcome::Stored(std::mem::take(rejected)),
                 Err(error) => Reply::Nothing(Trouble::BadRequest, chain(&error)),
             };
-            match self.judge(&reply, &mut pieces, failures).await {
+            match self.judge(&reply, pieces, *failures).await {
                 Step::Again => {}
                 Step::Next(found) => {
                     rejected.extend(&found);
-                    failures = 0;
+                    *failures = 0;
                 }
                 Step::Wait(trouble) => {
-                    self.fail(&trouble, &reply.said(), &failed);
-                    tokio::time::sleep(wait(failures, &trouble)).await;
-                    failures = failures.saturating_add(1);
+                    self.fail(&trouble, &reply.said(), false, failed);
+                    tokio::time::sleep(wait(*failures, &trouble)).await;
+                    *failures = failures.saturating_add(1);
+                }
+                Step::SetAside(trouble) => {
+                    self.fail(&trouble, &reply.said(), true, failed);
+                    let wait = wait(*failures, &trouble);
+                    *failures = failures.saturating_add(1);
+                    pieces.put_away();
+                    return Outcome::SetAside(wait);
                 }
             }
         }
     }
 
-    fn fail(&mut self, trouble: &Trouble, said: &str, failed: &impl Fn(&Failure<'_>)) {
+    fn fail(&mut self, trouble: &Trouble, said: &str, aside: bool, failed: &impl Fn(&Failure<'_>)) {
         let settings = self.client.settings();
         let fix = fix::fix(&fix::Case {
             trouble,
@@ -150,7 +191,10 @@ impl<D: Dial> Loki<D> {
             token_was_accepted: self.client.has_been_accepted(),
         });
         let failure = Failure { trouble, said, fix: &fix };
-        self.told.failure(&shown_url(&settings.url.to_string()), &failure);
+        // What concerns one stream is told by whoever sets it aside.
+        if !aside {
+            self.told.failure(&shown_url(&settings.url.to_string()), &failure);
+        }
         failed(&failure);
         if trouble.concerns_token() {
             self.client.forget_token();

@@ -148,6 +148,12 @@ impl Pieces {
         }
     }
 
+    /// Lets go of what can be read back from the batch.
+    pub(super) fn put_away(&mut self) {
+        self.request = None;
+        self.body = None;
+    }
+
     /// All of the batch in one piece again, because the request and no entry is at fault. What was stored of it is pushed
     /// again, and Loki collapses it.
     pub(super) fn restart(&mut self) {

@@ -21,6 +21,7 @@ mod stream;
 #[cfg(test)]
 mod testing;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -239,6 +240,9 @@ impl Tail {
             let turn = self.turn % self.streams.len();
             self.turn = turn + 1;
             let Some(stream) = self.streams.get_mut(turn) else { continue };
+            if stream.held {
+                continue;
+            }
             if hurry {
                 stream.decide(now.instant);
             } else if !stream.is_due(self.horizon.unwrap_or(now.instant), &self.settings) {
@@ -273,9 +277,16 @@ impl Tail {
         self.streams.iter().filter_map(|stream| stream.due(&self.settings)).min()
     }
 
-    /// Whether every complete line that was there at the last scan is handed out.
-    pub fn is_drained(&self) -> bool {
-        self.streams.iter().all(Stream::is_drained)
+    /// Hands out nothing of the streams that are named, and of all others again.
+    pub fn hold(&mut self, names: &BTreeSet<Arc<str>>) {
+        for stream in &mut self.streams {
+            stream.held = names.contains(&stream.name);
+        }
+    }
+
+    /// Whether every complete line that was there at the last scan is handed out; `but_held` leaves out held streams.
+    pub fn is_drained(&self, but_held: bool) -> bool {
+        self.streams.iter().all(|stream| but_held && stream.held || stream.is_drained())
     }
 
     /// When any file grew last.

@@ -33,6 +33,8 @@ pub(crate) struct Loki {
 struct Inner {
     lines: watch::Sender<Vec<String>>,
     refusal: Mutex<Option<(StatusCode, String)>>,
+    /// What refuses the streams whose labels hold a text.
+    refused_stream: Mutex<Option<(&'static str, StatusCode, &'static str)>>,
     asked: watch::Sender<usize>,
     tokens: Mutex<Vec<String>>,
 }
@@ -43,6 +45,7 @@ impl Loki {
         let inner = Arc::new(Inner {
             lines: sender,
             refusal: Mutex::default(),
+            refused_stream: Mutex::default(),
             asked: watch::channel(0).0,
             tokens: Mutex::default(),
         });
@@ -94,6 +97,12 @@ impl Loki {
         *self.inner.refusal.lock().unwrap() = refusal;
     }
 
+    /// Answers this to pushes of streams whose labels hold a text, or to none.
+    pub(crate) fn refuse_stream(&self, refusal: Option<(&'static str, u16, &'static str)>) {
+        let refusal = refusal.map(|(labels, status, text)| (labels, StatusCode::from_u16(status).unwrap(), text));
+        *self.inner.refused_stream.lock().unwrap() = refusal;
+    }
+
     /// Waits until so many lines were pushed.
     pub(crate) async fn has(&mut self, count: usize) -> Vec<String> {
         let lines = tokio::time::timeout(PATIENCE, self.lines.wait_for(|lines| lines.len() >= count)).await;
@@ -126,7 +135,13 @@ async fn push(State(loki): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -
     if let Some(refusal) = loki.refusal.lock().unwrap().clone() {
         return refusal;
     }
-    let pushed = decode(&body).unwrap().into_iter().flat_map(|stream| stream.entries).map(|(_, line)| line);
+    let streams = decode(&body).unwrap();
+    if let Some((labels, status, text)) = *loki.refused_stream.lock().unwrap()
+        && streams.iter().any(|stream| stream.labels.contains(labels))
+    {
+        return (status, text.to_owned());
+    }
+    let pushed = streams.into_iter().flat_map(|stream| stream.entries).map(|(_, line)| line);
     loki.lines.send_modify(|lines| lines.extend(pushed));
     (StatusCode::NO_CONTENT, String::new())
 }

@@ -49,6 +49,7 @@ pub(super) struct Workshop<'a> {
 
 /// One log file.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, no states of one machine")]
 pub(super) struct Stream {
     /// The live file's name.
     pub(super) name: Arc<str>,
@@ -74,6 +75,8 @@ pub(super) struct Stream {
     /// Compressed copies that cannot be read.
     damaged: Vec<Inode>,
     told_of_old_entries: bool,
+    /// Whether nothing may be handed out, because Loki refuses the stream.
+    pub(super) held: bool,
     /// Since when nothing stands under its name, or any of its copies'.
     gone_since: Option<Instant>,
 }
@@ -95,6 +98,7 @@ impl Stream {
             failed: None,
             damaged: Vec::new(),
             told_of_old_entries: false,
+            held: false,
             gone_since: None,
         }
     }
@@ -211,7 +215,7 @@ impl Stream {
     }
 
     fn wanted(&self, settings: &TailSettings) -> Option<Instant> {
-        let front = self.queue.front()?;
+        let front = self.queue.front().filter(|_| !self.held)?;
         let unread = front.unread();
         let others_wait = self.queue.len() > 1;
         if self.write_ahead || others_wait && (unread > 0 || front.is_at_its_end()) {
