@@ -16,8 +16,8 @@ use serde_json::{Map, Number, Value};
 
 use super::decision::SIDECAR;
 
-/// How many values of one object are kept. A pod with a thousand containers of twenty mounts each has fewer.
-pub const MOST_VALUES: usize = 100_000;
+/// How many values of one object are kept. A pod with a thousand containers of ten mounts each has fewer.
+pub const MOST_VALUES: usize = 50_000;
 
 /// What is kept of a value. Where it is no map or no list, all of it is.
 #[derive(Debug, Clone, Copy)]
