@@ -6,6 +6,7 @@
 
 mod ends;
 mod installs;
+mod judges;
 mod kills;
 mod process;
 mod pulls;

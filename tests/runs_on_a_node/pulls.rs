@@ -1,10 +1,17 @@
-//! An image that cannot be pulled.
+//! An image that cannot be pulled: Redis runs, and a configuration that names one leaves the namespace's next pods alone.
 
+use std::time::Duration;
+
+use harness::pod_fixture;
+use harness::process::eventually;
+use harness::say;
 use serde_json::json;
 
-use crate::redis::{Redis, annotate, container};
-use crate::world::shared;
+use crate::redis::{Redis, annotate, container, uid};
+use crate::world::{World, alone, shared};
 
+/// A changed ConfigMap reaches the webhook within seconds; the fuse waits for half a minute.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Nothing listens there.
 const IMAGE: &str = "10.99.0.1:1/redis-log-shipper:none";
 
@@ -20,5 +27,60 @@ async fn redis_runs_although_the_image_of_its_sidecar_cannot_be_pulled() {
     });
     pulls.await.unwrap();
     assert_eq!(redis.exec(&["redis-cli", "-p", "12000", "ping"]).unwrap().trim(), "PONG");
+    redis.remove();
+}
+
+/// Applies the configuration with these lines at its end, and waits until pods would get the image that `is_wanted`.
+async fn configure(world: &World, lines: &str, is_wanted: impl Fn(&str) -> bool) {
+    let file = world.checkout.join("manifests/overlays/plain/config.yaml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{before}{lines}")).unwrap();
+    let applied = world.node.kubectl_in(&world.checkout, &["apply", "-k", "manifests/overlays/plain"]);
+    std::fs::write(&file, before).unwrap();
+    applied.unwrap();
+    let (cluster, pod) = (world.node.cluster().await.unwrap(), pod_fixture("a-vanilla").unwrap());
+    eventually("every replica has the configuration", PATIENCE, || async {
+        // Two replicas answer in turn.
+        for _ in 0..6 {
+            let pod = cluster.create_pod("configured", &pod, true).await?;
+            let containers = pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
+            let sidecar = containers.iter().find(|container| container["name"] == "log-shipper");
+            if !sidecar.and_then(|sidecar| sidecar["image"].as_str()).is_some_and(&is_wanted) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fuse_leaves_new_pods_alone_until_the_configured_image_is_another() {
+    let Some(world) = alone().await else { return };
+    let cluster = world.node.cluster().await.unwrap();
+    let opted_in = json!({"redis-log-shipper.io/inject": "enabled"});
+    cluster.create_namespace("configured", &opted_in, &["rec"]).await.unwrap();
+    configure(&world, &format!("image: {IMAGE}\n"), |image| image == IMAGE).await;
+
+    let redis = Redis::new(&world, "fuse");
+    redis.create(&json!({}), |_| {}).await.unwrap();
+    let message = eventually("an Event says what is wrong", PATIENCE, || async {
+        let events = cluster.events("fuse").await?;
+        Ok(events.into_iter().find(|(reason, _)| reason == "LogShipperFuseBlown").map(|(_, message)| message))
+    })
+    .await
+    .unwrap();
+    say(&message);
+    assert!(message.contains("delete pod rec-0") && message.contains("ImagePull"), "{message}");
+    redis.delete_pod(&[]).unwrap();
+    let bare = redis.ready("").await.unwrap();
+    assert!(container(&bare, "log-shipper").is_none(), "{bare:#}");
+
+    configure(&world, "", |image| image != IMAGE).await;
+    redis.delete_pod(&[]).unwrap();
+    let again = redis.ready(uid(&bare)).await.unwrap();
+    assert!(container(&again, "log-shipper").is_some(), "{again:#}");
+    redis.all_shown(&world.receiver, "dmcproxy").await.unwrap();
     redis.remove();
 }
