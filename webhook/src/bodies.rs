@@ -2,7 +2,7 @@
 //!
 //! A body gets its bytes before the first of them is read, and gives them back when its review is answered. Where none are
 //! free it waits. Nobody proves who they are on this port, so a body that arrives slowly must not keep others waiting: after a
-//! second it gives its bytes up to one that waits. Some bytes are for small bodies only, so that large ones never hold up
+//! few seconds it gives its bytes up to one that waits. Some bytes are for small bodies only, so that large ones never hold up
 //! an ordinary review.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const SMALL: usize = 256 << 10;
 /// Of the memory so much is for small bodies only, as one part in this many.
 const RESERVED_PART: usize = 6;
 /// How long a body may arrive while others wait for its bytes.
-const ARRIVAL: Duration = Duration::from_secs(1);
+const ARRIVAL: Duration = Duration::from_secs(2);
 
 const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 7 MiB");
 const BROKEN: Refusal = (StatusCode::BAD_REQUEST, "the body broke off");
