@@ -25,6 +25,20 @@ pub struct Chain {
     /// by a nanosecond, so that equal lines written before and after it do not share a time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u16,
+    /// The place among the files that share one stream of Loki; none where the file has a stream of its own. Every time
+    /// leaves this remainder when it is divided by [`SLOTS`], so that no two files of one stream share a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u16>,
+}
+
+/// How many files can share one stream.
+pub(crate) const SLOTS: u16 = 4096;
+
+/// The first time from `time` on that belongs to `slot`.
+fn in_slot(time: i64, slot: u16) -> i64 {
+    let slots = i64::from(SLOTS);
+    let wait = (i64::from(slot) - time.rem_euclid(slots)).rem_euclid(slots);
+    time.saturating_add(wait)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a function of this kind")]
@@ -105,6 +119,7 @@ impl Chain {
             None if self.timed => (after, Source::Carried),
             Some(_) | None => (clock.untimed.max(after), Source::Clock),
         };
+        let time = self.slot.map_or(time, |slot| in_slot(time, slot));
         self.last = time;
         (time, source)
     }
@@ -157,7 +172,7 @@ mod tests {
     #[test]
     fn starts_again_where_the_clock_was_far_ahead() {
         let ahead = NOW + 2 * BELIEVED_AHEAD;
-        let mut chain = Chain { last: ahead, timed: true, clock: ahead, restarts: 0 };
+        let mut chain = Chain { last: ahead, timed: true, clock: ahead, ..Chain::default() };
         assert!(!chain.restart(ahead - BELIEVED_AHEAD));
         assert!(chain.restart(NOW));
         let clock = Clock { now: NOW, untimed: NOW };
@@ -170,9 +185,22 @@ mod tests {
 
     #[test]
     fn forgets_a_clock_that_was_far_ahead_though_no_entry_was_dated_by_it() {
-        let mut chain = Chain { last: NOW, timed: true, clock: NOW + 2 * BELIEVED_AHEAD, restarts: 0 };
+        let mut chain = Chain { last: NOW, timed: true, clock: NOW + 2 * BELIEVED_AHEAD, ..Chain::default() };
         assert!(chain.restart(NOW));
         assert_eq!((chain.last, chain.clock, chain.restarts), (NOW, NOW, 0));
+    }
+
+    #[test]
+    fn gives_no_two_files_of_one_stream_the_same_time() {
+        let clock = Clock { now: NOW, untimed: NOW };
+        let mut seen = std::collections::BTreeSet::new();
+        for slot in [0, 1, SLOTS - 1] {
+            let mut chain = Chain { clock: NOW, slot: Some(slot), ..Chain::default() };
+            let lines = [Some(NOW), Some(NOW), None, Some(NOW + 1), Some(NOW - 7)];
+            let times: Vec<_> = lines.into_iter().map(|told| chain.next(told, clock).0).collect();
+            assert!(times.is_sorted() && times.iter().all(|time| *time >= NOW), "{times:?}");
+            assert!(times.into_iter().all(|time| seen.insert(time)), "slot {slot}: {seen:?}");
+        }
     }
 
     #[test]

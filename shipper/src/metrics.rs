@@ -70,6 +70,7 @@ pub struct Metrics {
     disbelieved: Counter,
     reopened: Counter,
     left_out: Family<Reason, Gauge>,
+    sharing: Gauge,
     lost_files: Family<Reason, Counter>,
     lost_bytes: Family<Reason, Counter>,
     pushed_entries: Counter,
@@ -106,6 +107,11 @@ impl Metrics {
             metrics.disbelieved.clone(),
         );
         r.register("files_reopened", "Files opened again because they could not be read", metrics.reopened.clone());
+        r.register(
+            "files_sharing_a_stream",
+            "Log files beyond the streams that are allowed, which share the stream named other",
+            metrics.sharing.clone(),
+        );
         r.register("files_left_out", "Log files and copies that are not read", metrics.left_out.clone());
         r.register(
             "files_lost",
@@ -171,6 +177,11 @@ impl Metrics {
             let files = i64::try_from(files).unwrap_or(i64::MAX);
             self.left_out.get_or_create(&Reason { reason }).set(files);
         }
+    }
+
+    /// So many files share one stream of Loki.
+    pub(crate) fn sharing(&self, files: usize) {
+        self.sharing.set(i64::try_from(files).unwrap_or(i64::MAX));
     }
 
     /// A file was opened again because it could not be read.

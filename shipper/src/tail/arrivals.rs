@@ -10,10 +10,22 @@ use super::rotated::Siblings;
 use super::stream::Stream;
 use super::{Now, Tail};
 use crate::discover::{Found, Inode, LeftOut};
+use crate::entries::SLOTS;
 
 /// How many streams are followed at most: a hundred times what a Redis Enterprise node writes. Their positions fit into a
 /// position file, and a look at all of them takes a few milliseconds.
 pub(super) const MOST_FOLLOWED: usize = 2048;
+
+/// How many files have a stream of their own in Loki, which limits a tenant's streams: ten times what a Redis Enterprise
+/// node writes.
+pub(super) const MOST_STREAMS: usize = 256;
+/// The label `log_file` of the stream that all further files share.
+pub(super) const SHARED: &str = "other";
+
+/// The label `log_file` of a file's own stream.
+pub(super) fn stem(name: &str) -> &str {
+    name.strip_suffix(".log").unwrap_or(name)
+}
 
 /// Inodes that belong to streams.
 struct Taken {
@@ -76,7 +88,7 @@ impl Tail {
 
     fn follow(&mut self, found: &Found, taken: &Taken, now: Now) -> bool {
         let siblings = Siblings::of(&found.name, &self.listing, &self.before, &self.discovery);
-        let mut stream = self.new_stream(&found.name);
+        let mut stream = self.new_stream(&found.name, self.next_slot(&found.name));
         stream.begin(&siblings);
         if taken.finished.contains(&found.inode.inode)
             && let Some((chain, file)) = self.streams.iter().find_map(|stream| stream.has_finished(found))
@@ -88,6 +100,16 @@ impl Tail {
             self.streams.insert(place, stream);
         }
         again
+    }
+
+    /// Nothing for a file that may have a stream of its own, else its slot in the shared one. The position record keeps the
+    /// choice, so that a resend goes where the first attempt went.
+    fn next_slot(&self, name: &str) -> Option<u16> {
+        let shared: HashSet<_> = self.streams.iter().filter_map(Stream::slot).collect();
+        let own = self.streams.len() - shared.len();
+        // A file that is called like the shared stream is in it: its times must differ from those of the others.
+        (own >= self.most_streams || stem(name) == SHARED)
+            .then(|| (0..SLOTS).find(|slot| !shared.contains(slot)).unwrap_or_default())
     }
 
     /// Names come and go. Beside those that are followed as many are remembered that are gone.
@@ -114,6 +136,15 @@ impl Tail {
                 left_out = too_many,
                 most,
                 "too many log files: the others are not followed; raise the limit of open files, or narrow --include"
+            );
+        }
+        let sharing = self.streams.iter().filter(|stream| stream.slot().is_some()).count();
+        self.metrics.sharing(sharing);
+        if sharing > 0 && !std::mem::replace(&mut self.told_of_sharing, true) {
+            tracing::warn!(
+                files = sharing,
+                most = self.most_streams,
+                "more log files than streams are allowed: these share the stream log_file=\"other\"; narrow --include"
             );
         }
         if left_out.not_utf8 > 0 && !std::mem::replace(&mut self.told_of_names, true) {
@@ -164,6 +195,30 @@ mod tests {
         tail.scan(Now { instant: Instant::now() + Duration::from_mins(9), ..Now::read() }).unwrap();
         assert!(names(&tail).contains(&"c.log".to_owned()), "{:?}", names(&tail));
         assert!(counted(&registry).contains("files_left_out{reason=\"too_many\"} 1"), "{}", counted(&registry));
+    }
+
+    #[test]
+    fn gives_a_bounded_number_of_files_a_stream_of_their_own_and_remembers_which() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = "the same line\n";
+        let write = |name: &str| std::fs::write(dir.path().join(name), line).unwrap();
+        let (mut tail, registry) = tail(dir.path(), &Record::new());
+        tail.most_streams = 2;
+        ["a.log", "b.log", "c.log", "d.log", "other.log"].into_iter().for_each(write);
+        tail.scan(Now::read()).unwrap();
+        let slots = |tail: &Tail| tail.streams.iter().map(Stream::slot).collect::<Vec<_>>();
+        assert_eq!(slots(&tail), [None, None, Some(0), Some(1), Some(2)]);
+        assert!(counted(&registry).contains("files_sharing_a_stream 3"), "{}", counted(&registry));
+        let mut labels = Vec::new();
+        while let Some(batch) = tail.next_batch(Now::read(), true) {
+            let body = snap::raw::Decoder::new().decompress_vec(&batch.body).unwrap_or_default();
+            let text = String::from_utf8_lossy(&body).into_owned();
+            labels.extend(["a", "b", "other"].into_iter().filter(|of| text.contains(&format!("log_file=\"{of}\""))));
+        }
+        assert_eq!(labels, ["a", "b", "other", "other", "other"]);
+        // Another one with room for all of them leaves each where it was.
+        let (resumed, _) = super::super::testing::tail(dir.path(), &tail.record());
+        assert_eq!(slots(&resumed), slots(&tail));
     }
 
     #[test]

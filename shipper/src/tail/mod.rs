@@ -152,11 +152,14 @@ pub struct Tail {
     most_open: usize,
     /// How many streams are followed at a time.
     most_followed: usize,
+    /// How many files may have a stream of their own in Loki.
+    most_streams: usize,
     /// What the last listing lacks.
     left_out: LeftOut,
     /// Log files that are not followed, because too many are.
     not_followed: usize,
     told_of_too_many: bool,
+    told_of_sharing: bool,
     told_of_names: bool,
 }
 
@@ -189,9 +192,11 @@ impl Tail {
             most_deleted: DELETED,
             most_open: shed::most_open(),
             most_followed: arrivals::MOST_FOLLOWED,
+            most_streams: arrivals::MOST_STREAMS,
             left_out,
             not_followed: 0,
             told_of_too_many: false,
+            told_of_sharing: false,
             told_of_names: false,
         };
         for (name, record) in record {
@@ -331,9 +336,13 @@ impl Tail {
         batch
     }
 
-    fn new_stream(&self, name: &str) -> Stream {
-        let stem = name.strip_suffix(".log").unwrap_or(name);
-        Stream::new(name, self.settings.labels.stream(stem), TimeReader::new(self.settings.zone.clone()))
+    /// A file of this name, with a stream of its own in Loki, or with its slot in the one that files share.
+    fn new_stream(&self, name: &str, slot: Option<u16>) -> Stream {
+        let log_file = if slot.is_some() { arrivals::SHARED } else { arrivals::stem(name) };
+        let mut stream =
+            Stream::new(name, self.settings.labels.stream(log_file), TimeReader::new(self.settings.zone.clone()));
+        stream.share(slot);
+        stream
     }
 
     /// A stream taken up where `record` says, from a listing during which nothing was renamed.
@@ -341,7 +350,7 @@ impl Tail {
         let mut looks = 0;
         loop {
             looks += 1;
-            let mut stream = self.new_stream(name);
+            let mut stream = self.new_stream(name, record.chain.slot);
             let siblings = Siblings::of(name, &self.listing, &self.before, &self.discovery);
             stream.resume(record, &siblings, &self.metrics, now);
             if !siblings.have_moved() || looks == LOOKS {

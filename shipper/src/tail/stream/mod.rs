@@ -103,6 +103,16 @@ impl Stream {
         }
     }
 
+    /// Says which place the file has among those that share a stream of Loki, if it shares one.
+    pub(super) fn share(&mut self, slot: Option<u16>) {
+        self.chain.slot = slot;
+    }
+
+    /// The place among the files that share a stream of Loki.
+    pub(super) fn slot(&self) -> Option<u16> {
+        self.chain.slot
+    }
+
     /// Takes the stream up where `record` left it.
     pub(super) fn resume(&mut self, record: &StreamRecord, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) {
         self.chain = record.chain;
@@ -171,7 +181,7 @@ impl Stream {
     /// Says that its file was read up to here under another name, if it was.
     pub(super) fn take_over(&mut self, chain: Chain, file: &GenerationRecord, siblings: &Siblings<'_>, now: Now) {
         if let Some(mut found) = siblings.live_from(file, now) {
-            self.chain = chain;
+            self.chain = Chain { slot: self.chain.slot, ..chain };
             found.confirmed = true;
             self.queue.push_back(found);
         }
