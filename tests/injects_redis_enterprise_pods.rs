@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use harness::cluster::Cluster;
 use harness::manifests::render;
+use harness::owners::owned;
 use harness::process::eventually;
 use harness::servers::Servers;
 use harness::{pod_fixture, read_object, repository};
@@ -52,6 +53,12 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
         if let Some(name) = pod.pointer_mut("/metadata/name") {
             *name = json!(fixture);
         }
+        // Only owners that exist are told.
+        let owner = pod.pointer("/metadata/ownerReferences/0").unwrap_or(&Value::Null).clone();
+        if owner["kind"] == "StatefulSet" {
+            let owner = ("StatefulSet", owner["name"].as_str().unwrap());
+            pod = owned(&cluster, "labelled", owner, &pod).await.unwrap();
+        }
         let dry = cluster.create_pod("labelled", &pod, true).await.unwrap();
         let before = cluster.pods("labelled").await.unwrap();
         let stored = cluster.create_pod("labelled", &pod, false).await.unwrap();
@@ -69,6 +76,13 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
         let elsewhere = cluster.create_pod("unlabelled", &pod, false).await.unwrap();
         assert_eq!(injection(&elsewhere), json!([[], [], null, null]), "{fixture} in a namespace that did not opt in");
     }
+    // Before the owners are looked at: Events are made one after the other.
+    let mut forged = pod_fixture("a-vanilla").unwrap();
+    forged["metadata"]["name"] = json!("forged");
+    forged["metadata"]["ownerReferences"][0]["uid"] = json!("00000000-0000-4000-8000-000000000000");
+    cluster.create_pod("labelled", &forged, false).await.unwrap();
+    let last = owned(&cluster, "labelled", ("StatefulSet", "rec"), &pod_fixture("a-vanilla").unwrap()).await.unwrap();
+    cluster.create_pod("labelled", &last, false).await.unwrap();
     assert_owners_were_told(&cluster).await;
 }
 
@@ -232,7 +246,8 @@ async fn no_golden_pod_that_the_api_server_accepts_is_refused_once_it_is_injecte
 
 /// One Event for each pod that was injected, one for each warning, and none for a dry run or for a pod of somebody else.
 async fn assert_owners_were_told(cluster: &Cluster) {
-    let injected = FIXTURES.iter().filter(|(_, injected)| *injected).count();
+    // The last one is no fixture.
+    let injected = FIXTURES.iter().filter(|(_, injected)| *injected).count() + 1;
     let events = eventually("an Event for every injected pod and every warning", PATIENCE, || async {
         let events = cluster.events("labelled").await?;
         Ok((events.len() >= injected + 2).then_some(events))
@@ -245,6 +260,7 @@ async fn assert_owners_were_told(cluster: &Cluster) {
     assert_eq!(count("LogShipperWarning"), 1, "{events:?}");
     let told = |part: &str| events.iter().any(|(_, message)| message.contains(part));
     assert!(told("no volume mounted at /var/opt/redislabs/log") && told("container alloy"), "{events:?}");
+    assert!(!told("pod forged"), "{events:?}");
     assert!(cluster.events("unlabelled").await.unwrap().is_empty());
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use harness::cluster::Cluster;
 use harness::manifests::{define_custom_resources, render, render_with};
+use harness::owners::owned;
 use harness::pod_fixture;
 use harness::process::eventually;
 use harness::servers::{Servers, Tools};
@@ -145,8 +146,21 @@ fn is_wider_than_used(allowed: &Deed, done: &BTreeSet<Deed>) -> bool {
 async fn inject(cluster: &Cluster) {
     let labels = json!({"redis-log-shipper.io/inject": "enabled"});
     cluster.create_namespace("redis", &labels, &["rec"]).await.unwrap();
-    let pod = cluster.create_pod("redis", &pod_fixture("a-vanilla").unwrap(), false).await.unwrap();
-    assert_eq!(pod["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected");
+    let mut pod = pod_fixture("a-vanilla").unwrap();
+    for kind in ["StatefulSet", "ReplicaSet", "Job"] {
+        for name in ["rec", "other"] {
+            pod["metadata"]["name"] = json!(format!("{name}-{}", kind.to_lowercase()));
+            let pod = owned(cluster, "redis", (kind, name), &pod).await.unwrap();
+            let pod = cluster.create_pod("redis", &pod, false).await.unwrap();
+            assert_eq!(pod["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected");
+        }
+    }
+    eventually("every owner is told", PATIENCE, || async {
+        let events = cluster.events("redis").await?;
+        Ok((events.iter().filter(|(reason, _)| reason == "LogShipperInjected").count() == 6).then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 /// A quota refuses a pod with the sidecar: the webhook looks for the pod, and for the words of the refusal.
@@ -161,14 +175,15 @@ async fn refuse(cluster: &Cluster) {
     let status = Patch::Merge(json!({"status": {"hard": hard, "used": {"pods": "0"}}}));
     let quotas: Api<ResourceQuota> = Api::namespaced(cluster.client.clone(), "full");
     quotas.patch_status("small", &PatchParams::default(), &status).await.unwrap();
+    let pod = owned(cluster, "full", ("StatefulSet", "rec"), &pod_fixture("a-vanilla").unwrap()).await.unwrap();
     // An API server takes notice of a quota within moments.
     eventually("the quota holds", PATIENCE, || async {
-        Ok(cluster.create_pod("full", &pod_fixture("a-vanilla")?, true).await.is_err().then_some(()))
+        Ok(cluster.create_pod("full", &pod, true).await.is_err().then_some(()))
     })
     .await
     .unwrap();
     eventually("the webhook has looked for the pod", PATIENCE, || async {
-        let refused = cluster.create_pod("full", &pod_fixture("a-vanilla")?, false).await;
+        let refused = cluster.create_pod("full", &pod, false).await;
         assert!(refused.is_err(), "{refused:#?}");
         let events = cluster.events("full").await?;
         Ok(events.iter().any(|(reason, _)| reason == "LogShipperSteppedAside").then_some(()))

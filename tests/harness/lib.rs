@@ -5,6 +5,7 @@
 //!    │
 //!    ├─ cluster   the API server with an administrator's client
 //!    ├─ controllers  who makes the pods of a StatefulSet
+//!    ├─ owners    who manages pods where no controller makes any
 //!    ├─ held      a client that is slow at the worst moment
 //!    ├─ store     where pushes end up: loki, victoria_logs, or our own strict receiver
 //!    └─ gateway   between cluster and store: who may push to which tenant, with opa, its helper
@@ -29,6 +30,7 @@ pub mod manifests;
 pub mod node;
 pub mod oci;
 pub mod opa;
+pub mod owners;
 pub mod process;
 pub mod programs;
 pub mod receiver;

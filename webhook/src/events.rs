@@ -1,7 +1,9 @@
 //! Kubernetes Events for the owners of pods: a warning in an answer reaches only the StatefulSet's controller.
 //!
-//! An event is built from the pod's ownerReferences, without looking anything up, by a task of its own: the answer never
-//! waits. When too many come at once the surplus is counted and dropped.
+//! An event is built from the pod's ownerReferences by a task of its own, which first looks up whether that owner exists: the
+//! answer never waits. When too many come at once the surplus is counted and dropped.
+
+mod owners;
 
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::admission::decision::Skip;
 use crate::admission::{Answer, Verdict};
 use crate::metrics::Metrics;
+use owners::Owners;
 use runtime::chain;
 
 /// A rolling restart of a large cluster; what comes on top of it says nothing new.
@@ -81,11 +84,16 @@ impl Events {
 }
 
 impl Queue {
-    /// Creates Events on the API server that `client` talks to, until nobody can tell anything any more.
+    /// Creates Events on the API server that `client` talks to, until nobody can tell anything any more. Only owners that exist in
+    /// namespaces that opted in are told: a review may be forged.
     pub async fn send(mut self, client: kube::Client) {
+        let mut owners = Owners::new(client.clone());
         while let Some(note) = self.notes.recv().await {
             let api: Api<Event> = Api::namespaced(client.clone(), &note.namespace);
-            if let Err(error) = create(&api, &note).await {
+            if let Err(refusal) = owners.check(&note.namespace, &note.owner).await {
+                self.metrics.event_dropped();
+                owners.say(&note.namespace, &refusal);
+            } else if let Err(error) = create(&api, &note).await {
                 self.metrics.event_dropped();
                 tracing::warn!(namespace = note.namespace, error = chain(&*error), "failed to create an event");
             }

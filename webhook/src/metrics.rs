@@ -76,7 +76,7 @@ impl Metrics {
         r.register("certificate_good", help, metrics.certificate_good.clone());
         let help = "When the served certificate expires, in seconds since 1970";
         r.register("certificate_expiry_timestamp", help, metrics.certificate_expires.clone());
-        r.register("events_dropped", "Kubernetes Events that could not be created", metrics.events_dropped.clone());
+        r.register("events_dropped", "Kubernetes Events that were not created", metrics.events_dropped.clone());
         let help = "Connections closed because too many were open";
         r.register("connections_refused", help, metrics.connections_refused.clone());
         let help = "Namespaces whose new pods get no log shipper because one there does not start";

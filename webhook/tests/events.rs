@@ -1,10 +1,11 @@
 //! What the owners of pods are told, and at which pace.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::post;
+use axum::http::{Method, StatusCode, Uri};
 use prometheus_client::registry::Registry;
 use redis_log_webhook::admission::{Answer, review};
 use redis_log_webhook::config::Config;
@@ -14,15 +15,72 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
-/// An API server that takes Events, as far as one is needed to see when which come: only a clock that stands still shows
-/// the pace. What a real one makes of them, the end-to-end tests see.
-fn client() -> (kube::Client, UnboundedReceiver<(Instant, Value)>) {
-    let (seen, events) = unbounded_channel();
-    let create = async move |axum::Json(event): axum::Json<Value>| {
-        seen.send((Instant::now(), event.clone())).unwrap();
-        axum::Json(event)
-    };
-    (kube::Client::new(Router::new().route("/api/v1/namespaces/redis/events", post(create)), "redis"), events)
+/// The owner in the fixtures.
+const UID: &str = "3f0c6f0e-6d0b-4a57-9d0e-4a4b6f0c1a10";
+const SET: &str = "/apis/apps/v1/namespaces/redis/statefulsets/rec";
+
+/// An API server as far as one is needed to see what comes, and when: only a clock that stands still shows the pace. What a
+/// real one makes of it, the end-to-end tests see.
+struct Api {
+    client: kube::Client,
+    /// The Events that were created.
+    events: UnboundedReceiver<(Instant, Value)>,
+    /// What was looked up.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Api {
+    /// One that holds a namespace that opted in, with the StatefulSet of the fixtures.
+    fn new() -> Self {
+        let label = json!({"labels": {"redis-log-shipper.io/inject": "enabled"}});
+        Self::holding(vec![("/api/v1/namespaces/redis", label), (SET, json!({"uid": UID}))])
+    }
+
+    /// One that holds the metadata at these paths; where it is null, looking is forbidden.
+    fn holding(objects: Vec<(&'static str, Value)>) -> Self {
+        let (seen, events) = unbounded_channel();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let asking = asked.clone();
+        let answer = async move |method: Method, uri: Uri, body: String| {
+            if method == Method::POST {
+                let event: Value = serde_json::from_str(&body).unwrap();
+                seen.send((Instant::now(), event.clone())).unwrap();
+                return (StatusCode::CREATED, axum::Json(event));
+            }
+            asking.lock().unwrap().push(uri.path().to_owned());
+            let found = objects.iter().find(|(path, _)| *path == uri.path()).map(|(_, metadata)| metadata);
+            let refused = |code: StatusCode| {
+                let status = json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "No", "code": code.as_u16()});
+                (code, axum::Json(status))
+            };
+            match found {
+                Some(Value::Null) => refused(StatusCode::FORBIDDEN),
+                Some(metadata) => {
+                    let version = "meta.k8s.io/v1";
+                    let found = json!({"apiVersion": version, "kind": "PartialObjectMetadata", "metadata": metadata});
+                    (StatusCode::OK, axum::Json(found))
+                }
+                None => refused(StatusCode::NOT_FOUND),
+            }
+        };
+        Self { client: kube::Client::new(Router::new().fallback(answer), "redis"), events, asked }
+    }
+}
+
+/// How many Events are made of this answer.
+async fn made(api: &mut Api, answer: &Answer) -> usize {
+    let mut registry = Registry::default();
+    let (events, queue) = Events::new(Metrics::register(&mut registry));
+    events.tell(answer);
+    drop(events);
+    queue.send(api.client.clone()).await;
+    let mut made = 0;
+    while api.events.try_recv().is_ok() {
+        made += 1;
+    }
+    let expected = format!("redis_log_webhook_events_dropped_total {}", 1 - made);
+    assert_eq!(dropped(&registry), expected, "an event that is not made is counted");
+    made
 }
 
 /// The answer for a fixture whose pod was changed by `change`.
@@ -46,7 +104,7 @@ fn dropped(registry: &Registry) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn at_most_five_a_second_reach_the_api_server() {
-    let (client, mut seen) = client();
+    let Api { client, events: mut seen, .. } = Api::new();
     let metrics = Metrics::register(&mut Registry::default());
     let (events, queue) = Events::new(metrics);
     tokio::spawn(queue.send(client));
@@ -63,7 +121,7 @@ async fn at_most_five_a_second_reach_the_api_server() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_too_much_is_dropped_and_counted_and_nobody_waits() {
-    let (client, mut seen) = client();
+    let Api { client, events: mut seen, .. } = Api::new();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let (events, queue) = Events::new(metrics);
@@ -82,13 +140,17 @@ async fn what_is_too_much_is_dropped_and_counted_and_nobody_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn says_what_became_of_the_pod_to_the_object_that_manages_it() {
-    let (client, mut seen) = client();
+    let Api { client, events: mut seen, .. } = Api::new();
     let (events, queue) = Events::new(Metrics::register(&mut Registry::default()));
+    let owned = |pod: &mut Value| {
+        pod["metadata"]["ownerReferences"][0]["name"] = json!("rec");
+        pod["metadata"]["ownerReferences"][0]["uid"] = json!(UID);
+    };
     let unowned = |pod: &mut Value| pod["metadata"]["ownerReferences"][0]["controller"] = json!(false);
     for answer in [
-        answer("a-vanilla", |_| {}),
-        answer("c-ephemeral", |_| {}),
-        answer("d-openshift-existing-alloy", |_| {}),
+        answer("a-vanilla", owned),
+        answer("c-ephemeral", owned),
+        answer("d-openshift-existing-alloy", owned),
         answer("e1-operator", |_| {}),
         answer("a-vanilla", unowned),
     ] {
@@ -111,4 +173,58 @@ async fn says_what_became_of_the_pod_to_the_object_that_manages_it() {
             "Normal LogShipperInjected"
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_review_that_is_forged_makes_no_event() {
+    let namespace = ("/api/v1/namespaces/redis", json!({"labels": {"redis-log-shipper.io/inject": "enabled"}}));
+    let set = (SET, json!({"uid": UID}));
+    let forged = |objects: &[&(&'static str, Value)]| Api::holding(objects.iter().map(|it| (*it).clone()).collect());
+    let honest = answer("a-vanilla", |_| {});
+    assert_eq!(made(&mut forged(&[&namespace, &set]), &honest).await, 1);
+    let unlabelled = ("/api/v1/namespaces/redis", json!({"labels": {"redis-log-shipper.io/inject": "false"}}));
+    let other = (SET, json!({"uid": "00000000-0000-4000-8000-000000000000"}));
+    for objects in [vec![], vec![&set], vec![&unlabelled, &set], vec![&namespace], vec![&namespace, &other]] {
+        assert_eq!(made(&mut forged(&objects), &honest).await, 0, "{objects:?}");
+    }
+    for (member, text) in [
+        ("apiVersion", "apps/v1beta1"),
+        ("apiVersion", "batch/v1"),
+        ("kind", "ConfigMap"),
+        ("name", "../statefulsets/rec"),
+        ("name", "rec?x"),
+        ("uid", "../"),
+        ("uid", ""),
+    ] {
+        let mut api = Api::new();
+        let forged = answer("a-vanilla", |pod| pod["metadata"]["ownerReferences"][0][member] = json!(text));
+        assert_eq!(made(&mut api, &forged).await, 0, "{member} {text}");
+        assert_eq!(*api.asked.lock().unwrap(), [""; 0], "{member} {text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_may_not_look_it_makes_no_event() {
+    let namespace = ("/api/v1/namespaces/redis", json!({"labels": {"redis-log-shipper.io/inject": "enabled"}}));
+    for objects in [vec![("/api/v1/namespaces/redis", Value::Null)], vec![namespace, (SET, Value::Null)]] {
+        assert_eq!(made(&mut Api::holding(objects), &answer("a-vanilla", |_| {})).await, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_many_pods_looks_its_owner_up_once_a_minute() {
+    let Api { client, events: mut seen, asked } = Api::new();
+    let (events, queue) = Events::new(Metrics::register(&mut Registry::default()));
+    let sending = tokio::spawn(queue.send(client));
+    for minutes in 1..=2 {
+        for _ in 0..100 {
+            events.tell(&answer("a-vanilla", |_| {}));
+        }
+        for _ in 0..100 {
+            seen.recv().await.unwrap();
+        }
+        assert_eq!(*asked.lock().unwrap(), ["/api/v1/namespaces/redis", SET].repeat(minutes));
+        tokio::time::sleep(Duration::from_mins(1)).await;
+    }
+    sending.abort();
 }

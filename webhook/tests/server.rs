@@ -437,7 +437,17 @@ async fn tells_the_owner_unless_it_is_a_dry_run() {
         seen.send(event.clone()).unwrap();
         axum::Json(event)
     };
-    let api = axum::Router::new().route("/api/v1/namespaces/redis/events", axum::routing::post(create));
+    let found = |metadata: Value| {
+        let found = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
+        axum::routing::get(async move || axum::Json(found.clone()))
+    };
+    let api = axum::Router::new()
+        .route("/api/v1/namespaces/redis/events", axum::routing::post(create))
+        .route("/api/v1/namespaces/redis", found(json!({"labels": {"redis-log-shipper.io/inject": "enabled"}})))
+        .route(
+            "/apis/apps/v1/namespaces/redis/statefulsets/rec",
+            found(json!({"uid": "3f0c6f0e-6d0b-4a57-9d0e-4a4b6f0c1a10"})),
+        );
     let sending = tokio::spawn(running.told.send(kube::Client::new(api, "redis")));
     let first = tokio::time::timeout(PATIENCE, events.recv()).await.expect("nobody is told").unwrap();
     sending.abort();

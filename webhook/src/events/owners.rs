@@ -1,0 +1,168 @@
+//! Whether an Event may be made: nobody signs in to `/mutate`, so whoever reaches it chooses what a review says.
+//!
+//! The namespace must have opted in, and the owner that the review names must exist there with the uid that the review gives.
+//! Only metadata is read. This is part of the task that makes Events: no answer waits for it.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::admission::annotations::INJECT;
+use crate::admission::names::{is_label, is_subdomain};
+use runtime::chain;
+
+/// The value of the label with which a namespace opts in.
+const ENABLED: &str = "enabled";
+/// How long a good answer of the API server holds: the pods of one owner come within seconds.
+const FRESH_FOR: Duration = Duration::from_mins(1);
+/// How many good answers are kept.
+const KEPT: usize = 1024;
+/// The longest uid. Kubernetes makes UUIDs of 36 characters.
+const UID_CHARS: usize = 64;
+
+/// Why no Event is made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("invalid owner: expected a namespace, apiVersion, kind, name and uid as Kubernetes writes them")]
+    Invalid,
+    #[error("no events for owners of this kind: expected a StatefulSet, a ReplicaSet or a Job")]
+    Kind,
+    #[error("no such namespace, or it did not opt in")]
+    Namespace,
+    #[error("no such owner with this uid")]
+    Owner,
+    #[error("failed to check the owner of a pod")]
+    Api(#[from] kube::Error),
+}
+
+/// The kinds of objects that make pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    StatefulSet,
+    ReplicaSet,
+    Job,
+}
+
+/// What the API server said yes to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Known {
+    OptedIn(String),
+    Owner { namespace: String, kind: Kind, name: String, uid: String },
+}
+
+/// Asks the API server, and remembers for a while what it said yes to.
+pub(super) struct Owners {
+    client: kube::Client,
+    known: HashMap<Known, Instant>,
+    kind_was_said: bool,
+    forbidden_was_said: bool,
+}
+
+impl Owners {
+    pub(super) fn new(client: kube::Client) -> Self {
+        Self { client, known: HashMap::new(), kind_was_said: false, forbidden_was_said: false }
+    }
+
+    /// Whether `namespace` opted in and holds `owner`, which has the form of an ownerReference.
+    pub(super) async fn check(&mut self, namespace: &str, owner: &Value) -> Result<(), Refusal> {
+        let known = known(namespace, owner)?;
+        let opted_in = Known::OptedIn(namespace.to_owned());
+        if !self.knows(&opted_in) {
+            let namespaces: Api<Namespace> = Api::all(self.client.clone());
+            let found = namespaces.get_metadata_opt(namespace).await?;
+            let labels = found.and_then(|found| found.metadata.labels).unwrap_or_default();
+            if labels.get(INJECT).is_none_or(|value| value != ENABLED) {
+                return Err(Refusal::Namespace);
+            }
+            self.keep(opted_in);
+        }
+        if self.knows(&known) {
+            return Ok(());
+        }
+        let Known::Owner { namespace, kind, name, uid } = &known else { return Err(Refusal::Invalid) };
+        let found = match kind {
+            Kind::StatefulSet => self.uid::<StatefulSet>(namespace, name).await?,
+            Kind::ReplicaSet => self.uid::<ReplicaSet>(namespace, name).await?,
+            Kind::Job => self.uid::<Job>(namespace, name).await?,
+        };
+        if found.as_ref() != Some(uid) {
+            return Err(Refusal::Owner);
+        }
+        self.keep(known);
+        Ok(())
+    }
+
+    /// Says why there is no Event. What whoever forges reviews can repeat at will is said once, or for debugging only.
+    pub(super) fn say(&mut self, namespace: &str, refusal: &Refusal) {
+        let error = chain(refusal);
+        match refusal {
+            Refusal::Api(kube::Error::Api(status)) if status.code == 403 => {
+                if !std::mem::replace(&mut self.forbidden_was_said, true) {
+                    tracing::warn!(
+                        error,
+                        "no events: the webhook may not look up namespaces and owners; apply the ClusterRole \
+                         redis-log-webhook-events of the manifests again"
+                    );
+                }
+            }
+            Refusal::Kind if !std::mem::replace(&mut self.kind_was_said, true) => {
+                tracing::warn!(
+                    namespace,
+                    error,
+                    "no event for the owner of a pod: ask redis-log-webhook explain what became of the pod"
+                );
+            }
+            Refusal::Api(_) => tracing::warn!(namespace, error, "no event: the owner of a pod could not be checked"),
+            _ => tracing::debug!(namespace, error, "no event for the owner of a pod"),
+        }
+    }
+
+    async fn uid<K>(&self, namespace: &str, name: &str) -> kube::Result<Option<String>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let owners: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        Ok(owners.get_metadata_opt(name).await?.and_then(|found| found.metadata.uid))
+    }
+
+    fn knows(&self, known: &Known) -> bool {
+        self.known.get(known).is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn keep(&mut self, known: Known) {
+        let now = Instant::now();
+        if self.known.len() >= KEPT {
+            self.known.retain(|_, until| now < *until);
+        }
+        // At five a second a minute never fills it; should it be full all the same, the API server is asked again.
+        if self.known.len() < KEPT {
+            self.known.insert(known, now + FRESH_FOR);
+        }
+    }
+}
+
+/// What `owner` refers to, where it is well formed: its name goes into the path of a request.
+fn known(namespace: &str, owner: &Value) -> Result<Known, Refusal> {
+    let text = |at: &str| owner.get(at).and_then(Value::as_str).ok_or(Refusal::Invalid);
+    let (version, kind, name, uid) = (text("apiVersion")?, text("kind")?, text("name")?, text("uid")?);
+    let is_uid = (1..=UID_CHARS).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if !is_label(namespace) || !is_subdomain(name) || !is_uid {
+        return Err(Refusal::Invalid);
+    }
+    let kind = match (version, kind) {
+        ("apps/v1", "StatefulSet") => Kind::StatefulSet,
+        ("apps/v1", "ReplicaSet") => Kind::ReplicaSet,
+        ("batch/v1", "Job") => Kind::Job,
+        _ => return Err(Refusal::Kind),
+    };
+    Ok(Known::Owner { namespace: namespace.to_owned(), kind, name: name.to_owned(), uid: uid.to_owned() })
+}
