@@ -1,20 +1,19 @@
-//! Whatever ends at once: the sidecar, Redis, the pod, the node. Every line is shown once afterwards.
+//! The sidecar, Redis or the pod ends at once. Every line is shown once afterwards.
 
 use std::time::Duration;
 
 use harness::process::eventually;
-use harness::say;
 use serde_json::Value;
 
 use crate::process;
 use crate::redis::{Redis, container, uid};
-use crate::world::{alone, shared};
+use crate::world::shared;
 
 const PATIENCE: Duration = Duration::from_mins(1);
-const LINES: &str = "2000";
+pub(crate) const LINES: &str = "2000";
 
 /// The pod, once its container `name` has been started again after `times` starts and it is Ready.
-async fn restarted(redis: &Redis<'_>, name: &str, times: i64) -> Value {
+pub(crate) async fn restarted(redis: &Redis<'_>, name: &str, times: i64) -> Value {
     eventually("the container runs again", PATIENCE, || async {
         let pod = redis.ready("").await?;
         let status = container(&pod, name).unwrap();
@@ -52,24 +51,6 @@ async fn loses_and_doubles_nothing_when_the_pod_is_deleted_by_force() {
     redis.exec(&["write-lines", LINES]).unwrap();
     redis.delete_pod(&["--force", "--grace-period=0"]).unwrap();
     redis.ready(uid(&before)).await.unwrap();
-    redis.exec(&["write-lines", LINES]).unwrap();
-    redis.all_shown(&world.receiver, "dmcproxy").await.unwrap();
-    redis.remove();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn loses_and_doubles_nothing_when_the_node_reboots() {
-    let Some(mut world) = alone().await else { return };
-    let start = std::time::Instant::now();
-    {
-        let redis = Redis::start(&world, "rebooted", |_| {}).await.unwrap();
-        redis.exec(&["write-lines", LINES]).unwrap();
-    }
-    world.node.reboot().await.unwrap();
-    say(&format!("the node is back {:.1} s after the scenario's start", start.elapsed().as_secs_f64()));
-    let redis = Redis::new(&world, "rebooted");
-    let pod = restarted(&redis, "redis-enterprise-node", 0).await;
-    assert_eq!(pod["metadata"]["annotations"]["redis-log-shipper.io/status"], "injected");
     redis.exec(&["write-lines", LINES]).unwrap();
     redis.all_shown(&world.receiver, "dmcproxy").await.unwrap();
     redis.remove();

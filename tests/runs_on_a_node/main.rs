@@ -16,5 +16,6 @@ mod rotates;
 mod sidecar;
 mod token;
 mod uninstalls;
+mod unplugs;
 mod webhook;
 mod world;

@@ -8,7 +8,7 @@ use harness::say;
 use serde_json::json;
 
 use crate::redis::{Redis, annotate, container, uid};
-use crate::world::{World, alone, shared};
+use crate::world::{World, alone, is_slow_wanted, shared};
 
 /// A changed ConfigMap reaches the webhook within seconds; the fuse waits for half a minute.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -57,6 +57,9 @@ async fn configure(world: &World, lines: &str, is_wanted: impl Fn(&str) -> bool)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_fuse_leaves_new_pods_alone_until_the_configured_image_is_another() {
+    if !is_slow_wanted("fuse") {
+        return;
+    }
     let Some(world) = alone().await else { return };
     let cluster = world.node.cluster().await.unwrap();
     let opted_in = json!({"redis-log-shipper.io/inject": "enabled"});

@@ -4,7 +4,7 @@ use harness::repository;
 use serde_json::Value;
 
 use crate::redis::{Redis, uid};
-use crate::world::{CLUSTER, NAMESPACE, alone};
+use crate::world::{CLUSTER, NAMESPACE, alone, is_slow_wanted};
 
 /// The commands of the section "Uninstall", in their order.
 fn commands() -> Vec<String> {
@@ -19,6 +19,9 @@ fn containers(pod: &Value) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_after_the_commands_of_the_documentation_and_it_can_be_installed_again() {
+    if !is_slow_wanted("uninstalls") {
+        return;
+    }
     let Some(world) = alone().await else { return };
     let redis = Redis::of(&world, NAMESPACE, CLUSTER);
     let injected = redis.ready("").await.unwrap();

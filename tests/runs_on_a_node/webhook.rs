@@ -10,7 +10,7 @@ use harness::say;
 use serde_json::{Value, json};
 
 use crate::process;
-use crate::world::{World, alone};
+use crate::world::{World, alone, is_slow_wanted};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const OURS: &str = "redis-log-shipper";
@@ -92,6 +92,9 @@ async fn await_sidecars(cluster: &Cluster, prefix: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_pod_of_a_hundred_has_its_sidecar_while_the_webhook_is_rolled_out() {
+    if !is_slow_wanted("rollout") {
+        return;
+    }
     let Some(world) = alone().await else { return };
     let cluster = opted_in(&world, "rolled-out").await;
     let before = webhooks(&cluster).await.unwrap();
