@@ -87,9 +87,9 @@ pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
     review_within(body, config, || true)
 }
 
-/// As [`fn@review`], with the pod left as it is where, once the body is read, there is no time left: an answer that comes
-/// too late is no answer.
-pub fn review_within(body: &[u8], config: &Config, in_time: impl FnOnce() -> bool) -> Result<Answer, BadReview> {
+/// As [`fn@review`], with the pod left as it is where there is no time left once the body is read, or after any stage of the
+/// work: an answer that comes too late is no answer.
+pub fn review_within(body: &[u8], config: &Config, in_time: impl Fn() -> bool) -> Result<Answer, BadReview> {
     review_among(body, config, in_time, |_, _| Surroundings::default())
 }
 
@@ -97,7 +97,7 @@ pub fn review_within(body: &[u8], config: &Config, in_time: impl FnOnce() -> boo
 pub fn review_among(
     body: &[u8],
     config: &Config,
-    in_time: impl FnOnce() -> bool,
+    in_time: impl Fn() -> bool,
     known: impl FnOnce(Option<&str>, Option<&Identity>) -> Surroundings,
 ) -> Result<Answer, BadReview> {
     let review = AdmissionReview::parse(body)?;
@@ -106,13 +106,11 @@ pub fn review_among(
         names::check(&review.request)?;
     }
     let judged = match request {
-        Ok(_) if !in_time() => Judged {
-            verdict: Verdict::Failed("the API server's deadline was too near".to_owned()),
-            warnings: Vec::new(),
-        },
+        Ok(_) if !in_time() => Judged::late(),
         Ok(request) => contained(|| {
             let identity = Identity::of(request.pod, request.namespace);
-            judge_among(request.pod, request.namespace, config, &known(request.namespace, identity.as_ref()))
+            let known = known(request.namespace, identity.as_ref());
+            judge_within(request.pod, request.namespace, config, &known, &in_time).unwrap_or_else(Judged::late)
         }),
         Err(skip) => Judged::skipped(skip),
     };
@@ -126,6 +124,17 @@ pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
 
 /// As [`judge`], with what the cluster knows.
 pub fn judge_among(pod: &Value, namespace: Option<&str>, config: &Config, known: &Surroundings) -> Judged {
+    judge_within(pod, namespace, config, known, &|| true).unwrap_or_else(Judged::late)
+}
+
+/// As [`judge_among`]; `None` as soon as a stage ends after the deadline.
+fn judge_within(
+    pod: &Value,
+    namespace: Option<&str>,
+    config: &Config,
+    known: &Surroundings,
+    in_time: &dyn Fn() -> bool,
+) -> Option<Judged> {
     let mut warnings = Vec::new();
     let mut config = annotations::overridden(pod, config, &mut warnings);
     let fitted = known.limits.as_ref().map(|limits| limits::fit(limits, pod, &config.resources)).transpose();
@@ -143,22 +152,24 @@ pub fn judge_among(pod: &Value, namespace: Option<&str>, config: &Config, known:
         Err(skip) => {
             // Overrides of a sidecar that is not added are nobody's worry.
             let warnings = skip.is_worth_a_warning().then(|| skip.explanation(&case)).into_iter().collect();
-            return Judged { verdict: Verdict::Skipped(skip), warnings };
+            return Some(Judged { verdict: Verdict::Skipped(skip), warnings });
         }
     };
     if let Some(Hold { skip, text }) = hold {
-        return Judged { verdict: Verdict::Skipped(skip), warnings: vec![text] };
+        return Some(Judged { verdict: Verdict::Skipped(skip), warnings: vec![text] });
     }
+    in_time().then_some(())?;
     warnings.extend(decision::other_readers(&case, &target).take(MOST_WARNINGS).map(|name| {
         format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice")
     }));
     let additions = additions::additions(&case, &target, &mut warnings);
+    in_time().then_some(())?;
     let patch = patch::patch(pod, additions);
     let verdict = match patch::applies(pod, &patch) {
         Ok(()) => Verdict::Injected(patch),
         Err(error) => Verdict::Failed(format!("the patch does not apply: {error}")),
     };
-    Judged { verdict, warnings }
+    in_time().then_some(Judged { verdict, warnings })
 }
 
 /// What `judge` says, with a panic turned into a verdict: a bug of ours must not keep a database pod from being created.
@@ -177,11 +188,45 @@ impl Judged {
     fn skipped(skip: Skip) -> Self {
         Self { verdict: Verdict::Skipped(skip), warnings: Vec::new() }
     }
+
+    fn late() -> Self {
+        Self { verdict: Verdict::Failed("the API server's deadline was too near".to_owned()), warnings: Vec::new() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leaves_the_pod_alone_whichever_stage_ends_after_the_deadline() {
+        let pod = serde_json::json!({
+            "metadata": {
+                "name": "rec-0",
+                "labels": {"app": "redis-enterprise", "redis.io/role": "node", "redis.io/cluster": "rec"},
+            },
+            "spec": {
+                "containers": [{
+                    "name": "redis-enterprise-node",
+                    "volumeMounts": [{"name": "logs", "mountPath": "/var/opt/redislabs/log"}],
+                }],
+                "volumes": [{"name": "logs", "emptyDir": {}}],
+            },
+        });
+        let request = serde_json::json!({
+            "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "namespace": "redis", "operation": "CREATE", "object": pod,
+        });
+        let kind = "AdmissionReview";
+        let review = serde_json::json!({"apiVersion": "admission.k8s.io/v1", "kind": kind, "request": request});
+        let outcome = |stages: u32| {
+            let asked = std::cell::Cell::new(0);
+            let in_time = || asked.replace(asked.get() + 1) < stages;
+            review_within(review.to_string().as_bytes(), &Config::default(), in_time).unwrap().verdict.outcome()
+        };
+        assert_eq!([0, 1, 2, 3].map(outcome), ["failed"; 4]);
+        assert_eq!(outcome(4), "injected");
+    }
 
     #[test]
     fn a_panic_is_a_verdict_and_not_the_end() {
