@@ -26,7 +26,7 @@ pub struct Chain {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u16,
     /// The place among the files that share one stream of Loki; none where the file has a stream of its own. Every time
-    /// leaves this remainder when it is divided by [`SLOTS`], so that no two files of one stream share a time.
+    /// leaves this remainder when it is divided by the number of slots, so that no two files of one stream share a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u16>,
 }
