@@ -75,23 +75,9 @@ fn fields() -> impl for<'a> FormatFields<'a> + Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use testing::Log;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn writes_one_line_of_text_whatever_a_name_holds() {
@@ -103,7 +89,7 @@ mod tests {
             let name = "\u{1b}[2Ja\n2026 ERROR forged.log";
             tracing::warn!(file = %name, again = name, bytes = 3, "read {name}");
         });
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let text = log.take();
         assert_eq!(text.lines().count(), 1, "{text}");
         let shown = "\\u{1b}[2Ja\\n2026 ERROR forged.log";
         assert!(text.contains(&format!("read {shown} file={shown} again=\"{shown}\" bytes=3")), "{text}");

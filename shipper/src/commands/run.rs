@@ -102,31 +102,9 @@ async fn stay(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Mutex, PoisonError};
+    use testing::Log;
 
     use super::*;
-
-    /// A log in memory.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn listening() -> (Log, tracing::subscriber::DefaultGuard) {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
 
     fn invalid(fault: &str) -> InvalidSettings {
         InvalidSettings(vec![fault.to_owned()])
@@ -134,11 +112,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn says_every_minute_what_is_wrong_with_the_settings() {
-        let (log, _guard) = listening();
+        let log = Log::default();
+        let _guard = log.listen();
         let minutes = Duration::from_secs(5 * 60 + 1);
         let stays = stay(invalid("--max-age old"), None, || Err(invalid("--max-age older")));
         assert!(tokio::time::timeout(minutes, stays).await.is_err());
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let text = log.take();
         assert_eq!(text.matches("--max-age old").count(), 6, "{text}");
         assert_eq!(text.matches("--max-age older").count(), 5, "{text}");
     }
@@ -146,7 +125,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn takes_settings_that_can_be_used_after_all() {
         use clap::Parser as _;
-        let (_log, _guard) = listening();
         let line = ["redis-log-shipper", "run", "--loki-url=http://loki/push"];
         let crate::args::Command::Run(args) = crate::args::Args::parse_from(line).command else { panic!("no run") };
         let mut tries = 0;

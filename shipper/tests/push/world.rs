@@ -1,7 +1,7 @@
 //! A client, a Loki in memory, and what was heard of both.
 
 use std::path::PathBuf;
-pub(crate) use std::sync::{Arc, Mutex};
+pub(crate) use std::sync::Mutex;
 pub(crate) use std::time::Duration;
 
 pub(crate) use bytes::Bytes;
@@ -10,6 +10,7 @@ pub(crate) use redis_log_shipper::answer::Trouble;
 use redis_log_shipper::batch::{BatchBuffer, MetadataSwitch};
 use redis_log_shipper::push::{Loki, PushSettings};
 pub(crate) use redis_log_shipper::rejections::{Reason, Rejections};
+pub(crate) use testing::Log;
 pub(crate) use tokio::time::Instant;
 
 pub(crate) use crate::receiver::{Answer, Push, Receiver};
@@ -104,32 +105,4 @@ pub(crate) async fn holds_and_resends(answer: Answer, trouble: Trouble) {
     let [first, second] = <[Bytes; 2]>::try_from(world.bodies()).unwrap();
     assert_eq!(first, second, "{answer:?}");
     assert_eq!(world.receiver.shown(), lines, "{answer:?}");
-}
-
-/// The shipper's log, in memory.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// Takes down what this thread says for as long as the guard lives.
-    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    /// What was said since the last time.
-    pub(crate) fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

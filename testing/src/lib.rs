@@ -1,0 +1,6 @@
+//! What the tests of several crates share. No program depends on it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod log;
+
+pub use log::Log;
