@@ -4,11 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::cluster::rbac_command::{self, Rbac};
-use crate::offline::explain_command::{self, Explain};
-use crate::offline::inject_command::{self, Inject};
-use crate::offline::uninject_command::{self, Uninject};
-use crate::serve::{self, Serve};
+use crate::commands::{explain, inject, rbac, serve, uninject};
 
 /// Mutating admission webhook that gives Redis Enterprise pods a log-shipper sidecar.
 #[derive(Debug, Parser)]
@@ -21,24 +17,24 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer the API server over HTTPS.
-    Serve(Serve),
+    Serve(serve::Serve),
     /// Show what the webhook would make of objects from files or standard input.
-    Inject(Inject),
+    Inject(inject::Inject),
     /// Show what injected objects from files or standard input were before.
-    Uninject(Uninject),
+    Uninject(uninject::Uninject),
     /// Show why pods from files or standard input would or would not be injected.
-    Explain(Explain),
+    Explain(explain::Explain),
     /// Print the YAML of the permission that the accounts of a namespace need to push, or to query.
-    Rbac(Rbac),
+    Rbac(rbac::Rbac),
 }
 
 /// Runs the command that `args` name; the exit code is 0, or 1 where something could not be done.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Serve(args) => serve::run(args),
-        Command::Inject(args) => inject_command::run(&args),
-        Command::Uninject(args) => uninject_command::run(&args),
-        Command::Explain(args) => explain_command::run(&args),
-        Command::Rbac(args) => rbac_command::run(args),
+        Command::Inject(args) => inject::run(&args),
+        Command::Uninject(args) => uninject::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Rbac(args) => rbac::run(args),
     }
 }

@@ -14,12 +14,12 @@ pub mod admission;
 pub mod args;
 mod bodies;
 pub mod cluster;
+mod commands;
 pub mod config;
 pub mod connections;
 pub mod events;
 pub mod metrics;
 pub mod offline;
-mod serve;
 pub mod server;
 
 pub use args::{Args, run};

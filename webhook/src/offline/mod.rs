@@ -2,27 +2,26 @@
 //! they were before it, or to why.
 //!
 //! ```text
-//!          source ── documents ── yaml        files to objects; the text of each document is kept
+//!           input ── documents ── yaml        files to objects; the text of each document is kept
 //!                        │
 //!                      pods ── redis_cluster  where in an object pods stand, and what a RedisEnterpriseCluster makes
 //!            ┌───────────┼────────────┐
 //!         inject      uninject     explain    pure: objects in, values out
 //!            └─────┬─────┘            │
 //!               render             report     as text
+//!                  └───── output ─────┘
 //! ```
 //!
-//! `*_command` are the three commands around that: flags in, standard output and an exit code out.
+//! The commands `inject`, `uninject` and `explain` (in `commands/`) stand around that.
 
 pub mod documents;
 pub mod explain;
-pub(crate) mod explain_command;
 pub mod inject;
-pub(crate) mod inject_command;
+pub(crate) mod input;
+pub(crate) mod output;
 pub mod pods;
 mod redis_cluster;
 pub mod render;
-mod report;
-mod source;
+pub(crate) mod report;
 pub mod uninject;
-pub(crate) mod uninject_command;
 mod yaml;

@@ -8,7 +8,7 @@ const INDENT: &str = "      ";
 
 /// How marks are set off.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// In colours, for a terminal.
     Colour,
     /// As they are.
@@ -16,7 +16,7 @@ pub(super) enum Style {
 }
 
 /// All explanations, one below the other, and what none of them can know.
-pub(super) fn text(explanations: &[Explanation], style: Style) -> String {
+pub(crate) fn text(explanations: &[Explanation], style: Style) -> String {
     let mut text = String::new();
     for explanation in explanations {
         one(&mut text, explanation, style);

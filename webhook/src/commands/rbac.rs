@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use super::rbac::{Access, Accounts, Permission};
+use crate::cluster::rbac::{Access, Accounts, Permission};
 use crate::offline::documents;
 
 /// The flags of `rbac`.

@@ -1,8 +1,7 @@
-//! What the three commands share around their work: the flags that say what is read, standard output, the exit code.
+//! The input of the offline commands: their flags for files and configuration, and the documents that these hold.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 
@@ -11,7 +10,7 @@ use crate::config::Config;
 
 /// What is read, and with which configuration it is looked at.
 #[derive(Debug, clap::Args)]
-pub(super) struct Source {
+pub(crate) struct Input {
     /// A file with objects, YAML or JSON; may be given more than once. Standard input for -, and without it.
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -20,12 +19,12 @@ pub(super) struct Source {
     config: Option<PathBuf>,
     /// The namespace of objects that name none.
     #[arg(short, long, value_name = "NS")]
-    pub(super) namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
 }
 
-impl Source {
+impl Input {
     /// All documents of all files. Nothing is worked on before everything could be read.
-    pub(super) fn documents(&self) -> anyhow::Result<Vec<Document>> {
+    pub(crate) fn documents(&self) -> anyhow::Result<Vec<Document>> {
         let input = [PathBuf::from("-")];
         let files: &[PathBuf] = if self.files.is_empty() { &input } else { &self.files };
         let mut all = Vec::new();
@@ -37,33 +36,8 @@ impl Source {
     }
 
     /// The configuration.
-    pub(super) fn config(&self) -> anyhow::Result<Config> {
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
         Ok(Config::read_or_default(self.config.as_deref())?)
-    }
-}
-
-/// What became of one pod, as the exit code sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// As asked, or it was so before.
-    Done,
-    /// Nobody meant this pod.
-    NotMeant,
-    /// It should have been done.
-    Failed,
-}
-
-/// 0 where something was done and nothing failed, else 1.
-pub(super) fn exit_code(fates: &[Fate]) -> ExitCode {
-    if fates.contains(&Fate::Done) && !fates.contains(&Fate::Failed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Writes results to standard output. A reader that has seen enough, such as `head`, is no error.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("failed to write to standard output"),
-        _ => Ok(()),
     }
 }
 

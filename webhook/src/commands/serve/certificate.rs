@@ -6,7 +6,7 @@ use certs::{Lifetimes, SelfSigned, ServingCert};
 
 /// The flags about the certificate.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Certificate {
+pub(super) struct Certificate {
     /// A folder with tls.crt and tls.key, taken up again when they change.
     #[arg(
         long,
@@ -18,7 +18,7 @@ pub(crate) struct Certificate {
     cert_dir: Option<PathBuf>,
     /// Issue the certificate ourselves, keep it in a Secret for all replicas, renew it, and set the caBundle.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_SELF_SIGNED")]
-    pub(crate) self_signed: bool,
+    pub(super) self_signed: bool,
     /// The namespace this runs in, of the Secret and of the Service.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_NAMESPACE", value_name = "NS", default_value = "redis-log-shipper")]
     namespace: String,
@@ -38,7 +38,7 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     /// The certificate to serve with; `client` is asked for where we issue it ourselves.
-    pub(crate) fn open(self, client: Option<&kube::Client>) -> anyhow::Result<ServingCert> {
+    pub(super) fn open(self, client: Option<&kube::Client>) -> anyhow::Result<ServingCert> {
         match (self.cert_dir, client) {
             (Some(dir), _) => Ok(ServingCert::read(&dir)?),
             (None, Some(client)) => {

@@ -1,5 +1,8 @@
 //! `serve`: the wiring of the process that answers the API server.
 
+mod certificate;
+mod clients;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,8 +17,6 @@ use runtime::logging::{self, LogFormat, LogLevel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::certificate::Certificate;
-use crate::cluster::clients::Clients;
 use crate::cluster::knowledge::Knowledge;
 use crate::cluster::{api, managed_rbac, step_aside};
 use crate::config::Config;
@@ -24,6 +25,8 @@ use crate::connections::Limits;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::server::{self, Webhook};
+use certificate::Certificate;
+use clients::Clients;
 
 /// How often the files of the certificate and the configuration are compared with what is in force.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);

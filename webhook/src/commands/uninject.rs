@@ -2,20 +2,20 @@
 
 use std::process::ExitCode;
 
-use super::documents::to_json;
-use super::inject_command::objects;
-use super::render::{self, Change, Output};
-use super::source::{Fate, Source, exit_code, print};
-use super::uninject::{Pod, uninject};
 use crate::admission::decision::Skip;
 use crate::admission::{self, Verdict};
 use crate::config::Config;
+use crate::offline::documents::to_json;
+use crate::offline::input::Input;
+use crate::offline::output::{Fate, exit_code, objects, print};
+use crate::offline::render::{self, Change, Output};
+use crate::offline::uninject::{Pod, uninject};
 
 /// The flags of `uninject`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Uninject {
     #[command(flatten)]
-    source: Source,
+    input: Input,
     /// What is printed.
     #[arg(short, long, value_enum, default_value_t)]
     output: Form,
@@ -38,8 +38,8 @@ enum Form {
 
 /// Prints what every object was before.
 pub(crate) fn run(args: &Uninject) -> anyhow::Result<ExitCode> {
-    let config = args.source.config()?;
-    let documents = args.source.documents()?;
+    let config = args.input.config()?;
+    let documents = args.input.documents()?;
     let (mut fates, mut changes, mut patches) = (Vec::new(), Vec::new(), Vec::new());
     for document in &documents {
         let restored = uninject(&document.object);
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Uninject) -> anyhow::Result<ExitCode> {
                 Ok(_) => eprintln!("{name}: uninjected"),
                 Err(reason) => eprintln!("{name}: not injected: {reason}"),
             }
-            fates.push(fate(pod, args.source.namespace.as_deref(), &config));
+            fates.push(fate(pod, args.input.namespace.as_deref(), &config));
         }
         patches.push(render::removals(&restored));
         changes.push(Change { document, after: Some(restored.object).filter(|after| *after != document.object) });

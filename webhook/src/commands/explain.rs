@@ -3,17 +3,18 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use super::documents::to_json;
-use super::explain::{Explanation, explain};
-use super::pods::title;
-use super::report::{self, Style};
-use super::source::{Source, print};
+use crate::offline::documents::to_json;
+use crate::offline::explain::{Explanation, explain};
+use crate::offline::input::Input;
+use crate::offline::output::print;
+use crate::offline::pods::title;
+use crate::offline::report::{self, Style};
 
 /// The flags of `explain`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
-    source: Source,
+    input: Input,
     /// What is printed.
     #[arg(short, long, value_enum, default_value_t)]
     output: Form,
@@ -31,10 +32,10 @@ enum Form {
 
 /// Prints every rule with its verdict; 0 where every pod would be injected, or is.
 pub(crate) fn run(args: &Explain) -> anyhow::Result<ExitCode> {
-    let config = args.source.config()?;
+    let config = args.input.config()?;
     let (mut all, mut fine) = (Vec::new(), true);
-    for document in args.source.documents()? {
-        match explain(&document.object, args.source.namespace.as_deref(), &config) {
+    for document in args.input.documents()? {
+        match explain(&document.object, args.input.namespace.as_deref(), &config) {
             Ok(explanations) => all.extend(explanations),
             Err(error) => {
                 let name = format!("{}: {}", document.source, title(&document.object));

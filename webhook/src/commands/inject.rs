@@ -2,19 +2,20 @@
 
 use std::process::ExitCode;
 
-use super::documents::{Document, to_json};
-use super::inject::{Outcome, inject};
-use super::pods::title;
-use super::render::{self, Change, Output};
-use super::source::{Fate, Source, exit_code, print};
 use crate::admission::Verdict;
 use crate::admission::decision::Skip;
+use crate::offline::documents::{Document, to_json};
+use crate::offline::inject::{Outcome, inject};
+use crate::offline::input::Input;
+use crate::offline::output::{Fate, exit_code, objects, print};
+use crate::offline::pods::title;
+use crate::offline::render::{self, Change, Output};
 
 /// The flags of `inject`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inject {
     #[command(flatten)]
-    source: Source,
+    input: Input,
     /// What is printed.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -22,11 +23,11 @@ pub(crate) struct Inject {
 
 /// Prints what becomes of every object.
 pub(crate) fn run(args: &Inject) -> anyhow::Result<ExitCode> {
-    let config = args.source.config()?;
-    let documents = args.source.documents()?;
+    let config = args.input.config()?;
+    let documents = args.input.documents()?;
     let (mut fates, mut outcomes) = (Vec::new(), Vec::new());
     for document in &documents {
-        let outcome = inject(&document.object, args.source.namespace.as_deref(), &config).unwrap_or_else(|error| {
+        let outcome = inject(&document.object, args.input.namespace.as_deref(), &config).unwrap_or_else(|error| {
             let name = title(&document.object);
             eprintln!("error: {:#}", anyhow::Error::new(error).context(format!("{}: {name}", document.source)));
             fates.push(Fate::Failed);
@@ -65,24 +66,9 @@ fn rendered(documents: &[Document], outcomes: Vec<Outcome>, output: Output) -> a
     }
 }
 
-/// The objects themselves, in one of the forms that are not the admission's.
-pub(super) fn objects(changes: &[Change<'_>], output: Output) -> anyhow::Result<String> {
-    if output == Output::Json {
-        return Ok(render::json(changes)?);
-    }
-    if output == Output::Diff {
-        return Ok(render::diffs(changes)?);
-    }
-    for change in changes.iter().filter(|change| render::loses_comments(change)) {
-        let Document { source, object, .. } = change.document;
-        eprintln!("warning: comments are not kept in {} ({source})", title(object));
-    }
-    Ok(render::yaml(changes)?)
-}
-
 /// Tells what became of each pod on standard error.
 fn say(document: &Document, outcome: &Outcome) -> Vec<Fate> {
-    let say = |pod: &super::inject::Pod| {
+    let say = |pod: &crate::offline::inject::Pod| {
         let name = format!("{}: {}", document.source, pod.title);
         for warning in &pod.judged.warnings {
             eprintln!("{name}: warning: {warning}");
@@ -98,7 +84,7 @@ fn say(document: &Document, outcome: &Outcome) -> Vec<Fate> {
 }
 
 /// What the exit code makes of a verdict.
-pub(super) fn fate(verdict: &Verdict) -> Fate {
+fn fate(verdict: &Verdict) -> Fate {
     match verdict {
         Verdict::Injected(_) | Verdict::Skipped(Skip::AlreadyInjected) => Fate::Done,
         Verdict::Skipped(Skip::NotRedisEnterprise | Skip::OptedOut) => Fate::NotMeant,

@@ -9,7 +9,7 @@ use rustls::server::danger::ClientCertVerifier;
 
 /// The flags about clients.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Clients {
+pub(super) struct Clients {
     /// Answer only clients with a certificate of a CA in this PEM file, which is read at the start.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// What checks the certificates of clients; `None` where everybody may ask.
-    pub(crate) fn verifier(self) -> anyhow::Result<Option<Arc<dyn ClientCertVerifier>>> {
+    pub(super) fn verifier(self) -> anyhow::Result<Option<Arc<dyn ClientCertVerifier>>> {
         let Some(path) = self.client_ca else { return Ok(None) };
         let authorities = runtime::tls::read_ca_file(&path)?
             .with_context(|| format!("failed to read the CA file {}: there is no such file", path.display()))?;
