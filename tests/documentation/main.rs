@@ -1,7 +1,8 @@
-//! What the documentation says of the programs is true, and nothing is missing: error texts, metrics, flags.
+//! The documentation matches the programs and is complete: error texts, metrics, links.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod links;
 mod metrics;
 mod texts;
 
@@ -80,6 +81,12 @@ fn shown() -> Vec<String> {
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     kinds.map(|(name, kind)| format!("{name}{}", if kind == "counter" { "_total" } else { "" })).collect()
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_to_one_heading() {
+    let broken = links::broken();
+    assert!(broken.is_empty(), "links that lead nowhere, or to one of several headings:\n{}", broken.join("\n"));
 }
 
 #[test]
