@@ -339,25 +339,36 @@ proptest! {
 }
 
 /// What went wrong once with both files.
-const FOUND_WITH_TWO: &[&[(usize, Step)]] = &[&[
-    (0, Step::Append(1)),
-    (0, Step::Rename),
-    (0, Step::Scan),
-    (0, Step::Link),
-    (0, Step::Rename),
-    (0, Step::Pass(1)),
-    (0, Step::Append(1)),
-    (1, Step::Copytruncate),
-    (0, Step::Ship(3)),
-    (0, Step::Append(1)),
-    (0, Step::AppendLate),
-    (0, Step::Make),
-    (0, Step::Crash(Fate::Stored)),
-    (0, Step::Copytruncate),
-    (0, Step::Ship(1)),
-    (0, Step::ShipBlindly),
-    (0, Step::Copytruncate),
-]];
+const FOUND_WITH_TWO: &[&[(usize, Step)]] = &[
+    &[
+        (0, Step::Append(1)),
+        (0, Step::Rename),
+        (0, Step::Scan),
+        (0, Step::Link),
+        (0, Step::Rename),
+        (0, Step::Pass(1)),
+        (0, Step::Append(1)),
+        (1, Step::Copytruncate),
+        (0, Step::Ship(3)),
+        (0, Step::Append(1)),
+        (0, Step::AppendLate),
+        (0, Step::Make),
+        (0, Step::Crash(Fate::Stored)),
+        (0, Step::Copytruncate),
+        (0, Step::Ship(1)),
+        (0, Step::ShipBlindly),
+        (0, Step::Copytruncate),
+    ],
+    &[
+        (1, Step::Copytruncate),
+        (1, Step::Rename),
+        (0, Step::Truncate),
+        (1, Step::AppendLate),
+        (0, Step::Append(1)),
+        (0, Step::Truncate),
+        (0, Step::Append(1)),
+    ],
+];
 
 /// What went wrong once. A sequence that the model finds goes here.
 const FOUND: &[&[Step]] = &[

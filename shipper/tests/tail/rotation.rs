@@ -131,6 +131,85 @@ fn follows_a_writer_that_stays_on_a_file_that_was_renamed_while_it_was_empty() {
     world.assert_every_line_once();
 }
 
+/// A file that was renamed while it was empty, with a late line that is shipped. Its successor stays empty.
+fn renamed_empty_with_a_late_line() -> World {
+    let mut world = World::new();
+    world.append("a.log", 1);
+    world.ship();
+    world.copytruncate("a.log");
+    world.rotate_by_rename("a.log");
+    world.append_text("a.log", "");
+    world.ship();
+    world.append("a.log.1", 1);
+    world.ship();
+    world
+}
+
+/// Long enough for a rotated file to be closed, with a scan every second.
+fn outlive_the_late_writer(world: &mut World) {
+    for _ in 0..4 {
+        world.ship();
+    }
+}
+
+#[test]
+fn ships_a_late_line_once_though_the_file_was_renamed_while_it_was_empty() {
+    let mut world = renamed_empty_with_a_late_line();
+    outlive_the_late_writer(&mut world);
+    world.append("a.log", 1);
+    world.ship();
+    world.assert_every_line_once_in_order();
+    assert_eq!(world.metric("entries_read_total"), 3);
+    assert_eq!(world.descriptors(), 1);
+}
+
+#[test]
+fn ships_a_late_line_once_though_its_file_is_compressed_before_the_next_one_begins() {
+    for restarts in [false, true] {
+        let mut world = renamed_empty_with_a_late_line();
+        if restarts {
+            world.crash();
+        }
+        world.gzip("a.log.1");
+        if restarts {
+            world.start();
+        }
+        outlive_the_late_writer(&mut world);
+        world.append("a.log", 1);
+        world.ship();
+        world.assert_every_line_once_in_order();
+        assert_eq!(world.metric("entries_read_total"), 3, "restarts: {restarts}");
+    }
+}
+
+#[test]
+fn ships_a_late_line_once_though_an_older_file_waits_to_be_pushed() {
+    let mut world = World::with(|settings| settings.batch_bytes = 4096);
+    world.append("a.log", 1);
+    world.ship();
+    world.append("a.log", 500);
+    world.rotate_by_rename("a.log");
+    world.append_text("a.log", "");
+    world.scan();
+    world.rotate_by_rename("a.log");
+    world.append_text("a.log", "");
+    world.scan();
+    // The late line comes first. The other lines wait for longer than a late writer has.
+    world.append("a.log.1", 1);
+    for _ in 0..5 {
+        world.pass(1);
+        world.ship_one(Fate::Acknowledged);
+    }
+    assert!(world.seen().contains(&"line 502".to_owned()));
+    for _ in 0..100 {
+        world.pass(1);
+        world.scan();
+    }
+    world.ship();
+    world.assert_every_line_once();
+    assert_eq!(world.metric("entries_read_total"), 502);
+}
+
 #[test]
 fn finishes_a_line_that_the_rename_cut_in_two() {
     let mut world = World::new();

@@ -27,7 +27,7 @@ impl Stream {
         let rotated = self.look_at_rotated(metrics, now);
         let again = self.look_at_newest(siblings, metrics, now)?;
         rotated?;
-        self.look_at_lingering(now)?;
+        self.look_at_lingering(siblings, now)?;
         let gone = siblings.are_gone() && !self.is_there();
         self.gone_since = gone.then(|| self.gone_since.unwrap_or(now.instant));
         if !again && !siblings.have_moved() {
@@ -307,7 +307,7 @@ impl Stream {
     }
 
     /// Rotated files that were read to their end: back to the front where they grew, closed where they stayed quiet.
-    fn look_at_lingering(&mut self, now: Now) -> std::io::Result<()> {
+    fn look_at_lingering(&mut self, siblings: &Siblings<'_>, now: Now) -> std::io::Result<()> {
         self.replaying &= self.queue.iter().any(Generation::may_have_lines);
         if self.replaying {
             return Ok(());
@@ -322,11 +322,34 @@ impl Stream {
                 generation.late = true;
                 self.write_ahead = true;
                 self.queue.push_front(generation);
-            } else if !generation.was_left_before(now.instant, LINGER) {
+                continue;
+            }
+            let is_over = generation.was_left_before(now.instant, LINGER);
+            if !is_over || generation.late && !self.may_be_closed(&mut generation, siblings, now)? {
                 self.lingering.push(generation);
             }
         }
         Ok(())
+    }
+
+    /// Whether a finished file that grew late may be closed: nobody takes it for an unknown file and opens it again.
+    ///
+    /// A file that was empty when it was rotated may be younger than the anchor. It becomes the anchor once every older
+    /// file is finished. Until then it stays open.
+    fn may_be_closed(&mut self, late: &mut Generation, siblings: &Siblings<'_>, now: Now) -> std::io::Result<bool> {
+        let inode = siblings.copy_of_open(late, now);
+        let is_younger = self.younger_than(0, siblings, now)?.iter().any(|found| Some(found.inode) == inode);
+        if siblings.have_moved() {
+            return Ok(false);
+        }
+        if !is_younger {
+            return Ok(true);
+        }
+        if self.queue.iter().any(|known| !known.late && known.kind != Kind::Live) {
+            return Ok(false);
+        }
+        self.anchor = Some(late.record());
+        Ok(true)
     }
 
     /// Looks after a file that was renamed or deleted while it was empty: its writer may not know yet.

@@ -377,10 +377,11 @@ impl Stream {
             self.write_ahead = true;
             let Some(done) = self.queue.pop_front() else { return };
             let is_anchor = |anchor: &GenerationRecord| super::identity::is_inode(anchor, done.inode);
-            if !done.late || self.anchor.as_ref().is_none_or(is_anchor) {
+            if !done.late || self.anchor.as_ref().is_some_and(is_anchor) {
                 self.anchor = Some(done.record());
             }
-            if done.kind == Kind::Rotated && !alone {
+            // A late file may be the new anchor. Closing it decides that.
+            if done.late || done.kind == Kind::Rotated && !alone {
                 self.lingering.push(done.left_at(now));
             }
         }
