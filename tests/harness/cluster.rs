@@ -15,6 +15,7 @@ use kube::api::{Api, DynamicObject, GroupVersionKind, Patch, PatchParams, PostPa
 use kube::core::ApiResource;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::free_port;
 use crate::process::Process;
@@ -24,6 +25,8 @@ const LIFETIME: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_mins(1);
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
 "rules": [{"level": "Metadata"}]}"#;
+/// API servers that run at once, however many tests do. Each takes half a gigabyte, and a processor while it starts.
+static PLACES: Semaphore = Semaphore::const_new(4);
 const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// A running API server.
@@ -37,8 +40,8 @@ pub struct Cluster {
     pub ca: String,
     server: String,
     audit: Option<PathBuf>,
-    // Dropped in this order: the API server first, etcd and their data after it. Nothing where somebody else runs them.
-    _parts: Option<(Process, Process, TempDir)>,
+    // Dropped in this order: the API server, etcd, their data, their place. None where somebody else runs them.
+    _parts: Option<(Process, Process, TempDir, SemaphorePermit<'static>)>,
 }
 
 impl Cluster {
@@ -53,6 +56,7 @@ impl Cluster {
     }
 
     async fn start_with(servers: &Servers, audited: bool) -> anyhow::Result<Self> {
+        let place = PLACES.acquire().await?;
         let dir = tempfile::tempdir()?;
         let (etcd, etcd_url) = start_etcd(servers, dir.path())?;
         let ca = Authority::new("test API server", LIFETIME)?;
@@ -105,7 +109,7 @@ impl Cluster {
         let user = json!({"client-certificate": admin_cert, "client-key": admin_key});
         std::fs::write(&kubeconfig, kubeconfig_text(&server, &ca_file, &user))?;
         let ca = ca.cert().to_owned();
-        Ok(Self { client, kubeconfig, ca, server, audit, _parts: Some((apiserver, etcd, dir)) })
+        Ok(Self { client, kubeconfig, ca, server, audit, _parts: Some((apiserver, etcd, dir, place)) })
     }
 
     /// The cluster that somebody else runs at `server`, as the administrator of `kubeconfig`.

@@ -12,6 +12,7 @@
 //! node            a whole node: control plane, kubelet, containerd, and images that it finds without a registry
 //! manifests       what a cluster is given, rendered and applied
 //! programs        our own binaries
+//! installation    our webhook, as a cluster runs it
 //! image ── oci    our image and others, written without a registry
 //! review          what the API server asks them
 //! kubelet         what a node makes of an injected pod: args, env, volumes
@@ -24,6 +25,7 @@ pub mod gateway;
 pub mod held;
 pub mod http;
 pub mod image;
+pub mod installation;
 pub mod kubelet;
 pub mod loki;
 pub mod manifests;

@@ -18,6 +18,7 @@ use axum_server::Handle;
 use redis_log_shipper::decode::{PushedStream, decode};
 use tokio::sync::Notify;
 
+use crate::free_port;
 use crate::store::{Entry, Stored};
 
 const BODY_LIMIT: usize = 16 << 20;
@@ -53,10 +54,10 @@ struct Stream {
 }
 
 impl Receiver {
-    /// Starts to listen on loopback.
+    /// Starts to listen on loopback, on a port that nobody else gets while it is down.
     pub async fn start() -> anyhow::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (address, handle) = serve(SocketAddr::from(([127, 0, 0, 1], 0)), shared.clone()).await?;
+        let (address, handle) = serve(SocketAddr::from(([127, 0, 0, 1], free_port()?)), shared.clone()).await?;
         Ok(Self { address, shared, handle })
     }
 

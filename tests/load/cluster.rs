@@ -11,8 +11,8 @@ use harness::pod_fixture;
 use harness::servers::Servers;
 use serde_json::{Value, json};
 
-use crate::installation::Installation;
 use crate::report::{Durations, print};
+use harness::installation::Installation;
 
 const LABELLED: &str = "labelled";
 const UNLABELLED: &str = "unlabelled";

@@ -13,8 +13,6 @@
 mod bound;
 mod cluster;
 mod connection;
-#[path = "../installation/mod.rs"]
-mod installation;
 mod logs;
 mod report;
 mod shipper;

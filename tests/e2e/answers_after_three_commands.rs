@@ -5,14 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
-mod installation;
-
 use std::path::Path;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
 use harness::controllers::{Controllers, stateful_set_of};
 use harness::gateway::{Gateway, Setup, is_possible};
+use harness::installation::Installation;
 use harness::kubelet::Container;
 use harness::manifests::{define_custom_resources, render};
 use harness::pod_fixture;
@@ -21,7 +20,6 @@ use harness::programs::program;
 use harness::servers::{Servers, Tools, loki};
 use harness::store::{Store, selector};
 use harness::writer::LogFile;
-use installation::Installation;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};

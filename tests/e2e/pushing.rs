@@ -1,5 +1,5 @@
 //! The shipper's own client, pushing batches that a test composes, and what it heard.
-#![allow(dead_code, reason = "each of those who include this file uses another part of it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
 use std::sync::Mutex;

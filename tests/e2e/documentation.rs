@@ -39,7 +39,7 @@ fn troubleshooting_explains_every_error_text() {
     assert!(
         rows.is_empty(),
         "docs/troubleshooting.md lacks {} texts; add these rows with cause and fix (or, where a text is no error, add it to \
-         NO_ERRORS in tests/documentation/texts.rs):\n{}",
+         NO_ERRORS in tests/e2e/documentation/texts.rs):\n{}",
         rows.len(),
         rows.join("\n")
     );
@@ -111,7 +111,7 @@ fn the_page_of_metrics_is_the_code() {
         std::fs::write(repository().join("docs/metrics.md"), page).unwrap();
         return;
     }
-    assert_eq!(table, expected, "write it anew with {UPDATE}=1 cargo test -p e2e --test documentation");
+    assert_eq!(table, expected, "write it anew with {UPDATE}=1 cargo test -p e2e --test e2e documentation::");
 }
 
 #[test]

@@ -3,16 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
-mod installation;
-
 use std::time::Duration;
 
 use harness::cluster::Cluster;
+use harness::installation::{Installation, NAMESPACE};
 use harness::manifests::{object, render_with};
 use harness::process::eventually;
 use harness::servers::Servers;
 use harness::{pod_fixture, repository};
-use installation::{Installation, NAMESPACE};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, DeleteParams, ListParams};

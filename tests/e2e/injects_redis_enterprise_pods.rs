@@ -2,17 +2,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
-mod installation;
-
 use std::time::Duration;
 
 use harness::cluster::Cluster;
+use harness::installation::Installation;
 use harness::manifests::render;
 use harness::owners::owned;
 use harness::process::eventually;
 use harness::servers::Servers;
 use harness::{pod_fixture, read_object, repository};
-use installation::Installation;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;

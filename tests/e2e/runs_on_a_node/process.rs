@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use crate::redis::container;
+use super::redis::container;
 
 /// The first process of a pod's container.
 pub(crate) fn of(pod: &Value, name: &str) -> anyhow::Result<u32> {

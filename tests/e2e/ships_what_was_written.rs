@@ -3,13 +3,12 @@
 //! there is one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod installation;
-
 use std::path::Path;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
 use harness::gateway::{Gateway, Setup, is_possible};
+use harness::installation::Installation;
 use harness::kubelet::Container;
 use harness::pod_fixture;
 use harness::process::{eventually, keep_log};
@@ -17,7 +16,6 @@ use harness::programs::program;
 use harness::servers::{Servers, loki};
 use harness::store::Store;
 use harness::writer::{LogFile, difference};
-use installation::Installation;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 

@@ -11,8 +11,8 @@ use harness::{repository, say};
 use serde_json::json;
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::receiver::Receiver;
-use crate::redis::{self, Redis, uid};
+use super::receiver::Receiver;
+use super::redis::{self, Redis, uid};
 
 /// The names that README's commands use.
 pub(crate) const NAMESPACE: &str = "redis-enterprise";

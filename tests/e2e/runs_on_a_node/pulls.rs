@@ -7,8 +7,8 @@ use harness::process::eventually;
 use harness::say;
 use serde_json::json;
 
-use crate::redis::{Redis, annotate, container, uid};
-use crate::world::{World, alone, is_slow_wanted, shared};
+use super::redis::{Redis, annotate, container, uid};
+use super::world::{World, alone, is_slow_wanted, shared};
 
 /// A changed ConfigMap reaches the webhook within seconds; the fuse waits for half a minute.
 const PATIENCE: Duration = Duration::from_secs(90);

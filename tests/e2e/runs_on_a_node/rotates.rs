@@ -1,7 +1,7 @@
 //! A real logrotate with Redis Enterprise's settings.
 
-use crate::redis::Redis;
-use crate::world::shared;
+use super::redis::Redis;
+use super::world::shared;
 
 /// `rotate 10`: one more would delete the oldest copy, and with it what was written.
 const ROTATIONS: usize = 9;

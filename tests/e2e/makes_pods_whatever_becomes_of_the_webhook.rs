@@ -3,8 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
-mod installation;
-
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -17,11 +15,11 @@ use base64::engine::general_purpose::STANDARD;
 use certs::{Authority, PemPair};
 use harness::cluster::Cluster;
 use harness::controllers::{Controllers, stateful_set_of};
+use harness::installation::Installation;
 use harness::process::{Process, eventually};
 use harness::programs::program;
 use harness::servers::{Servers, Tools};
 use harness::{pod_fixture, read_object, repository};
-use installation::Installation;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use harness::process::eventually;
 use serde_json::Value;
 
-use crate::process;
-use crate::redis::{Redis, container, uid};
-use crate::world::shared;
+use super::process;
+use super::redis::{Redis, container, uid};
+use super::world::shared;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const LINES: &str = "2000";

@@ -6,8 +6,8 @@ use harness::process::eventually;
 use harness::say;
 use serde_json::{Value, json};
 
-use crate::redis::{Redis, container};
-use crate::world::{World, shared};
+use super::redis::{Redis, container};
+use super::world::{World, shared};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 

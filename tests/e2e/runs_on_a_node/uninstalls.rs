@@ -3,8 +3,8 @@
 use harness::repository;
 use serde_json::Value;
 
-use crate::redis::{Redis, uid};
-use crate::world::{CLUSTER, NAMESPACE, alone, is_slow_wanted};
+use super::redis::{Redis, uid};
+use super::world::{CLUSTER, NAMESPACE, alone, is_slow_wanted};
 
 /// The commands of the section "Uninstall", in their order.
 fn commands() -> Vec<String> {

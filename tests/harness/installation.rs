@@ -2,45 +2,47 @@
 //! give it, behind the webhook configuration they register.
 //!
 //! Not as in a cluster: it listens on loopback, so the configuration's service is replaced by a URL.
-#![allow(dead_code, reason = "each of those who include this file uses another part of it")]
 
 use std::time::Duration;
 
+use crate::cluster::Cluster;
+use crate::kubelet::Container;
+use crate::manifests::{apply, object, pod_of, render};
+use crate::process::{Process, eventually};
+use crate::programs::program;
+use crate::servers::Servers;
+use crate::{free_port, http, pod_fixture};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use certs::Authority;
-use harness::cluster::Cluster;
-use harness::kubelet::Container;
-use harness::manifests::{apply, object, pod_of, render};
-use harness::process::{Process, eventually};
-use harness::programs::program;
-use harness::servers::Servers;
-use harness::{free_port, http, pod_fixture};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const LIFETIME: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_secs(30);
-pub(crate) const NAMESPACE: &str = "redis-log-shipper";
+/// The namespace of the installation.
+pub const NAMESPACE: &str = "redis-log-shipper";
 const CERTIFICATE: &str = "redis-log-webhook-tls";
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// A webhook that the API server calls.
-pub(crate) struct Installation {
-    pub(crate) process: Process,
+#[derive(Debug)]
+pub struct Installation {
+    /// The webhook.
+    pub process: Process,
     _dir: TempDir,
 }
 
 impl Installation {
     /// Installs the overlay `plain`.
-    pub(crate) async fn start(cluster: &Cluster, loki_url: &str) -> anyhow::Result<Self> {
+    pub async fn start(cluster: &Cluster, loki_url: &str) -> anyhow::Result<Self> {
         let servers = Servers::find("installation")?.context("servers that were there are gone")?;
         Self::of(cluster, render(&servers.kustomize, "overlays/plain")?, loki_url).await
     }
 
     /// Installs what was rendered, pushing to `loki_url`.
-    pub(crate) async fn of(cluster: &Cluster, mut objects: Vec<Value>, loki_url: &str) -> anyhow::Result<Self> {
+    pub async fn of(cluster: &Cluster, mut objects: Vec<Value>, loki_url: &str) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let (port, admin_port) = (free_port()?, free_port()?);
         set_loki_url(&mut objects, loki_url)?;

@@ -13,8 +13,8 @@ use harness::store::Entry;
 use harness::writer::difference;
 use serde_json::{Value, json};
 
-use crate::receiver::Receiver;
-use crate::world::World;
+use super::receiver::Receiver;
+use super::world::World;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often the receiver is asked.

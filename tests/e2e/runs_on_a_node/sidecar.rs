@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::process;
-use crate::redis::{Redis, container};
-use crate::world::shared;
+use super::process;
+use super::redis::{Redis, container};
+use super::world::shared;
 
 /// The user and the group of Redis Enterprise's volumes.
 const REDIS: u32 = 1001;

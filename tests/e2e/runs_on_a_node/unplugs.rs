@@ -4,9 +4,9 @@
 
 use harness::say;
 
-use crate::kills::{LINES, restarted};
-use crate::redis::Redis;
-use crate::world::alone;
+use super::kills::{LINES, restarted};
+use super::redis::Redis;
+use super::world::alone;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loses_and_doubles_nothing_when_the_node_reboots() {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use harness::say;
 use serde_json::Value;
 
-use crate::receiver::Way;
-use crate::redis::{Redis, annotate, container, uid};
-use crate::world::{World, shared};
+use super::receiver::Way;
+use super::redis::{Redis, annotate, container, uid};
+use super::world::{World, shared};
 
 /// Ends the pod without a successor; returns how long that took.
 fn end(redis: &Redis<'_>) -> Duration {

@@ -3,16 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
-mod installation;
-
 use std::time::Duration;
 
 use harness::cluster::Cluster;
 use harness::controllers::{Controllers, stateful_set_of};
+use harness::installation::Installation;
 use harness::pod_fixture;
 use harness::process::eventually;
 use harness::servers::{Servers, Tools};
-use installation::Installation;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};

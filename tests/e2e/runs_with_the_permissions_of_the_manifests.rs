@@ -3,18 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
-mod installation;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
+use harness::installation::{Installation, NAMESPACE};
 use harness::manifests::{define_custom_resources, render, render_with};
 use harness::owners::owned;
 use harness::pod_fixture;
 use harness::process::eventually;
 use harness::servers::{Servers, Tools};
-use installation::{Installation, NAMESPACE};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};

@@ -9,8 +9,8 @@ use harness::process::eventually;
 use harness::say;
 use serde_json::{Value, json};
 
-use crate::process;
-use crate::world::{World, alone, is_slow_wanted};
+use super::process;
+use super::world::{World, alone, is_slow_wanted};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const OURS: &str = "redis-log-shipper";

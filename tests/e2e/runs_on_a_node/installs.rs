@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use harness::process::eventually;
 
-use crate::redis::Redis;
-use crate::world::{CLUSTER, NAMESPACE, shared};
+use super::redis::Redis;
+use super::world::{CLUSTER, NAMESPACE, shared};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 

@@ -2,17 +2,15 @@
 //! once they may.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod pushing;
-
 use std::process::Command;
 use std::time::Duration;
 
+use crate::pushing::{Client, Stream};
 use harness::cluster::Cluster;
 use harness::gateway::{Gateway, Setup, is_possible};
 use harness::programs::program;
 use harness::receiver::Receiver;
 use harness::servers::Servers;
-use pushing::{Client, Stream};
 use redis_log_shipper::answer::Trouble;
 use redis_log_shipper::rejections::Rejections;
 use serde_json::{Value, json};

@@ -21,8 +21,8 @@ use harness::{http, say};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::redis::{Redis, annotate};
-use crate::world::{is_slow_wanted, shared};
+use super::redis::{Redis, annotate};
+use super::world::{is_slow_wanted, shared};
 
 /// The kubelet renews a token of 600 s when 80 % of it are over, some seconds more or less.
 const RENEWED_WITHIN: Duration = Duration::from_secs(620);
