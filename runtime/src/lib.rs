@@ -12,6 +12,7 @@
 //! - [`places`]: who may hold a connection to a port that anybody can reach
 //! - [`chain`]: an error with its causes, for the log
 //! - [`printable`]: names of others, as they may be shown
+//! - [`words`]: settings that are one of a few words
 
 pub mod admin;
 mod chain;
@@ -20,6 +21,7 @@ pub mod places;
 mod printable;
 pub mod shutdown;
 pub mod tls;
+pub mod words;
 
 pub use chain::chain;
 pub use printable::printable;

@@ -12,6 +12,7 @@ use hyper::Uri;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo};
 use runtime::logging::{LogFormat, LogLevel};
+use runtime::words::Multiline;
 
 use crate::args::RunArgs;
 use crate::discover::Discovery;
@@ -47,16 +48,6 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// What follows from these settings and may be as it should.
     pub notes: Vec<String>,
-}
-
-/// What becomes of lines that tell no time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Multiline {
-    /// They continue the line before them, in files in which some line told a time.
-    #[default]
-    Auto,
-    /// They are entries of their own.
-    Off,
 }
 
 /// Settings that cannot be used: all that is wrong with them.

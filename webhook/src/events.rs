@@ -13,7 +13,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::admission::decision::Skip;
+use crate::admission::skip::Skip;
 use crate::admission::{Answer, Verdict};
 use crate::metrics::Metrics;
 use owners::Owners;

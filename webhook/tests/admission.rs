@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 use base64::Engine as _;
+use redis_log_webhook::admission::surroundings::Surroundings;
 use redis_log_webhook::admission::{self, Verdict, review, review_within};
 use redis_log_webhook::config::{Config, SidecarMode, State};
 use serde_json::{Value, json};
@@ -32,7 +33,11 @@ struct Judged {
 }
 
 fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
-    let admission::Judged { verdict, warnings } = admission::judge(pod, namespace, config);
+    judge_among(pod, namespace, config, &Surroundings::default())
+}
+
+fn judge_among(pod: &Value, namespace: Option<&str>, config: &Config, known: &Surroundings) -> Judged {
+    let admission::Judged { verdict, warnings } = admission::judge_among(pod, namespace, config, known);
     let mut pod = pod.clone();
     if let Verdict::Injected(patch) = &verdict {
         json_patch::patch(&mut pod, patch).unwrap();
@@ -472,8 +477,9 @@ mod workload {
             (SidecarMode::Auto, Some(false), false),
             (SidecarMode::Auto, Some(true), true),
         ] {
-            let config = Config { sidecar_mode: mode, native_sidecars: known, ..Config::default() };
-            let judged = judge(&fixture("a-vanilla"), None, &config);
+            let config = Config { sidecar_mode: mode, ..Config::default() };
+            let surroundings = Surroundings { native_sidecars: known, ..Surroundings::default() };
+            let judged = judge_among(&fixture("a-vanilla"), None, &config, &surroundings);
             assert_eq!(sidecar(&judged).get("restartPolicy").is_some(), native, "{mode:?}");
             assert_eq!(injected(&judged)["spec"].get("initContainers").is_some(), native, "{mode:?}");
             // A native sidecar comes with its risk, told.

@@ -199,7 +199,7 @@ proptest! {
         prop_assert!(are_unique(names(after, "volumes")));
         prop_assert!(are_unique(names(after, "imagePullSecrets")));
         prop_assert!(config.image_pull_secrets.iter().all(|name| names(after, "imagePullSecrets").contains(&name.as_str())));
-        let list = if config.is_native() { "initContainers" } else { "containers" };
+        let list = if config.sidecar_mode.is_native(None) { "initContainers" } else { "containers" };
         let sidecar = after["spec"][list].as_array().unwrap().last().unwrap();
         let paths = sidecar["volumeMounts"].as_array().unwrap().iter().map(|mount| mount["mountPath"].as_str().unwrap());
         prop_assert!(are_unique(paths.collect()));

@@ -104,7 +104,7 @@ fn names_every_fault_of_its_configuration_and_does_not_start() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("line 1: imaeg: unknown key; did you mean image?"), "{said}");
-    assert!(said.contains("line 2: state: \"forever\" is neither persistent nor ephemeral"), "{said}");
+    assert!(said.contains("line 2: state: invalid value \"forever\": expected one of persistent, ephemeral"), "{said}");
 }
 
 #[test]

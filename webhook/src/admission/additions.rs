@@ -1,7 +1,7 @@
-//! What a pod is given: one container, its volumes, and the annotations that say so.
+//! What a pod is given: one container, its volumes, pull secrets, and annotations with the outcome.
 //!
-//! Fields that the API server would default (`defaultMode`, a `fieldRef`'s `apiVersion`) are written out, so that our
-//! own additions look the same when the pod comes by a second time.
+//! Fields with a default of the API server (`defaultMode`, a `fieldRef`'s `apiVersion`) are set explicitly. Otherwise our own
+//! volumes would look different in the second review of a pod.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -9,69 +9,54 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::annotations;
-use super::arguments::{args, env};
-use super::decision::{Case, SIDECAR, Target, containers};
+use super::arguments::{args, env, uses_host_network};
+use super::case::{Case, Target};
+use super::pod::{
+    ADMIN_PORT, API_TOKEN_DIR, CREDENTIALS_DIR, HASH, INJECTED, PULL_SECRETS, SIDECAR, STATE_DIR, STATE_FALLBACK_DIR,
+    STATE_VOLUME, STATUS, TOKEN_VOLUME, name, spec_items,
+};
 use super::security_context::security_context;
 use super::variables::{self, Copied};
 use crate::config::{Config, MIN_TOKEN_SECONDS, Quantity, SidecarMode, State};
+use runtime::words;
 
-/// The shipper in the image, which holds the webhook as well.
+/// The shipper's program in the image. The image also holds the webhook.
 const PROGRAM: &str = "/redis-log-shipper";
-/// Where the sidecar finds its token, its CAs and its namespace.
-pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
-/// Where the API server mounts a token of the pod's ServiceAccount into every container that has nothing there.
-const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Where the sidecar keeps its positions.
-pub const STATE_DIR: &str = "/var/lib/redis-log-shipper";
-/// Where the sidecar keeps its positions while the log volume's folder for them cannot be written.
-pub const STATE_FALLBACK_DIR: &str = "/var/lib/redis-log-shipper-fallback";
-/// All that the sidecar mounts besides the logs.
-pub const OWN_DIRS: [&str; 4] = [CREDENTIALS_DIR, STATE_DIR, STATE_FALLBACK_DIR, API_TOKEN_DIR];
-/// The admin port in the pod, outside every port that Redis Enterprise uses.
-pub const ADMIN_PORT: u16 = 9464;
-
-/// The volume with the token, the CAs and the namespace.
-pub const TOKEN_VOLUME: &str = "log-shipper-token";
-/// The volume with the positions, where they are not on the log volume.
-pub const STATE_VOLUME: &str = "log-shipper-state";
-/// The folder of the log volume that holds the positions where that volume outlives the pod.
+/// The directory of the log volume that holds the positions, if the volume outlives the pod.
 const STATE_SUB_PATH: &str = "log-shipper-state";
-/// The kubelet evicts a pod whose emptyDir grows beyond this. The shipper's files have a few KiB, and none takes more than 4 MiB.
+/// The kubelet evicts a pod whose emptyDir grows beyond this. The shipper's files take a few KiB, and at most 4 MiB each.
 const STATE_SIZE_LIMIT: &str = "64Mi";
-/// What a native sidecar costs: the others wait for it.
+/// The other containers wait for a native sidecar to start.
 const NATIVE_RISK: &str = "the log shipper is a native sidecar: where its image cannot be pulled or it cannot start, Redis does not \
      start either; sidecarMode container has no such risk";
-/// `rw-r--r--`: any UID may read its own token; the volume is the container's alone.
+/// `rw-r--r--`: any UID may read its own token. Only the sidecar mounts the volume.
 const DEFAULT_MODE: u32 = 0o644;
 
-/// Everything a pod is given.
+/// What a pod is given.
 #[derive(Debug, Clone)]
 pub struct Additions {
     /// The sidecar.
     pub container: Value,
-    /// Which list it is appended to: `containers`, or `initContainers` for a native sidecar.
+    /// The list that the sidecar is appended to: `containers`, or `initContainers` for a native sidecar.
     pub list: &'static str,
-    /// Volumes the pod does not have yet.
+    /// Volumes that the pod does not have yet.
     pub volumes: Vec<Value>,
-    /// Pull secrets the pod does not have yet.
+    /// Pull secrets that the pod does not have yet.
     pub pull_secrets: Vec<Value>,
     /// The outcome.
     pub annotations: Vec<(&'static str, String)>,
-    /// Tells these additions from those of another version or configuration.
+    /// Differs between additions of different versions or configurations.
     pub hash: String,
+    /// Sentences for the pod's owner.
+    pub warnings: Vec<String>,
 }
 
-/// Makes the additions for a pod whose logs are where `target` says.
-pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String>) -> Additions {
+/// Makes the additions for a pod whose logs are at `target`.
+pub fn additions(case: &Case<'_>, target: &Target<'_>) -> Additions {
     let Case { pod, config, .. } = *case;
-    if config.is_native() {
-        warnings.push(NATIVE_RISK.to_owned());
-    } else if config.sidecar_mode == SidecarMode::Native {
-        warnings.push("this API server knows no native sidecars, so the log shipper is a plain container".to_owned());
-    }
+    let is_native = case.is_native();
     let mut volumes = Volumes::of(pod);
-    let token = volumes.need(TOKEN_VOLUME, credentials(config, warnings));
+    let token = volumes.need(TOKEN_VOLUME, credentials(config));
     let persistent = match config.state {
         State::Persistent => state_mount(pod, target.mount),
         State::Ephemeral => None,
@@ -79,43 +64,68 @@ pub fn additions(case: &Case<'_>, target: &Target<'_>, warnings: &mut Vec<String
     let empty_dir = volumes.need(STATE_VOLUME, json!({"emptyDir": {"sizeLimit": STATE_SIZE_LIMIT}}));
     let empty_dir = |path: &str| json!({"name": empty_dir, "mountPath": path});
     let has_fallback = persistent.is_some();
-    // On a volume without fsGroup, the kubelet makes a folder that root alone can write.
+    // On a volume without fsGroup, the kubelet creates a directory that only root can write to.
     let state = persistent
         .map_or_else(|| vec![empty_dir(STATE_DIR)], |persistent| vec![persistent, empty_dir(STATE_FALLBACK_DIR)]);
     let copied = copied_expression(target);
     let mut container = json!({
         "name": SIDECAR,
         "image": config.image,
-        "imagePullPolicy": config.image_pull_policy.as_str(),
+        "imagePullPolicy": words::word(&config.image_pull_policy),
         "command": [PROGRAM],
-        "args": args(case, warnings),
+        "args": args(case),
         "env": env(case, copied.env, has_fallback),
-        "resources": resources(case, warnings),
+        "resources": resources(case),
         "securityContext": security_context(pod, target.container, config),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts(pod, mirrored(target.mount, &copied.expression), &token, state),
     });
-    if config.is_native()
-        && let Some(container) = container.as_object_mut()
-    {
+    if is_native && let Some(container) = container.as_object_mut() {
         container.insert("restartPolicy".to_owned(), json!("Always"));
     }
     let hash = hash(&(&container, &volumes.needed, &config.image_pull_secrets));
     let pull_secrets = missing_pull_secrets(pod, &config.image_pull_secrets);
-    let mut annotations =
-        vec![(annotations::STATUS, annotations::INJECTED.to_owned()), (annotations::HASH, hash.clone())];
+    let mut annotations = vec![(STATUS, INJECTED.to_owned()), (HASH, hash.clone())];
     if !pull_secrets.is_empty() {
-        annotations.push((annotations::PULL_SECRETS, pull_secrets.join(",")));
+        annotations.push((PULL_SECRETS, pull_secrets.join(",")));
     }
     Additions {
         annotations,
         pull_secrets: pull_secrets.into_iter().map(|name| json!({"name": name})).collect(),
-        list: if config.is_native() { "initContainers" } else { "containers" },
+        list: if is_native { "initContainers" } else { "containers" },
         container,
         volumes: volumes.missing,
         hash,
+        warnings: warnings(case),
     }
+}
+
+/// What the pod's owner should know about these additions.
+fn warnings(case: &Case<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if case.is_native() {
+        warnings.push(NATIVE_RISK.to_owned());
+    } else if case.config.sidecar_mode == SidecarMode::Native {
+        warnings.push("this API server knows no native sidecars, so the log shipper is a plain container".to_owned());
+    }
+    let asked = case.config.token.expiration_seconds;
+    if asked < MIN_TOKEN_SECONDS {
+        warnings.push(format!("a token cannot live for {asked} seconds, so it lives for {MIN_TOKEN_SECONDS}"));
+    }
+    if uses_host_network(case.pod) {
+        warnings.push(format!(
+            "the pod uses the host's network, where port {ADMIN_PORT} may be taken: the log shipper serves no metrics"
+        ));
+    }
+    let without_room = amounts(case).filter(|(resource, amount)| !fits(case.pod, resource, amount));
+    warnings.extend(without_room.map(|(resource, amount)| {
+        format!(
+            "the pod's own {resource} budget has no {} left for the log shipper, which shares what is there",
+            amount.as_str()
+        )
+    }));
+    warnings
 }
 
 fn hash(additions: &impl Serialize) -> String {
@@ -126,27 +136,26 @@ fn hash(additions: &impl Serialize) -> String {
 
 /// The configured pull secrets that the pod does not name itself, each once.
 fn missing_pull_secrets<'a>(pod: &Value, wanted: &'a [String]) -> Vec<&'a str> {
-    let present = pod.pointer("/spec/imagePullSecrets").and_then(Value::as_array).into_iter().flatten();
-    let present: Vec<_> = present.filter_map(|secret| secret.get("name")?.as_str()).collect();
+    let present: Vec<_> = spec_items(pod, "imagePullSecrets").filter_map(name).collect();
     let mut missing: Vec<&str> = Vec::new();
-    for name in wanted {
-        if !present.contains(&name.as_str()) && !missing.contains(&name.as_str()) {
-            missing.push(name);
+    for secret in wanted {
+        if !present.contains(&secret.as_str()) && !missing.contains(&secret.as_str()) {
+            missing.push(secret);
         }
     }
     missing
 }
 
-/// The expression of the log mount, for the sidecar; empty where it has none. A decision comes first, so it can be copied.
+/// The `subPathExpr` of the log mount, for the sidecar; empty without one. The rules have checked that it can be copied.
 fn copied_expression(target: &Target<'_>) -> Copied {
     let expression = target.mount.get("subPathExpr").and_then(Value::as_str).unwrap_or_default();
     variables::copied(expression, target.container).unwrap_or_default()
 }
 
-/// The logs, the token, the state; and the token once more where the API server would mount another one.
+/// The mounts for logs, token and state, and a second mount of the token where the API server would mount another token.
 ///
-/// That other mount would give the sidecar a second token. It would also be a change after ours, for which the API server
-/// asks us again: twice the time for every pod.
+/// The API server's mount would give the sidecar a second token. It would also change the pod after us, so the API server
+/// would call the webhook a second time for every pod.
 fn mounts(pod: &Value, logs: Value, token: &str, state: Vec<Value>) -> Vec<Value> {
     let token = |path: &str| json!({"name": token, "mountPath": path, "readOnly": true});
     let mut mounts = vec![logs, token(CREDENTIALS_DIR)];
@@ -157,7 +166,7 @@ fn mounts(pod: &Value, logs: Value, token: &str, state: Vec<Value>) -> Vec<Value
     mounts
 }
 
-/// The log mount as the sidecar has it: same volume, same path, same sub-path, read-only, no propagation.
+/// The log mount for the sidecar: same volume, path and sub-path, but read-only and without propagation.
 fn mirrored(mount: &Value, expression: &str) -> Value {
     let mut mirrored = Map::new();
     for key in ["name", "mountPath", "subPath"] {
@@ -172,31 +181,28 @@ fn mirrored(mount: &Value, expression: &str) -> Value {
     Value::Object(mirrored)
 }
 
-/// A folder of the log volume for the positions, where that volume is a claim and so outlives the pod.
+/// The mount of a directory for positions on the log volume; `None` unless the volume is a claim, which outlives the pod.
 ///
-/// A volume that the pod does not list is a `volumeClaimTemplate` of the StatefulSet whose template this is.
+/// If the pod does not list the volume, the StatefulSet has a `volumeClaimTemplate` for it.
 fn state_mount(pod: &Value, log_mount: &Value) -> Option<Value> {
     let name = log_mount.get("name")?;
-    let volume = volumes(pod).find(|volume| volume.get("name") == Some(name));
+    let volume = spec_items(pod, "volumes").find(|volume| volume.get("name") == Some(name));
     if volume.is_some_and(|volume| volume.get("persistentVolumeClaim").is_none()) {
         return None;
     }
-    // Pods that share one claim and tell their logs apart by an expression must not share one folder either.
-    let (key, folder) = if log_mount.get("subPathExpr").is_some() {
+    // Pods may share one claim and separate their logs by an expression. Their positions are separated too.
+    let (key, directory) = if log_mount.get("subPathExpr").is_some() {
         ("subPathExpr", format!("{STATE_SUB_PATH}/$(LOG_SHIPPER_POD_NAME)"))
     } else {
         ("subPath", STATE_SUB_PATH.to_owned())
     };
-    Some(json!({"name": name, "mountPath": STATE_DIR, key: folder}))
+    Some(json!({"name": name, "mountPath": STATE_DIR, key: directory}))
 }
 
-/// The token, the CAs (any may be missing) and the namespace, as one volume of our own.
-fn credentials(config: &Config, warnings: &mut Vec<String>) -> Value {
-    let asked = config.token.expiration_seconds;
-    if asked < MIN_TOKEN_SECONDS {
-        warnings.push(format!("a token cannot live for {asked} seconds, so it lives for {MIN_TOKEN_SECONDS}"));
-    }
-    let mut token = json!({"expirationSeconds": asked.max(MIN_TOKEN_SECONDS), "path": "token"});
+/// One volume with the token, the CA files (each is optional) and the namespace.
+fn credentials(config: &Config) -> Value {
+    let seconds = config.token.expiration_seconds.max(MIN_TOKEN_SECONDS);
+    let mut token = json!({"expirationSeconds": seconds, "path": "token"});
     if let (Some(audience), Some(token)) = (&config.token.audience, token.as_object_mut()) {
         token.insert("audience".to_owned(), json!(audience));
     }
@@ -210,41 +216,33 @@ fn credentials(config: &Config, warnings: &mut Vec<String>) -> Value {
     json!({"projected": {"defaultMode": DEFAULT_MODE, "sources": sources}})
 }
 
-/// Requests and limits, equal. Where the pod as a whole has a budget that does not hold one of them, that one is left out:
-/// the API server would refuse the pod.
-fn resources(case: &Case<'_>, warnings: &mut Vec<String>) -> Value {
-    let config = &case.config.resources;
-    let mut amounts = Map::new();
-    let storage = config.ephemeral_storage.iter().map(|amount| ("ephemeral-storage", amount));
-    for (resource, amount) in [("cpu", &config.cpu), ("memory", &config.memory)].into_iter().chain(storage) {
-        if fits(case.pod, resource, amount) {
-            amounts.insert(resource.to_owned(), json!(amount.as_str()));
-        } else {
-            warnings.push(format!(
-                "the pod's own {resource} budget has no {} left for the log shipper, which shares what is there",
-                amount.as_str()
-            ));
-        }
-    }
+/// Equal requests and limits. The API server refuses a pod whose containers exceed its own budget, so a resource without
+/// room in that budget is left out.
+fn resources(case: &Case<'_>) -> Value {
+    let fitting = amounts(case).filter(|(resource, amount)| fits(case.pod, resource, amount));
+    let amounts: Map<_, _> = fitting.map(|(resource, amount)| (resource.to_owned(), json!(amount.as_str()))).collect();
     json!({"limits": amounts, "requests": amounts})
 }
 
-/// Whether a container that asks for `amount` fits into the pod-level resources, if there are any. What they request is never
-/// more than their limit.
+/// The configured resources.
+fn amounts<'a>(case: &Case<'a>) -> impl Iterator<Item = (&'static str, &'a Quantity)> {
+    let config = &case.config.resources;
+    let storage = config.ephemeral_storage.iter().map(|amount| ("ephemeral-storage", amount));
+    [("cpu", &config.cpu), ("memory", &config.memory)].into_iter().chain(storage)
+}
+
+/// Whether a container with `amount` fits into the pod-level resources, if the pod has any. A pod's requests never exceed its
+/// limits.
 fn fits(pod: &Value, resource: &str, amount: &Quantity) -> bool {
     let read = |value: Option<&Value>| Quantity::parse(value?.as_str()?).ok();
     let of = |holder: &Value, kind: &str| read(holder.pointer(&format!("/resources/{kind}/{resource}")));
     let either = |holder: &Value| of(holder, "requests").or_else(|| of(holder, "limits"));
     let Some(budget) = pod.get("spec").and_then(either) else { return true };
-    let others = containers(pod, "containers").filter_map(either);
+    let others = spec_items(pod, "containers").filter_map(either);
     others.fold(amount.clone(), |sum, other| sum + other) <= budget
 }
 
-fn volumes(pod: &Value) -> impl Iterator<Item = &Value> {
-    pod.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten()
-}
-
-/// The volumes a pod has, by name, and those that are still to be added to it.
+/// The volumes that a pod has, by name, and the volumes that the sidecar needs.
 struct Volumes<'a> {
     taken: BTreeMap<&'a str, &'a Value>,
     needed: Vec<Value>,
@@ -254,15 +252,15 @@ struct Volumes<'a> {
 impl<'a> Volumes<'a> {
     fn of(pod: &'a Value) -> Self {
         let mut taken = BTreeMap::new();
-        for volume in volumes(pod) {
-            if let Some(name) = volume.get("name").and_then(Value::as_str) {
+        for volume in spec_items(pod, "volumes") {
+            if let Some(name) = name(volume) {
                 taken.entry(name).or_insert(volume);
             }
         }
         Self { taken, needed: Vec::new(), missing: Vec::new() }
     }
 
-    /// The name of a volume with this source: one that is there, or a new one under the first free name.
+    /// The name of a volume with this source: an existing volume, or a new one with the first free name.
     fn need(&mut self, wanted: &str, source: Value) -> String {
         let Value::Object(mut volume) = source else {
             return wanted.to_owned();
@@ -289,7 +287,7 @@ impl<'a> Volumes<'a> {
     }
 }
 
-/// Whether a volume has this source, and nothing else but its name.
+/// Whether a volume has this source and its name, and nothing else.
 fn has_source(volume: &Value, source: &Map<String, Value>) -> bool {
     let same = |volume: &Map<String, Value>| source.iter().all(|(key, value)| volume.get(key) == Some(value));
     volume.as_object().is_some_and(|volume| volume.len() == source.len() + 1 && same(volume))

@@ -6,26 +6,12 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::MOST_WARNINGS;
 use super::names::cut;
+use super::pod::{INJECT, PREFIX, annotation};
+use super::verdict::MOST_WARNINGS;
 use crate::config::tree::nearest;
-use crate::config::{
-    Config, LogLevel, Multiline, Quantity, SidecarMode, State, drain_timeout, glob, image, is_allowed, tenant, url,
-    zone,
-};
-
-/// The prefix of every annotation and label of ours.
-pub const PREFIX: &str = "redis-log-shipper.io/";
-/// On the pod: `"false"` opts out.
-pub const INJECT: &str = "redis-log-shipper.io/inject";
-/// The outcome, written by us: [`INJECTED`].
-pub const STATUS: &str = "redis-log-shipper.io/status";
-/// The outcome of an injected pod.
-pub const INJECTED: &str = "injected";
-/// Tells one generation of our additions from another.
-pub const HASH: &str = "redis-log-shipper.io/hash";
-/// The pull secrets that we added to the pod, so that `uninject` takes away no others.
-pub const PULL_SECRETS: &str = "redis-log-shipper.io/pull-secrets";
+use crate::config::{Config, Quantity, drain_timeout, glob, image, is_allowed, tenant, url, zone};
+use runtime::words;
 
 /// The annotations that are no overrides, without the prefix.
 const OTHERS: [&str; 4] = ["inject", "status", "hash", "pull-secrets"];
@@ -52,13 +38,13 @@ static OVERRIDES: &[Override] = &[
     ("memory", |config, text| Quantity::parse(text).map(|amount| config.resources.memory = amount)),
     ("include", |config, text| patterns(text).map(|patterns| config.include = patterns)),
     ("exclude", |config, text| patterns(text).map(|patterns| config.exclude = patterns)),
-    ("log-level", |config, text| LogLevel::parse(text).map(|level| config.log_level = Some(level))),
+    ("log-level", |config, text| words::parse(text).map(|level| config.log_level = Some(level))),
     ("timezone", |config, text| zone(text).map(|zone| config.timezone = Some(zone))),
-    ("multiline", |config, text| Multiline::parse(text).map(|mode| config.multiline = Some(mode))),
+    ("multiline", |config, text| words::parse(text).map(|mode| config.multiline = Some(mode))),
     ("redact", |_, _| Err(LATER.to_owned())),
-    ("sidecar-mode", |config, text| SidecarMode::parse(text).map(|mode| config.sidecar_mode = mode)),
+    ("sidecar-mode", |config, text| words::parse(text).map(|mode| config.sidecar_mode = mode)),
     ("drain-timeout", |config, text| drain_timeout(text).map(|timeout| config.drain_timeout = Some(timeout))),
-    ("state", |config, text| State::parse(text).map(|state| config.state = state)),
+    ("state", |config, text| words::parse(text).map(|state| config.state = state)),
 ];
 
 /// For an override whose name is taken and whose work is still to come.
@@ -82,16 +68,25 @@ pub(super) enum Wish {
 
 /// What [`INJECT`] says.
 pub(super) fn wish(pod: &Value) -> Wish {
-    match get(pod, INJECT).map(|value| value.trim().to_ascii_lowercase()).as_deref() {
+    match annotation(pod, INJECT).map(|value| value.trim().to_ascii_lowercase()).as_deref() {
         None | Some("true" | "enabled") => Wish::Inject,
         Some("false" | "disabled") => Wish::OptOut,
         Some(_) => Wish::Unclear,
     }
 }
 
-/// The configuration with the pod's overrides; what is wrong with those is told in `warnings`.
-pub fn overridden<'a>(pod: &Value, config: &'a Config, warnings: &mut Vec<String>) -> Cow<'a, Config> {
-    let mut config = Cow::Borrowed(config);
+/// A configuration with the overrides of one pod.
+#[derive(Debug)]
+pub struct Overridden<'a> {
+    /// The configuration.
+    pub config: Cow<'a, Config>,
+    /// A sentence for each override that is ignored.
+    pub warnings: Vec<String>,
+}
+
+/// Applies the pod's overrides to `config`.
+pub fn overridden<'a>(pod: &Value, config: &'a Config) -> Overridden<'a> {
+    let (mut config, mut warnings) = (Cow::Borrowed(config), Vec::new());
     let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
     for (annotation, value) in annotations.into_iter().flatten() {
         let Some(key) = annotation.strip_prefix(PREFIX).filter(|key| !OTHERS.contains(key)) else { continue };
@@ -119,12 +114,7 @@ pub fn overridden<'a>(pod: &Value, config: &'a Config, warnings: &mut Vec<String
         let annotation = cut(annotation, PREFIX.len() + MOST_GUESSED);
         warnings.extend(fault.map(|fault| format!("annotation {annotation}: {fault}; it is ignored")));
     }
-    config
-}
-
-/// One annotation of a pod.
-pub(super) fn get<'a>(pod: &'a Value, annotation: &str) -> Option<&'a str> {
-    pod.get("metadata")?.get("annotations")?.get(annotation)?.as_str()
+    Overridden { config, warnings }
 }
 
 /// The token is worth more than the logs: whoever picks the image or the URL gets it.

@@ -1,13 +1,14 @@
-//! What the sidecar is told: its arguments and its environment.
+//! The sidecar's arguments and environment.
 
 use serde_json::{Value, json};
 
-use super::additions::{ADMIN_PORT, CREDENTIALS_DIR, STATE_DIR, STATE_FALLBACK_DIR};
-use super::decision::Case;
+use super::case::Case;
+use super::pod::{ADMIN_PORT, CREDENTIALS_DIR, STATE_DIR, STATE_FALLBACK_DIR};
 use super::variables::escaped;
+use runtime::words;
 
-/// The arguments. Whatever a pod or the configuration says in them stays a text: only our own variables are expanded.
-pub(super) fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
+/// The arguments. The kubelet expands only our own variables in them: values from the pod and the configuration are escaped.
+pub(super) fn args(case: &Case<'_>) -> Vec<String> {
     let config = case.config;
     let mut args = vec![
         "run".to_owned(),
@@ -18,17 +19,13 @@ pub(super) fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
     args.extend(config.ca.iter().map(|source| format!("--ca-file={CREDENTIALS_DIR}/{}", source.key)));
     args.push(format!("--state-dir={STATE_DIR}"));
     args.extend(config.drain_timeout.iter().map(|timeout| format!("--drain-timeout={timeout}")));
-    if case.pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true)) {
-        warnings.push(format!(
-            "the pod uses the host's network, where port {ADMIN_PORT} may be taken: the log shipper serves no metrics"
-        ));
-    } else {
+    if !uses_host_network(case.pod) {
         args.push(format!("--listen=0.0.0.0:{ADMIN_PORT}"));
     }
     args.extend(config.include.iter().map(|glob| format!("--include={}", escaped(glob))));
     args.extend(config.exclude.iter().map(|glob| format!("--exclude={}", escaped(glob))));
     args.extend(config.timezone.iter().map(|zone| format!("--timezone={zone}")));
-    args.extend(config.log_level.iter().map(|level| format!("--log-level={}", level.as_str())));
+    args.extend(config.log_level.iter().map(|level| format!("--log-level={}", words::word(level))));
     let container = escaped(&config.matching.container);
     let labels = [
         ("job", "redis-enterprise-internal"),
@@ -45,12 +42,17 @@ pub(super) fn args(case: &Case<'_>, warnings: &mut Vec<String>) -> Vec<String> {
     args
 }
 
-/// The variable that carries the value of a label that comes from a field of the pod.
+/// Whether the pod's ports are ports of its node.
+pub(super) fn uses_host_network(pod: &Value) -> bool {
+    pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true))
+}
+
+/// The variable with the value of a label from `labelsFrom`.
 fn label_variable(label: &str) -> String {
     format!("LOG_SHIPPER_LABEL_{label}")
 }
 
-/// The pod's own names by downward API, under names that nobody else takes, and what a copied `subPathExpr` refers to.
+/// The environment: fields of the pod by the downward API, some settings, and the variables of a copied `subPathExpr`.
 pub(super) fn env(case: &Case<'_>, copied: Vec<Value>, has_fallback: bool) -> Vec<Value> {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
     let mut env = vec![
@@ -60,10 +62,10 @@ pub(super) fn env(case: &Case<'_>, copied: Vec<Value>, has_fallback: bool) -> Ve
         field("LOG_SHIPPER_REDIS_CLUSTER", &format!("metadata.labels['{}']", case.config.matching.cluster_label)),
     ];
     env.extend(case.config.labels_from.iter().map(|(name, path)| field(&label_variable(name), path)));
-    // Not flags: an image that does not know them yet would not start.
+    // No flags: an older image does not start with a flag that it does not know.
     let setting = |name: &str, value: &str| json!({"name": format!("REDIS_LOG_SHIPPER_{name}"), "value": value});
     env.extend(has_fallback.then(|| setting("STATE_FALLBACK_DIR", STATE_FALLBACK_DIR)));
-    env.extend(case.config.multiline.map(|mode| setting("MULTILINE", mode.as_str())));
+    env.extend(case.config.multiline.map(|mode| setting("MULTILINE", &words::word(&mode))));
     env.extend(copied);
     env
 }

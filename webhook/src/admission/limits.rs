@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::decision::{SIDECAR, containers};
+use super::pod::{SIDECAR, name, spec_items};
 use crate::config::{Quantity, Resources};
 
 /// The least CPU and memory, in thousandths, that a shipper works with. Where a LimitRange leaves less, the pod gets none.
@@ -85,8 +85,8 @@ fn no_room(limit: &Limit, resource: &str) -> String {
 /// What the other containers may use together; native sidecars count, init containers end before.
 fn used(pod: &Value, resource: &str) -> Option<Quantity> {
     let is_native = |container: &&Value| container.get("restartPolicy").and_then(Value::as_str) == Some("Always");
-    let all = containers(pod, "containers").chain(containers(pod, "initContainers").filter(is_native));
-    let others = all.filter(|container| container.get("name").and_then(Value::as_str) != Some(SIDECAR));
+    let all = spec_items(pod, "containers").chain(spec_items(pod, "initContainers").filter(is_native));
+    let others = all.filter(|container| name(container) != Some(SIDECAR));
     let most = |container| {
         let of = |kind| amount_of(Some(container), kind, resource);
         of("limits").max(of("requests"))

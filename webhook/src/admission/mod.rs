@@ -1,99 +1,72 @@
 //! From the bytes of an `AdmissionReview` to the answer, without any I/O.
 //!
 //! ```text
-//! review      the wire types: what the API server sends and wants back
-//! outline     of the pod in it, what admission looks at
-//! request     what was asked, of which pod
-//! names       whether its names can be
-//! decision    inject, or a named reason to skip
-//! additions   the container, the volumes and the annotations a pod is given
-//! arguments   what the container is told
+//! review      the wire types: what the API server sends and expects back
+//! outline     the part of a pod that admission reads
+//! request     the creation of a pod, or a reason to skip
+//! annotations the pod's own overrides of the configuration
+//! decision    the rules: inject, or skip for a named reason (skip)
+//! additions   the container, the volumes and the annotations that a pod is given
+//!             (arguments, variables, security_context)
+//! presence    injected already, drift, or the name is taken
 //! patch       add-only RFC 6902, tried on the object before it is answered
 //! response    verdict -> answer
 //!
-//! surroundings  what the cluster knows that bears on it: limits, attempts (stepping aside), fuse
+//! case, pod, names  a pod with its configuration; accessors and our names; names that Kubernetes allows
+//! surroundings      what the cluster knows about the pod: limits, attempts (stepping aside), fuse
 //! ```
 //!
-//! The object stays a JSON value from end to end. A typed pod would lose the fields it does not know, and the patch
-//! would take them away from the user.
+//! The object stays a JSON value from end to end. A typed pod would lose the fields it does not know, and the patch would
+//! remove them from the user's pod.
 
 pub mod additions;
 pub mod annotations;
 mod arguments;
 pub mod attempts;
+pub mod case;
 pub mod decision;
 pub mod fuse;
 pub mod limits;
 pub mod names;
 pub mod outline;
 pub mod patch;
+pub mod pod;
+pub mod presence;
 mod request;
 mod response;
 pub mod review;
 mod security_context;
+pub mod skip;
 pub mod surroundings;
 mod variables;
+mod verdict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::Value;
 
 use crate::config::Config;
-use decision::{Case, Skip};
+use case::Case;
+use presence::Presence;
 use request::Request;
 pub use response::Answer;
 use review::{AdmissionReview, BadReview};
+use skip::Skip;
 use surroundings::{Hold, Identity, Surroundings};
+pub use verdict::{Judged, MOST_WARNINGS, Verdict};
 
-/// How many warnings an answer holds. The API server passes 4096 characters on, which is 16 of the longest.
-pub const MOST_WARNINGS: usize = 16;
-
-/// What became of one object.
-#[derive(Debug, Clone)]
-pub enum Verdict {
-    /// The pod is given the sidecar, by these operations.
-    Injected(json_patch::Patch),
-    /// The pod is left as it is, for this reason.
-    Skipped(Skip),
-    /// We could not do our work, and the pod is left as it is: it must not pay for that.
-    Failed(String),
-    /// We panicked, which is the same to the pod and worse for us.
-    Panicked(String),
-}
-
-impl Verdict {
-    /// One word for logs, metrics and the audit trail: `injected`, `failed`, `panicked`, or the reason to skip.
-    pub fn outcome(&self) -> &'static str {
-        match self {
-            Self::Injected(_) => "injected",
-            Self::Skipped(skip) => skip.reason(),
-            Self::Failed(_) => "failed",
-            Self::Panicked(_) => "panicked",
-        }
-    }
-}
-
-/// The verdict on one pod, with what its owner should be told.
-#[derive(Debug, Clone)]
-pub struct Judged {
-    /// What became of it.
-    pub verdict: Verdict,
-    /// Sentences for whoever created the pod.
-    pub warnings: Vec<String>,
-}
-
-/// Answers one `AdmissionReview`. Only what is no review at all is an error; everything else is allowed.
+/// Answers one `AdmissionReview`. A body that is no review is an error. Every review is allowed.
 pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
     review_within(body, config, || true)
 }
 
-/// As [`fn@review`], with the pod left as it is where there is no time left once the body is read, or after any stage of the
-/// work: an answer that comes too late is no answer.
+/// Like [`fn@review`], with a deadline: the pod is left as it is if `in_time` is false when the body is parsed, or after any
+/// later stage. The API server ignores a late answer.
 pub fn review_within(body: &[u8], config: &Config, in_time: impl Fn() -> bool) -> Result<Answer, BadReview> {
     review_among(body, config, in_time, |_, _| Surroundings::default())
 }
 
-/// As [`review_within`], in the surroundings that `known` tells of the pod's namespace and identity.
+/// Like [`review_within`], with what the cluster knows: `known` gets the pod's namespace and identity.
 pub fn review_among(
     body: &[u8],
     config: &Config,
@@ -103,7 +76,7 @@ pub fn review_among(
     let review = AdmissionReview::parse(body)?;
     let request = Request::of(&review.request);
     if request.is_ok() {
-        names::check(&review.request)?;
+        review.request.check_names()?;
     }
     let judged = match request {
         Ok(_) if !in_time() => Judged::late(),
@@ -117,17 +90,17 @@ pub fn review_among(
     Ok(Answer::new(review, judged))
 }
 
-/// Decides about one pod of `namespace`, and makes and tries the patch.
+/// Judges one pod of `namespace`, and makes and tries its patch.
 pub fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
     judge_among(pod, namespace, config, &Surroundings::default())
 }
 
-/// As [`judge`], with what the cluster knows.
+/// Like [`judge`], with what the cluster knows.
 pub fn judge_among(pod: &Value, namespace: Option<&str>, config: &Config, known: &Surroundings) -> Judged {
     judge_within(pod, namespace, config, known, &|| true).unwrap_or_else(Judged::late)
 }
 
-/// As [`judge_among`]; `None` as soon as a stage ends after the deadline.
+/// Like [`judge_among`]; `None` as soon as a stage ends after the deadline.
 fn judge_within(
     pod: &Value,
     namespace: Option<&str>,
@@ -135,8 +108,7 @@ fn judge_within(
     known: &Surroundings,
     in_time: &dyn Fn() -> bool,
 ) -> Option<Judged> {
-    let mut warnings = Vec::new();
-    let mut config = annotations::overridden(pod, config, &mut warnings);
+    let annotations::Overridden { mut config, mut warnings } = annotations::overridden(pod, config);
     let fitted = known.limits.as_ref().map(|limits| limits::fit(limits, pod, &config.resources)).transpose();
     let hold = match fitted {
         Ok(Some(fitted)) if fitted != config.resources => {
@@ -146,24 +118,24 @@ fn judge_within(
         Ok(_) => known.hold.clone(),
         Err(text) => Some(Hold { skip: Skip::NoRoom, text }),
     };
-    let case = Case { pod, namespace, config: &config };
+    let case = Case { pod, namespace, config: &config, native_sidecars: known.native_sidecars };
     let target = match decision::decide(&case) {
         Ok(target) => target,
-        Err(skip) => {
-            // Overrides of a sidecar that is not added are nobody's worry.
-            let warnings = skip.is_worth_a_warning().then(|| skip.explanation(&case)).into_iter().collect();
-            return Some(Judged { verdict: Verdict::Skipped(skip), warnings });
-        }
+        Err(skip) => return Some(Judged::left_alone(skip, &case)),
     };
+    in_time().then_some(())?;
+    let additions = additions::additions(&case, &target);
+    in_time().then_some(())?;
+    if let Err(skip) = Presence::of(pod, Some(&additions)).check() {
+        return Some(Judged::left_alone(skip, &case));
+    }
     if let Some(Hold { skip, text }) = hold {
         return Some(Judged { verdict: Verdict::Skipped(skip), warnings: vec![text] });
     }
-    in_time().then_some(())?;
     warnings.extend(decision::other_readers(&case, &target).take(MOST_WARNINGS).map(|name| {
         format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice")
     }));
-    let additions = additions::additions(&case, &target, &mut warnings);
-    in_time().then_some(())?;
+    warnings.extend(additions.warnings.iter().cloned());
     let patch = patch::patch(pod, additions);
     let verdict = match patch::applies(pod, &patch) {
         Ok(()) => Verdict::Injected(patch),
@@ -172,7 +144,7 @@ fn judge_within(
     in_time().then_some(Judged { verdict, warnings })
 }
 
-/// What `judge` says, with a panic turned into a verdict: a bug of ours must not keep a database pod from being created.
+/// Turns a panic of `judge` into a verdict: our bug must not keep a database pod from being created.
 fn contained(judge: impl FnOnce() -> Judged) -> Judged {
     catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|panic| {
         let said = panic
@@ -182,16 +154,6 @@ fn contained(judge: impl FnOnce() -> Judged) -> Judged {
             .unwrap_or_default();
         Judged { verdict: Verdict::Panicked(said), warnings: Vec::new() }
     })
-}
-
-impl Judged {
-    fn skipped(skip: Skip) -> Self {
-        Self { verdict: Verdict::Skipped(skip), warnings: Vec::new() }
-    }
-
-    fn late() -> Self {
-        Self { verdict: Verdict::Failed("the API server's deadline was too near".to_owned()), warnings: Vec::new() }
-    }
 }
 
 #[cfg(test)]

@@ -1,26 +1,10 @@
-//! Names as Kubernetes allows them. A review may come from anybody who reaches the port, so its names are checked before they
-//! are logged, told in Events or put into the path of a request.
-
-use serde_json::Value;
-
-use super::review::{AdmissionRequest, BadReview};
+//! Names that Kubernetes allows. Anybody who reaches the port can send a review, so its names are checked before they are
+//! logged, put into Events or put into the path of a request.
 
 /// The longest name of an object.
 const SUBDOMAIN_CHARS: usize = 253;
 /// The longest name of a namespace.
-const LABEL_CHARS: usize = 63;
-
-/// Checks the namespace of `request` and the names of its pod.
-pub(super) fn check(request: &AdmissionRequest) -> Result<(), BadReview> {
-    let named = |at: &str| request.object.pointer(at).and_then(Value::as_str).filter(|name| !name.is_empty());
-    let namespaces = [request.namespace.as_deref().filter(|name| !name.is_empty()), named("/metadata/namespace")];
-    if let Some(namespace) = namespaces.into_iter().flatten().find(|name| !is_label(name)) {
-        return Err(BadReview::Namespace(cut(namespace, LABEL_CHARS)));
-    }
-    let (name, prefix) = (named("/metadata/name"), named("/metadata/generateName"));
-    let wrong = name.filter(|name| !is_subdomain(name)).or_else(|| prefix.filter(|prefix| !is_prefix(prefix)));
-    wrong.map_or(Ok(()), |name| Err(BadReview::Name(cut(name, LABEL_CHARS))))
-}
+pub(super) const LABEL_CHARS: usize = 63;
 
 /// Whether `name` is a DNS label, as the name of a namespace must be.
 pub fn is_label(name: &str) -> bool {
@@ -39,7 +23,7 @@ fn is_part(part: &str) -> bool {
 }
 
 /// The start of a name, which the API server completes.
-fn is_prefix(prefix: &str) -> bool {
+pub(super) fn is_prefix(prefix: &str) -> bool {
     is_subdomain(prefix) || prefix.strip_suffix('-').is_some_and(|start| is_subdomain(&format!("{start}a")))
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::decision::SIDECAR;
+use super::pod::{SIDECAR, items, mounts, name};
 
 /// How many values of one object are kept. A pod with a thousand containers of ten mounts each has fewer.
 pub const MOST_VALUES: usize = 50_000;
@@ -77,17 +77,9 @@ pub fn read_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D
 pub fn is_enough(pod: &Value) -> bool {
     let Some(spec) = pod.get("spec") else { return true };
     let of_our_name = |item: &Value| name(item).is_some_and(|name| name.starts_with(SIDECAR));
-    let has_expression = |container: &Value| items(container, "volumeMounts").any(|it| it.get("subPathExpr").is_some());
+    let has_expression = |container: &Value| mounts(container).any(|it| it.get("subPathExpr").is_some());
     !["containers", "initContainers", "volumes"].iter().any(|list| items(spec, list).any(of_our_name))
         && !items(spec, "containers").any(has_expression)
-}
-
-fn items<'a>(of: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    of.get(list).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn name(item: &Value) -> Option<&str> {
-    item.get("name")?.as_str()
 }
 
 impl Keep {

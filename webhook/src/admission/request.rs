@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::decision::Skip;
 use super::review::AdmissionRequest;
+use super::skip::Skip;
 
 /// The creation of a pod.
 #[derive(Debug)]

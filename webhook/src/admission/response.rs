@@ -6,11 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::decision::Skip;
 use super::names::cut;
+use super::pod::{owner, text};
 use super::review::{AdmissionResponse, AdmissionReview, AnsweredReview};
-use super::surroundings::{Identity, owner};
-use super::{Judged, MOST_WARNINGS, Verdict};
+use super::skip::Skip;
+use super::surroundings::Identity;
+use super::verdict::{Judged, MOST_WARNINGS, Verdict};
 
 /// The API server truncates longer warnings.
 const WARNING_CHARS: usize = 256;
@@ -68,7 +69,7 @@ impl Answer {
         }
         let name = ["/metadata/name", "/metadata/generateName"]
             .into_iter()
-            .find_map(|at| request.object.pointer(at)?.as_str())
+            .find_map(|at| text(&request.object, at))
             .unwrap_or_default();
         let owner = owner(&request.object).cloned();
         let identity = Identity::of(&request.object, request.namespace.as_deref());

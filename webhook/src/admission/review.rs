@@ -6,8 +6,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::names::cut;
+use super::names::{LABEL_CHARS, cut, is_label, is_prefix, is_subdomain};
 use super::outline;
+use super::pod::text;
 
 /// The API group of reviews.
 const GROUP: &str = "admission.k8s.io/";
@@ -102,6 +103,20 @@ impl AdmissionReview {
             request.object = object;
         }
         Ok(Self { api_version, request })
+    }
+}
+
+impl AdmissionRequest {
+    /// Checks the namespace and the names of the pod.
+    pub(super) fn check_names(&self) -> Result<(), BadReview> {
+        let named = |at: &str| text(&self.object, at).filter(|name| !name.is_empty());
+        let namespaces = [self.namespace.as_deref().filter(|name| !name.is_empty()), named("/metadata/namespace")];
+        if let Some(namespace) = namespaces.into_iter().flatten().find(|name| !is_label(name)) {
+            return Err(BadReview::Namespace(cut(namespace, LABEL_CHARS)));
+        }
+        let (name, prefix) = (named("/metadata/name"), named("/metadata/generateName"));
+        let wrong = name.filter(|name| !is_subdomain(name)).or_else(|| prefix.filter(|prefix| !is_prefix(prefix)));
+        wrong.map_or(Ok(()), |name| Err(BadReview::Name(cut(name, LABEL_CHARS))))
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::decision::Skip;
 use super::limits::Limit;
+use super::pod::{owner, text};
+use super::skip::Skip;
 
 /// Tells the reviews of one pod from those of others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,6 +31,8 @@ pub enum Who {
 /// What is known. The default is nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
+    /// Whether the API server supports native sidecars.
+    pub native_sidecars: Option<bool>,
     /// What LimitRanges of the namespace allow.
     pub limits: Option<Arc<[Limit]>>,
     /// Why the pod is left alone although it would be injected.
@@ -48,16 +51,10 @@ pub struct Hold {
 impl Identity {
     /// The identity of a pod, if it has one: a pod without a name and without an owner has none.
     pub fn of(pod: &Value, namespace: Option<&str>) -> Option<Self> {
-        let text = |at: &str| pod.pointer(at).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = |at: &str| text(pod, at).filter(|text| !text.is_empty());
         let namespace = namespace.or_else(|| text("/metadata/namespace"))?.to_owned();
         let by_owner = || owner(pod)?.get("uid")?.as_str().map(|uid| Who::Owner(uid.to_owned()));
         let who = text("/metadata/name").map(|name| Who::Pod(name.to_owned())).or_else(by_owner)?;
         Some(Self { namespace, who })
     }
-}
-
-/// The object that manages the pod, as the pod refers to it.
-pub(super) fn owner(pod: &Value) -> Option<&Value> {
-    let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
-    owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::pod::{items, name};
+
 /// What the names of the copies begin with.
 const PREFIX: &str = "LOG_SHIPPER_SUB_PATH_";
 
@@ -30,7 +32,7 @@ pub(super) fn copied(expression: &str, container: &Value) -> Result<Copied, Stri
     }
     let env = Env::of(container);
     let needed = needed(expression, &env)?;
-    let has_more = array(container, "envFrom").next().is_some();
+    let has_more = items(container, "envFrom").next().is_some();
     if let Some(unclear) = undefined(&env, &needed).find(|name| has_more || is_ours(name)) {
         return Err(unclear.to_owned());
     }
@@ -64,7 +66,7 @@ struct Env<'a> {
 
 impl<'a> Env<'a> {
     fn of(container: &'a Value) -> Self {
-        let variables: Vec<_> = array(container, "env").collect();
+        let variables: Vec<_> = items(container, "env").collect();
         let mut places = BTreeMap::<_, Vec<_>>::new();
         for (at, variable) in variables.iter().enumerate() {
             places.entry(name(variable).unwrap_or_default()).or_default().push(at);
@@ -174,14 +176,6 @@ fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
         rest = after;
         (!text.is_empty()).then_some(Part::Text(text))
     })
-}
-
-fn array<'a>(container: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    container.get(list).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn name(variable: &Value) -> Option<&str> {
-    variable.get("name")?.as_str()
 }
 
 fn value(variable: &Value) -> Option<&str> {

@@ -3,16 +3,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::admission::attempts::Attempts;
-use crate::admission::decision::Skip;
 use crate::admission::fuse::Fuses;
 use crate::admission::limits::Limit;
+use crate::admission::skip::Skip;
 use crate::admission::surroundings::{Hold, Identity, Surroundings};
 use crate::admission::{Answer, Verdict};
 use crate::config::Config;
@@ -25,6 +25,8 @@ pub struct Knowledge {
 
 #[derive(Debug, Default)]
 struct Known {
+    /// Whether the API server supports native sidecars.
+    native_sidecars: OnceLock<bool>,
     /// By namespace.
     limits: ArcSwap<HashMap<String, Arc<[Limit]>>>,
     attempts: Mutex<Attempts>,
@@ -42,7 +44,13 @@ impl Knowledge {
         config: &Arc<Config>,
     ) -> Surroundings {
         let limits = namespace.and_then(|namespace| self.known.limits.load().get(namespace).cloned());
-        Surroundings { limits, hold: self.hold(namespace, identity, config) }
+        let native_sidecars = self.known.native_sidecars.get().copied();
+        Surroundings { native_sidecars, limits, hold: self.hold(namespace, identity, config) }
+    }
+
+    /// Sets whether the API server supports native sidecars. The first call decides.
+    pub(crate) fn set_native_sidecars(&self, known: bool) {
+        self.known.native_sidecars.get_or_init(|| known);
     }
 
     fn hold(&self, namespace: Option<&str>, identity: Option<&Identity>, config: &Arc<Config>) -> Option<Hold> {

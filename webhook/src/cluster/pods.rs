@@ -20,9 +20,8 @@ use serde_json::Value;
 
 use super::knowledge::Knowledge;
 use super::watching::Watching;
-use crate::admission::annotations;
-use crate::admission::decision::SIDECAR;
 use crate::admission::fuse::{Blown, Condition, Seen};
+use crate::admission::pod::{INJECTED, SIDECAR, STATUS};
 use crate::admission::surroundings::{Identity, Who};
 use crate::config::Config;
 use crate::events::Events;
@@ -219,9 +218,9 @@ pub(super) fn created(pod: &Outline) -> i64 {
 
 /// The container that we added, if we did.
 fn sidecar(pod: &Outline) -> Option<&Container> {
-    let status = pod.metadata.annotations.as_ref()?.get(annotations::STATUS)?;
+    let status = pod.metadata.annotations.as_ref()?.get(STATUS)?;
     let mut all = pod.spec.containers.iter().chain(&pod.spec.init_containers);
-    all.find(|container| container.name == SIDECAR && status == annotations::INJECTED)
+    all.find(|container| container.name == SIDECAR && status == INJECTED)
 }
 
 fn condition(pod: &Outline) -> Condition {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::admission::Verdict;
-use crate::admission::decision::Skip;
+use crate::admission::skip::Skip;
 use crate::offline::documents::{Document, to_json};
 use crate::offline::inject::{Outcome, inject};
 use crate::offline::input::Input;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::admission::decision::Skip;
+use crate::admission::skip::Skip;
 use crate::admission::{self, Verdict};
 use crate::config::Config;
 use crate::offline::documents::to_json;

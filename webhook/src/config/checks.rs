@@ -6,7 +6,7 @@ use globset::GlobBuilder;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use super::TENANT_PLACEHOLDER;
+use super::types::TENANT_PLACEHOLDER;
 
 /// The fields of a pod that may become a label. Those that hold lists or any text at all are not among them.
 const FIELDS: [&str; 7] = [
@@ -70,6 +70,14 @@ fn start_of_pattern<'a>(text: &'a str, ends: &[char]) -> Result<Option<&'a str>,
             Err(format!("invalid pattern {text:?}: expected a * only at the end, after {}", ends.join(" or ")))
         }
     }
+}
+
+/// Whether `given` is one of `allowed`, where a `*` at the end stands for any rest.
+pub(crate) fn is_allowed(given: &str, allowed: &[String]) -> bool {
+    allowed.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(start) => given.starts_with(start),
+        None => given == pattern,
+    })
 }
 
 /// How long a sidecar may hold up the deletion of its pod, as the shipper reads it.

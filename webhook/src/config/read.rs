@@ -4,8 +4,11 @@ use super::checks::{
     absolute, config_map, config_map_key, drain_timeout, field, glob, image, image_pattern, is_label_name, label_value,
     non_empty, qualified_name, secret, tenant, url, url_pattern, zone,
 };
+use super::quantity::Quantity;
 use super::tree::{self, Fault, Section};
-use super::{CaSource, Config, LogLevel, Multiline, PullPolicy, Quantity, Seccomp, SidecarMode, State};
+use super::types::{CaSource, Config};
+use super::words::Seccomp;
+use runtime::words;
 
 /// Reads `text`. Faults are in the order of the document's lines; a document that is no YAML is an error.
 pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), String> {
@@ -24,7 +27,7 @@ pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), String> {
 
 fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     set(&mut config.image, section.parsed("image", image));
-    set(&mut config.image_pull_policy, section.parsed("imagePullPolicy", PullPolicy::parse));
+    set(&mut config.image_pull_policy, section.parsed("imagePullPolicy", words::parse));
     let secrets = section.sections("imagePullSecrets", |section| {
         let (line, is_named) = (section.line(), section.has("name"));
         if !is_named {
@@ -40,13 +43,13 @@ fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
         let storage = section.parsed("ephemeralStorage", Quantity::parse);
         config.resources.ephemeral_storage = storage.or(config.resources.ephemeral_storage.take());
     });
-    set(&mut config.sidecar_mode, section.parsed("sidecarMode", SidecarMode::parse));
-    set(&mut config.state, section.parsed("state", State::parse));
+    set(&mut config.sidecar_mode, section.parsed("sidecarMode", words::parse));
+    set(&mut config.state, section.parsed("state", words::parse));
     set(&mut config.seccomp, section.parsed_word("seccomp", Seccomp::parse));
     config.drain_timeout = section.parsed("drainTimeout", drain_timeout).or(config.drain_timeout.take());
-    config.log_level = section.parsed("logLevel", LogLevel::parse).or(config.log_level);
+    config.log_level = section.parsed("logLevel", words::parse).or(config.log_level);
     config.timezone = section.parsed("timezone", zone).or(config.timezone.take());
-    config.multiline = section.parsed("multiline", Multiline::parse).or(config.multiline);
+    config.multiline = section.parsed("multiline", words::parse).or(config.multiline);
 }
 
 fn read_loki(section: &mut Section<'_>, config: &mut Config) {
@@ -192,7 +195,9 @@ namespace: ops
                 && config.state != default.state
                 && config.seccomp == Seccomp::Never
         );
-        assert!(config.log_level.is_some() && config.timezone.is_some() && config.multiline == Some(Multiline::Off));
+        assert!(
+            config.log_level.is_some() && config.timezone.is_some() && config.multiline == Some(words::Multiline::Off)
+        );
         assert!(config.loki_url != default.loki_url);
         assert!(config.allowed_loki_urls != default.allowed_loki_urls && config.tenant != default.tenant);
         assert!(config.ca != default.ca && config.include != default.include && config.exclude != default.exclude);

@@ -9,7 +9,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, ConfigError};
+use super::file::ConfigError;
+use super::types::Config;
 use runtime::chain;
 
 /// A configuration that follows its file.
@@ -44,8 +45,7 @@ impl Reloader {
         let parsed = Config::parse(&self.path, &text);
         self.seen = text;
         let parsed = parsed?;
-        // What the API server can do is no part of the file, and may become known at any time.
-        self.current.rcu(|current| Config { native_sidecars: current.native_sidecars, ..parsed.clone() });
+        self.current.store(Arc::new(parsed));
         Ok(true)
     }
 
@@ -93,10 +93,9 @@ mod tests {
         assert!(!reloader.look().unwrap(), "the same bad file is told once");
         assert_eq!(current.load().tenant, "audit");
 
-        current.rcu(|current| Config { native_sidecars: Some(true), ..(**current).clone() });
         write("tenant: infrastructure\n");
         assert!(reloader.look().unwrap());
-        assert_eq!((current.load().tenant.as_str(), current.load().native_sidecars), ("infrastructure", Some(true)));
+        assert_eq!(current.load().tenant, "infrastructure");
     }
 
     #[test]

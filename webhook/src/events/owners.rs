@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::admission::annotations::INJECT;
 use crate::admission::names::{is_label, is_subdomain};
+use crate::admission::pod::INJECT;
 use runtime::chain;
 
 /// The value of the label with which a namespace opts in.

@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 
 use super::inject::{InjectError, inject};
 use super::pods::{kind, sites};
-use crate::admission::annotations::{self, HASH, INJECT, PREFIX, PULL_SECRETS, STATUS};
-use crate::admission::decision::{Case, RULES, Skip};
-use crate::admission::{Judged, Verdict};
+use crate::admission::case::Case;
+use crate::admission::decision::RULES;
+use crate::admission::pod::{HASH, INJECT, PREFIX, PULL_SECRETS, STATUS};
+use crate::admission::skip::Skip;
+use crate::admission::{Judged, Verdict, annotations, presence};
 use crate::config::Config;
 
 /// What nothing here can know.
@@ -54,8 +56,8 @@ pub fn explain(object: &Value, namespace: Option<&str>, config: &Config) -> Resu
         };
         let pod = site.pod(place);
         let namespace = site.namespace.as_deref().or(namespace);
-        let overridden = annotations::overridden(&pod, config, &mut Vec::new());
-        let rules = rows(&Case { pod: &pod, namespace, config: &overridden }, &judged);
+        let overridden = annotations::overridden(&pod, config).config;
+        let rules = rows(&Case { pod: &pod, namespace, config: &overridden, native_sidecars: None }, &judged);
         let overrides = overrides(&pod, config);
         all.push(Explanation {
             title: site.title,
@@ -68,7 +70,7 @@ pub fn explain(object: &Value, namespace: Option<&str>, config: &Config) -> Resu
     if let (true, Some(review)) = (all.is_empty(), review)
         && let Verdict::Skipped(skip) = review.judged.verdict
     {
-        let nothing = Case { pod: &Value::Null, namespace, config };
+        let nothing = Case { pod: &Value::Null, namespace, config, native_sidecars: None };
         let rules = vec![Row { rule: REQUEST_RULE, fault: Some((skip, skip.explanation(&nothing))) }];
         all.push(Explanation {
             title: review.title,
@@ -116,6 +118,7 @@ fn rows(case: &Case<'_>, judged: &Judged) -> Vec<Row> {
     let fault = |skip: Skip| (skip, skip.explanation(case));
     let mut rows: Vec<_> =
         RULES.iter().map(|rule| Row { rule: rule.name, fault: rule.check(case).err().map(fault) }).collect();
+    rows.push(Row { rule: presence::RULE, fault: presence::check(case).err().map(fault) });
     let Verdict::Skipped(skip) = judged.verdict else { return rows };
     match skip {
         Skip::NotAPod | Skip::Subresource | Skip::NotACreation | Skip::NoObject => {
@@ -142,9 +145,7 @@ fn overrides(pod: &Value, config: &Config) -> Vec<(String, String)> {
             continue;
         }
         let alone = json!({"metadata": {"annotations": { (annotation.as_str()): text }}});
-        let mut faults = Vec::new();
-        annotations::overridden(&alone, config, &mut faults);
-        if faults.is_empty() {
+        if annotations::overridden(&alone, config).warnings.is_empty() {
             overrides.push((annotation.clone(), text.to_owned()));
         }
     }

@@ -5,9 +5,9 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
 
-use crate::admission::additions::CREDENTIALS_DIR;
-use crate::admission::annotations::PREFIX;
-use crate::admission::decision::{Case, SIDECAR, Skip};
+use crate::admission::case::Case;
+use crate::admission::pod::{CREDENTIALS_DIR, PREFIX, SIDECAR, items, mount_path, mounts, name};
+use crate::admission::presence::Presence;
 use crate::admission::{self, Judged, Verdict};
 use crate::config::{Config, SidecarMode};
 
@@ -39,29 +39,30 @@ pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -
         ));
     }
     let (containers, volumes) = (added(patch, "containers"), added(patch, "volumes"));
-    let Some(present) = sidecar(cluster) else {
-        let patch = cluster_patch(cluster, &containers, &volumes);
-        return Judged { verdict: Verdict::Injected(patch), ..judged };
+    let presence = match sidecar(cluster) {
+        None => Presence::Absent,
+        Some(present) if containers.first() == Some(present) && volumes.is_empty() => Presence::Current,
+        Some(present) if is_ours(present) => Presence::Outdated,
+        Some(_) => Presence::Foreign,
     };
-    let skip = if containers.first() == Some(present) && volumes.is_empty() {
-        Skip::AlreadyInjected
-    } else if is_ours(present) {
-        Skip::Drift
-    } else {
-        Skip::NameTaken
+    judged.verdict = match presence.check() {
+        Ok(()) => Verdict::Injected(cluster_patch(cluster, &containers, &volumes)),
+        Err(skip) => {
+            if skip.is_worth_a_warning() {
+                let case = Case { pod: &pod, namespace, config: &config, native_sidecars: None };
+                judged.warnings.push(skip.explanation(&case));
+            }
+            Verdict::Skipped(skip)
+        }
     };
-    if skip.is_worth_a_warning() {
-        judged.warnings.push(skip.explanation(&Case { pod: &pod, namespace, config: &config }));
-    }
-    judged.verdict = Verdict::Skipped(skip);
     judged
 }
 
 /// The pod that the operator makes of `cluster`, as far as admission looks at it, without a container `log-shipper`.
 pub(super) fn pod_without_sidecar(cluster: &Value) -> Value {
-    let spec = |key: &str| cluster.get("spec").and_then(|spec| spec.get(key));
+    let spec = cluster.get("spec").unwrap_or(&Value::Null);
     let name = cluster.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("rec");
-    let mut labels = map(spec("extraLabels"));
+    let mut labels = map(spec.get("extraLabels"));
     for (key, value) in [("app", "redis-enterprise"), ("redis.io/role", "node"), ("redis.io/cluster", name)] {
         labels.insert(key.to_owned(), json!(value));
     }
@@ -72,10 +73,10 @@ pub(super) fn pod_without_sidecar(cluster: &Value) -> Value {
         mounts.push(json!({"name": STORAGE, "mountPath": "/opt/persistent"}));
         mounts.push(json!({"name": STORAGE, "mountPath": "/var/opt/redislabs/log", "subPath": "logs"}));
     }
-    mounts.extend(list(spec("redisEnterpriseVolumeMounts")).cloned());
+    mounts.extend(items(spec, "redisEnterpriseVolumeMounts").cloned());
     let mut containers = vec![json!({"name": "redis-enterprise-node", "volumeMounts": mounts})];
-    containers.extend(list(spec(CONTAINERS)).filter(|container| !is_sidecar(container)).cloned());
-    let volumes: Vec<_> = list(spec("volumes")).cloned().collect();
+    containers.extend(items(spec, CONTAINERS).filter(|container| !is_sidecar(container)).cloned());
+    let volumes: Vec<_> = items(spec, "volumes").cloned().collect();
     let mut metadata = json!({"name": format!("{name}-0"), "labels": labels, "annotations": annotations});
     if let (Some(namespace), Some(map)) = (cluster.pointer("/metadata/namespace"), metadata.as_object_mut()) {
         map.insert("namespace".to_owned(), namespace.clone());
@@ -91,17 +92,15 @@ pub(super) fn pod_without_sidecar(cluster: &Value) -> Value {
 /// Whether a container is one that this program added. A cluster carries no annotation that says so, but nothing else
 /// mounts anything there.
 pub(super) fn is_ours(container: &Value) -> bool {
-    is_sidecar(container)
-        && list(container.get("volumeMounts"))
-            .any(|mount| mount.get("mountPath").and_then(Value::as_str) == Some(CREDENTIALS_DIR))
+    is_sidecar(container) && mounts(container).any(|mount| mount_path(mount) == Some(CREDENTIALS_DIR))
 }
 
 fn sidecar(cluster: &Value) -> Option<&Value> {
-    list(cluster.get("spec")?.get(CONTAINERS)).find(|container| is_sidecar(container))
+    items(cluster.get("spec")?, CONTAINERS).find(|container| is_sidecar(container))
 }
 
 fn is_sidecar(container: &Value) -> bool {
-    container.get("name").and_then(Value::as_str) == Some(SIDECAR)
+    name(container) == Some(SIDECAR)
 }
 
 /// What the cluster gives to its pods' annotations; those of the nodes alone win.
@@ -135,19 +134,19 @@ fn cluster_patch(cluster: &Value, containers: &[Value], volumes: &[Value]) -> Pa
     let add = |path: &[&str], value| {
         PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
     };
-    let spec = cluster.get("spec").filter(|spec| spec.is_object());
+    let spec = cluster.get("spec").unwrap_or(&Value::Null);
     let mut operations = Vec::new();
-    if spec.is_none() {
+    if !spec.is_object() {
         operations.push(add(&["spec"], json!({})));
     }
-    for (key, items) in [(CONTAINERS, containers), ("volumes", volumes)] {
-        if items.is_empty() {
+    for (key, added) in [(CONTAINERS, containers), ("volumes", volumes)] {
+        if added.is_empty() {
             continue;
         }
-        if list(spec.and_then(|spec| spec.get(key))).next().is_none() {
-            operations.push(add(&["spec", key], json!(items)));
+        if items(spec, key).next().is_none() {
+            operations.push(add(&["spec", key], json!(added)));
         } else {
-            operations.extend(items.iter().map(|item| add(&["spec", key, "-"], item.clone())));
+            operations.extend(added.iter().map(|item| add(&["spec", key, "-"], item.clone())));
         }
     }
     Patch(operations)
@@ -155,8 +154,4 @@ fn cluster_patch(cluster: &Value, containers: &[Value], volumes: &[Value]) -> Pa
 
 fn map(value: Option<&Value>) -> Map<String, Value> {
     value.and_then(Value::as_object).cloned().unwrap_or_default()
-}
-
-fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
-    value.and_then(Value::as_array).into_iter().flatten()
 }

@@ -14,9 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::pods::{Holder, sites};
 use super::redis_cluster;
-use crate::admission::additions::{STATE_VOLUME, TOKEN_VOLUME};
-use crate::admission::annotations::{HASH, INJECTED, PULL_SECRETS, STATUS};
-use crate::admission::decision::SIDECAR;
+use crate::admission::pod::{HASH, PULL_SECRETS, SIDECAR, STATE_VOLUME, STATUS, TOKEN_VOLUME, annotation, items, name};
+use crate::admission::presence;
 
 /// The names of our volumes; where a pod had one of that name, ours got `-2` or a higher number at the end.
 const VOLUMES: [&str; 2] = [TOKEN_VOLUME, STATE_VOLUME];
@@ -82,13 +81,12 @@ pub fn uninject(object: &Value) -> Restored {
 
 fn from_pod(pod: &Value, pointer: &str) -> Result<Removals, NotInjected> {
     let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
-    let annotation = |key: &str| annotations?.get(key)?.as_str();
-    let spec = pod.get("spec").and_then(Value::as_object).ok_or(NotInjected::NoSidecar)?;
+    let spec = pod.get("spec").ok_or(NotInjected::NoSidecar)?;
     let list = ["containers", "initContainers"]
         .into_iter()
         .find(|list| items(spec, list).any(|container| name(container) == Some(SIDECAR)))
         .ok_or(NotInjected::NoSidecar)?;
-    if annotation(STATUS) != Some(INJECTED) || annotation(HASH).is_none() {
+    if presence::hash(pod).is_none() {
         return Err(NotInjected::NotOurs);
     }
     let mut removals = Removals::from(pointer)?;
@@ -97,7 +95,7 @@ fn from_pod(pod: &Value, pointer: &str) -> Result<Removals, NotInjected> {
     let others = others.into_iter().flat_map(|list| items(spec, list)).filter(|container| !is_sidecar(container));
     let kept: Vec<_> = others.flat_map(mounted).collect();
     removals.sidecar(spec, list, is_sidecar, &kept);
-    let ours: Vec<_> = annotation(PULL_SECRETS).into_iter().flat_map(|names| names.split(',')).collect();
+    let ours: Vec<_> = annotation(pod, PULL_SECRETS).into_iter().flat_map(|names| names.split(',')).collect();
     removals.items(spec, "imagePullSecrets", |secret| name(secret).is_some_and(|name| ours.contains(&name)));
     removals.annotations(annotations);
     Ok(removals)
@@ -105,7 +103,7 @@ fn from_pod(pod: &Value, pointer: &str) -> Result<Removals, NotInjected> {
 
 fn from_cluster(cluster: &Value, pointer: &str) -> Result<Removals, NotInjected> {
     let list = redis_cluster::CONTAINERS;
-    let spec = cluster.get("spec").and_then(Value::as_object).ok_or(NotInjected::NoSidecar)?;
+    let spec = cluster.get("spec").ok_or(NotInjected::NoSidecar)?;
     let sidecar = items(spec, list).find(|container| name(container) == Some(SIDECAR)).ok_or(NotInjected::NoSidecar)?;
     if !redis_cluster::is_ours(sidecar) {
         return Err(NotInjected::NotOurs);
@@ -132,7 +130,7 @@ impl Removals {
     }
 
     /// The sidecar in `list` of `spec`, and the volumes that only it mounts: those of ours that are not in `kept`.
-    fn sidecar(&mut self, spec: &Map<String, Value>, list: &str, is_sidecar: fn(&Value) -> bool, kept: &[&str]) {
+    fn sidecar(&mut self, spec: &Value, list: &str, is_sidecar: fn(&Value) -> bool, kept: &[&str]) {
         let its: Vec<_> = items(spec, list).filter(|container| is_sidecar(container)).flat_map(mounted).collect();
         self.items(spec, list, is_sidecar);
         self.items(spec, "volumes", |volume| {
@@ -141,7 +139,7 @@ impl Removals {
     }
 
     /// The items of `list` that are `gone`, and the list itself where none is left.
-    fn items(&mut self, spec: &Map<String, Value>, list: &str, gone: impl Fn(&Value) -> bool) {
+    fn items(&mut self, spec: &Value, list: &str, gone: impl Fn(&Value) -> bool) {
         let all: Vec<_> = items(spec, list).collect();
         let before = self.operations.len();
         for (i, item) in all.iter().enumerate().rev().filter(|(_, item)| gone(item)) {
@@ -198,12 +196,4 @@ fn is_our_volume(name: &str) -> bool {
 fn mounted(container: &Value) -> impl Iterator<Item = &str> {
     let lists = ["volumeMounts", "volumeDevices"].into_iter().filter_map(|list| container.get(list)?.as_array());
     lists.flatten().filter_map(name)
-}
-
-fn items<'a>(spec: &'a Map<String, Value>, list: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    spec.get(list).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn name(value: &Value) -> Option<&str> {
-    value.get("name")?.as_str()
 }

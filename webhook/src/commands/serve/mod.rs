@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::knowledge::Knowledge;
-use crate::cluster::{api, managed_rbac, step_aside};
+use crate::cluster::{api, managed_rbac};
 use crate::config::Config;
 use crate::config::reload::Reloader;
 use crate::connections::Limits;
@@ -94,13 +94,12 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     }
     let config = follow_config(args.config, &metrics, &ended, &mut tasks)?;
     let knowledge = Knowledge::default();
-    let learning = args.step_aside.then(|| knowledge.clone());
-    if learning.is_none() {
+    if !args.step_aside {
         tracing::info!(
             "without --step-aside pods that are refused with the sidecar stay refused; the component step-aside sets it"
         );
     }
-    let events = follow_cluster(&config, learning, &metrics, &ended, &mut tasks).await;
+    let events = follow_cluster(&config, (&knowledge, args.step_aside), &metrics, &ended, &mut tasks).await;
     let listener = TcpListener::bind(args.listen).with_context(|| format!("failed to listen on {}", args.listen))?;
     let admin_listener = tokio::net::TcpListener::bind(args.admin_listen)
         .await
@@ -165,13 +164,14 @@ fn follow_config(
 /// not answer.
 async fn follow_cluster(
     config: &Arc<ArcSwap<Config>>,
-    learning: Option<Knowledge>,
+    (knowledge, step_aside): (&Knowledge, bool),
     metrics: &Metrics,
     ended: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> Events {
     let (events, queue) = Events::new(metrics.clone());
     let (config, ended, metrics, telling) = (config.clone(), ended.clone(), metrics.clone(), events.clone());
+    let knowledge = knowledge.clone();
     // The first answer is waited for, because `sidecarMode: auto` hangs on it.
     let mut connected = api::connect().await;
     let following = async move {
@@ -182,10 +182,10 @@ async fn follow_cluster(
             }
             connected = api::connect().await;
         };
-        config.rcu(|config| Config { native_sidecars: Some(native_sidecars), ..(**config).clone() });
+        knowledge.set_native_sidecars(native_sidecars);
         let sending = queue.send(client.clone());
-        if let Some(knowledge) = learning {
-            tokio::join!(sending, step_aside::follow(client, config, knowledge, telling, metrics));
+        if step_aside {
+            tokio::join!(sending, crate::cluster::step_aside::follow(client, config, knowledge, telling, metrics));
         } else {
             drop(telling);
             sending.await;

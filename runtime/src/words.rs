@@ -1,0 +1,39 @@
+//! Settings that are one of a few words, and the ones that both programs know: the webhook checks a value and passes it to
+//! the shipper, which applies it.
+
+use clap::ValueEnum;
+
+/// Whether the shipper joins lines that belong together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Multiline {
+    /// A line without a timestamp continues the line before it, in files in which some line has a timestamp.
+    #[default]
+    Auto,
+    /// Every line is an entry.
+    Off,
+}
+
+/// Reads a word exactly as it is written. The error names all known words.
+pub fn parse<T: ValueEnum>(text: &str) -> Result<T, String> {
+    T::from_str(text, false).map_err(|_unknown| {
+        let known: Vec<_> = T::value_variants().iter().map(|value| word(value)).collect();
+        format!("invalid value {text:?}: expected one of {}", known.join(", "))
+    })
+}
+
+/// The word for a value.
+pub fn word<T: ValueEnum>(value: &T) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_word_and_names_all_words_where_it_is_unknown() {
+        assert_eq!(parse("off"), Ok(Multiline::Off));
+        assert_eq!(word(&Multiline::Off), "off");
+        assert_eq!(parse::<Multiline>("Off"), Err("invalid value \"Off\": expected one of auto, off".to_owned()));
+    }
+}
