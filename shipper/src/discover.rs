@@ -29,17 +29,17 @@ pub struct Inode {
 }
 
 /// How many names of one listing are kept. A Redis Enterprise node has twenty logs with ten copies each.
-const MOST_NAMES: usize = 8192;
+const MAX_NAMES: usize = 8192;
 
 /// What stands under a name.
-struct Look {
+struct Snapshot {
     inode: Inode,
     file_type: FileType,
     /// When it was written to last, in seconds since 1970 UTC.
     modified: i64,
 }
 
-impl Look {
+impl Snapshot {
     /// At a path itself, not at what a link there points to.
     fn at_path(path: &Path) -> std::io::Result<Self> {
         Self::at(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
@@ -101,9 +101,9 @@ pub struct LeftOut {
     pub too_many: usize,
 }
 
-/// How much a name is worth where there are too many: the best first.
+/// How much a name is priority where there are too many: the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Worth {
+enum Priority {
     /// It is followed, or a copy of a file that is.
     Known,
     /// It would be followed, or is a copy of such a file.
@@ -140,7 +140,7 @@ impl Discovery {
 
     /// All regular files of the directory, by name.
     pub fn list(&self) -> std::io::Result<Vec<Found>> {
-        Ok(self.survey(&|_| false)?.0)
+        Ok(self.list_once(&|_| false)?.0)
     }
 
     /// As [`Self::list`], made at one moment: a listing that was made while files were renamed may lack some of them or
@@ -151,7 +151,7 @@ impl Discovery {
         before: &[Found],
         known: &dyn Fn(&str) -> bool,
     ) -> std::io::Result<(Vec<Found>, LeftOut)> {
-        let mut listing = self.survey(known)?;
+        let mut listing = self.list_once(known)?;
         if listing.0 == before {
             return Ok(listing);
         }
@@ -160,7 +160,7 @@ impl Discovery {
             if listing.1.too_many > 0 {
                 break;
             }
-            let next = self.survey(known)?;
+            let next = self.list_once(known)?;
             if next.0 == listing.0 {
                 break;
             }
@@ -171,7 +171,7 @@ impl Discovery {
 
     /// One listing, and what it lacks. Where there are too many names those that are known stay, and then the files that
     /// were written to last.
-    fn survey(&self, known: &dyn Fn(&str) -> bool) -> std::io::Result<(Vec<Found>, LeftOut)> {
+    fn list_once(&self, known: &dyn Fn(&str) -> bool) -> std::io::Result<(Vec<Found>, LeftOut)> {
         let dir = rustix::fs::open(&self.dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let (mut found, mut left_out) = (Vec::new(), LeftOut::default());
         for entry in std::fs::read_dir(&self.dir)? {
@@ -183,23 +183,23 @@ impl Discovery {
                     continue;
                 }
             };
-            let worth = self.worth(&name, known);
-            if worth == Worth::Other && found.len() >= MOST_NAMES {
+            let priority = self.priority(&name, known);
+            if priority == Priority::Other && found.len() >= MAX_NAMES {
                 continue;
             }
             // Of the entry itself, not of what a link points to. A file may vanish between the two calls.
-            let Ok(mut look) = Look::at(&dir, Path::new(&name), AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let link = look.file_type.is_symlink();
+            let Ok(mut snapshot) = Snapshot::at(&dir, Path::new(&name), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let link = snapshot.file_type.is_symlink();
             if link {
                 match self.target(&entry.path()) {
-                    Some(target) => look = target,
+                    Some(target) => snapshot = target,
                     None => continue,
                 }
             }
-            if look.file_type.is_file() {
-                found.push((worth, Found { name, inode: look.inode, link, modified: look.modified }));
+            if snapshot.file_type.is_file() {
+                found.push((priority, Found { name, inode: snapshot.inode, link, modified: snapshot.modified }));
             }
-            if found.len() >= 2 * MOST_NAMES {
+            if found.len() >= 2 * MAX_NAMES {
                 left_out.too_many += keep_best(&mut found);
             }
         }
@@ -209,14 +209,14 @@ impl Discovery {
         Ok((found, left_out))
     }
 
-    fn worth(&self, name: &str, known: &dyn Fn(&str) -> bool) -> Worth {
+    fn priority(&self, name: &str, known: &dyn Fn(&str) -> bool) -> Priority {
         let live = rotation(name).map_or(name, |(live, _)| live);
         if known(live) {
-            Worth::Known
+            Priority::Known
         } else if self.is_stream(live) {
-            Worth::Log
+            Priority::Log
         } else {
-            Worth::Other
+            Priority::Other
         }
     }
 
@@ -237,8 +237,8 @@ impl Discovery {
             opened => opened?,
         };
         // An inode is used again, for a FIFO as well.
-        let look = Look::of(&file)?;
-        let same = look.file_type.is_file() && look.inode == found.inode;
+        let snapshot = Snapshot::of(&file)?;
+        let same = snapshot.file_type.is_file() && snapshot.inode == found.inode;
         Ok((same && (!found.link || self.holds(&file)?)).then_some(file))
     }
 
@@ -249,21 +249,21 @@ impl Discovery {
     }
 
     /// What a link leads to, if that is below the directory.
-    fn target(&self, link: &Path) -> Option<Look> {
+    fn target(&self, link: &Path) -> Option<Snapshot> {
         let target = link.canonicalize().ok()?;
-        target.starts_with(self.dir.canonicalize().ok()?).then(|| Look::at_path(&target).ok())?
+        target.starts_with(self.dir.canonicalize().ok()?).then(|| Snapshot::at_path(&target).ok())?
     }
 }
 
 /// Leaves as many names as are kept, and returns how many logs and copies went.
-fn keep_best(found: &mut Vec<(Worth, Found)>) -> usize {
-    if found.len() <= MOST_NAMES {
+fn keep_best(found: &mut Vec<(Priority, Found)>) -> usize {
+    if found.len() <= MAX_NAMES {
         return 0;
     }
     found.sort_unstable_by(|(a, one), (b, other)| {
         (a, Reverse(one.modified), &one.name).cmp(&(b, Reverse(other.modified), &other.name))
     });
-    found.drain(MOST_NAMES..).filter(|(worth, _)| *worth != Worth::Other).count()
+    found.drain(MAX_NAMES..).filter(|(priority, _)| *priority != Priority::Other).count()
 }
 
 /// The live file's name and the number of the rotation, where `name` is that of a rotated copy.
@@ -313,13 +313,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         std::fs::write(&path, "x").unwrap();
-        let look = Look::at_path(&path).unwrap();
-        assert_eq!(Look::of(&File::open(&path).unwrap()).unwrap().inode, look.inode);
+        let snapshot = Snapshot::at_path(&path).unwrap();
+        assert_eq!(Snapshot::of(&File::open(&path).unwrap()).unwrap().inode, snapshot.inode);
         let made = std::fs::metadata(&path).unwrap().created();
         let nanos = made.map(|made| made.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos());
-        assert_eq!(look.inode.born.map(i128::from), nanos.ok().map(u128::cast_signed));
-        let without = Look::without_birth(CWD, &path, AtFlags::empty()).unwrap();
-        assert_eq!(without.inode, Inode { born: None, ..look.inode });
+        assert_eq!(snapshot.inode.born.map(i128::from), nanos.ok().map(u128::cast_signed));
+        let without = Snapshot::without_birth(CWD, &path, AtFlags::empty()).unwrap();
+        assert_eq!(without.inode, Inode { born: None, ..snapshot.inode });
         assert!(without.file_type.is_file());
     }
 
@@ -403,7 +403,7 @@ mod tests {
         // The folder is bent between the two looks that a listing takes at a link.
         std::fs::remove_dir_all(dir.path().join("folder")).unwrap();
         std::os::unix::fs::symlink(outside.path(), dir.path().join("folder")).unwrap();
-        found.inode = Look::at_path(&outside.path().join("token")).unwrap().inode;
+        found.inode = Snapshot::at_path(&outside.path().join("token")).unwrap().inode;
         assert!(discovery.open(&found).unwrap().is_none());
         // And where it was no link when it was found, the link is not even followed.
         found.link = false;
@@ -426,7 +426,7 @@ mod tests {
     fn keeps_a_bounded_number_of_names_known_and_recent_ones_first() {
         let dir = tempfile::tempdir().unwrap();
         let old = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
-        for number in 0..2 * MOST_NAMES {
+        for number in 0..2 * MAX_NAMES {
             let file = File::create(dir.path().join(format!("{number:05}.log"))).unwrap();
             file.set_modified(old).unwrap();
         }
@@ -441,7 +441,7 @@ mod tests {
         }
         let discovery = discovery(dir.path(), &["*.log"], &[]);
         let (found, left_out) = discovery.list_settled(&[], &|name| name == "known.log").unwrap();
-        assert_eq!((found.len(), left_out.too_many), (MOST_NAMES, MOST_NAMES + 3));
+        assert_eq!((found.len(), left_out.too_many), (MAX_NAMES, MAX_NAMES + 3));
         let has = |name: &str| found.iter().any(|found| found.name == name);
         assert!(has("known.log") && has("known.log.1") && has("recent.log") && !has("another file"));
     }

@@ -59,7 +59,7 @@ mod tests {
             std::fs::write(dir.path().join(name), "the last line\n").unwrap();
         }
         let (mut tail, _) = tail(dir.path(), &record);
-        let at_hand = |tail: &Tail| tail.streams.iter().map(Stream::archives_at_hand).sum::<usize>();
+        let at_hand = |tail: &Tail| tail.streams.iter().map(Stream::archives_with_decoder).sum::<usize>();
         assert_eq!(at_hand(&tail), 0);
         let mut names = Vec::new();
         while let Some(batch) = tail.next_batch(Now::read(), true) {

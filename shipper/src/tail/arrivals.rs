@@ -14,11 +14,11 @@ use crate::entries::SLOTS;
 
 /// How many streams are followed at most: a hundred times what a Redis Enterprise node writes. Their positions fit into a
 /// position file, and a look at all of them takes a few milliseconds.
-pub(super) const MOST_FOLLOWED: usize = 2048;
+pub(super) const MAX_FOLLOWED: usize = 2048;
 
 /// How many files have a stream of their own in Loki, which limits a tenant's streams: ten times what a Redis Enterprise
 /// node writes.
-pub(super) const MOST_STREAMS: usize = 256;
+pub(super) const MAX_STREAMS: usize = 256;
 /// The label `log_file` of the stream that all further files share.
 pub(super) const SHARED: &str = "other";
 
@@ -37,7 +37,7 @@ struct Taken {
 
 impl Tail {
     /// Follows files that are not followed yet. Whether a newer listing is needed is returned.
-    pub(super) fn look_at_new(&mut self, now: Now) -> bool {
+    pub(super) fn follow_new_files(&mut self, now: Now) -> bool {
         let mut arrivals: Vec<_> = self.listing.iter().filter(|found| self.is_new(&found.name)).cloned().collect();
         self.not_followed = 0;
         if arrivals.is_empty() {
@@ -45,7 +45,7 @@ impl Tail {
         }
         let followed = self.streams.iter().filter(|stream| stream.open_files() > 0).count();
         // Each may be open with a rotated copy.
-        let mut room = self.most_followed.min(self.most_open / 2).saturating_sub(followed);
+        let mut room = self.max_followed.min(self.max_open / 2).saturating_sub(followed);
         // Links last: a file that has a name of its own is called by that one.
         if arrivals.len() > room {
             arrivals.sort_by_key(|found| (found.link, Reverse(found.modified)));
@@ -95,7 +95,7 @@ impl Tail {
         {
             stream.take_over(chain, file, &siblings, now);
         }
-        let again = stream.look(&siblings, &self.metrics, now);
+        let again = stream.observe(&siblings, &self.metrics, now);
         if let Err(place) = self.place(&found.name) {
             self.streams.insert(place, stream);
         }
@@ -108,13 +108,13 @@ impl Tail {
         let shared: HashSet<_> = self.streams.iter().filter_map(Stream::slot).collect();
         let own = self.streams.len() - shared.len();
         // A file that is called like the shared stream is in it: its times must differ from those of the others.
-        (own >= self.most_streams || stem(name) == SHARED)
+        (own >= self.max_streams || stem(name) == SHARED)
             .then(|| (0..SLOTS).find(|slot| !shared.contains(slot)).unwrap_or_default())
     }
 
     /// Names come and go. Beside those that are followed as many are remembered that are gone.
     pub(super) fn forget_longest_gone(&mut self) {
-        let excess = self.streams.len().saturating_sub(2 * self.most_followed);
+        let excess = self.streams.len().saturating_sub(2 * self.max_followed);
         if excess == 0 {
             return;
         }
@@ -126,12 +126,12 @@ impl Tail {
     }
 
     /// Says once, and counts, what is not read.
-    pub(super) fn tell_of_left_out(&mut self) {
+    pub(super) fn report_left_out(&mut self) {
         let too_many = self.left_out.too_many + self.not_followed;
         let left_out = LeftOut { too_many, ..self.left_out };
         self.metrics.left_out(left_out);
-        if too_many > 0 && !std::mem::replace(&mut self.told_of_too_many, true) {
-            let most = self.most_followed.min(self.most_open / 2);
+        if too_many > 0 && !std::mem::replace(&mut self.too_many_logged, true) {
+            let most = self.max_followed.min(self.max_open / 2);
             tracing::error!(
                 left_out = too_many,
                 most,
@@ -140,14 +140,14 @@ impl Tail {
         }
         let sharing = self.streams.iter().filter(|stream| stream.slot().is_some()).count();
         self.metrics.sharing(sharing);
-        if sharing > 0 && !std::mem::replace(&mut self.told_of_sharing, true) {
+        if sharing > 0 && !std::mem::replace(&mut self.sharing_logged, true) {
             tracing::warn!(
                 files = sharing,
-                most = self.most_streams,
+                most = self.max_streams,
                 "more log files than streams are allowed: these share the stream log_file=\"other\"; narrow --include"
             );
         }
-        if left_out.not_utf8 > 0 && !std::mem::replace(&mut self.told_of_names, true) {
+        if left_out.not_utf8 > 0 && !std::mem::replace(&mut self.invalid_names_logged, true) {
             tracing::error!(
                 files = left_out.not_utf8,
                 "log files with names that are not UTF-8 are not read; rename them"
@@ -177,7 +177,7 @@ mod tests {
         };
         write("known.log", 9);
         let (mut tail, registry) = tail(dir.path(), &Record::new());
-        tail.most_followed = 3;
+        tail.max_followed = 3;
         for (name, minutes) in [("a.log", 5), ("b.log", 1), ("c.log", 4), ("d.log", 2)] {
             write(name, minutes);
         }
@@ -203,7 +203,7 @@ mod tests {
         let line = "the same line\n";
         let write = |name: &str| std::fs::write(dir.path().join(name), line).unwrap();
         let (mut tail, registry) = tail(dir.path(), &Record::new());
-        tail.most_streams = 2;
+        tail.max_streams = 2;
         ["a.log", "b.log", "c.log", "d.log", "other.log"].into_iter().for_each(write);
         tail.scan(Now::read()).unwrap();
         let slots = |tail: &Tail| tail.streams.iter().map(Stream::slot).collect::<Vec<_>>();
@@ -225,7 +225,7 @@ mod tests {
     fn remembers_a_bounded_number_of_files_that_are_gone() {
         let dir = tempfile::tempdir().unwrap();
         let (mut tail, _) = tail(dir.path(), &Record::new());
-        tail.most_followed = 2;
+        tail.max_followed = 2;
         let start = Now::read();
         for number in 0..20 {
             let at =

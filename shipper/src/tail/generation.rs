@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Now;
+use super::content::Content;
 use super::growth::Growth;
 use super::identity::{self, Head, Marker};
-use super::source::Source;
 use crate::discover::Inode;
 use crate::position::{Clocked, GenerationRecord};
 
@@ -45,7 +45,7 @@ struct Stall {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, no states of one machine")]
 pub(super) struct Generation {
-    source: Source,
+    content: Content,
     pub(super) inode: Inode,
     pub(super) kind: Kind,
     head: Head,
@@ -84,18 +84,18 @@ pub(super) struct Generation {
 
 impl Generation {
     /// A file of which nothing was read.
-    pub(super) fn new(source: Source, inode: Inode, kind: Kind, now: Now) -> std::io::Result<Self> {
+    pub(super) fn new(content: Content, inode: Inode, kind: Kind, now: Now) -> std::io::Result<Self> {
         // How long it has been quiet before it was opened; a clock of another time says nothing.
-        let quiet = source.metadata().ok().and_then(|metadata| {
+        let quiet = content.metadata().ok().and_then(|metadata| {
             let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
             Duration::from_nanos(u64::try_from(now.clock).ok()?).checked_sub(modified)
         });
-        let size = source.len()?;
-        let sealed = source.is_sealed();
+        let size = content.len()?;
+        let sealed = content.is_compressed();
         let mut growth = Growth::default();
         growth.seen(size, now.instant);
         Ok(Self {
-            source,
+            content,
             inode,
             kind: if sealed { Kind::Copy } else { kind },
             head: Head::default(),
@@ -121,14 +121,14 @@ impl Generation {
 
     /// A file taken up where `record` says, if it is that file.
     pub(super) fn resume(
-        source: Source,
+        content: Content,
         inode: Inode,
         kind: Kind,
         record: &GenerationRecord,
         now: Now,
     ) -> std::io::Result<Option<Self>> {
-        let Some(marker) = identity::verify(&source, record)? else { return Ok(None) };
-        let mut generation = Self::new(source, inode, kind, now)?;
+        let Some(marker) = identity::verify(&content, record)? else { return Ok(None) };
+        let mut generation = Self::new(content, inode, kind, now)?;
         generation.head = Head { len: record.head_len, hash: record.head_hash };
         generation.marker = marker;
         generation.read = record.position;
@@ -141,9 +141,9 @@ impl Generation {
     }
 
     /// How to know a file again of which nothing was read.
-    pub(super) fn record_of(source: &Source, inode: Inode) -> std::io::Result<GenerationRecord> {
+    pub(super) fn record_of(content: &Content, inode: Inode) -> std::io::Result<GenerationRecord> {
         let mut head = Head::default();
-        head.grow(source, u64::MAX, true)?;
+        head.grow(content, u64::MAX, true)?;
         Ok(GenerationRecord {
             device: inode.device,
             inode: inode.inode,
@@ -175,21 +175,21 @@ impl Generation {
     }
 
     /// Looks at the size, the head and the marker: a file that was written anew may have the size it had.
-    pub(super) fn look(&mut self, now: Instant) -> std::io::Result<Result<(), Changed>> {
-        let metadata = self.source.metadata()?;
+    pub(super) fn refresh(&mut self, now: Instant) -> std::io::Result<Result<(), Changed>> {
+        let metadata = self.content.metadata()?;
         self.unlinked = metadata.nlink() == 0;
         self.on_disk = metadata.blocks() * BLOCK;
-        if self.source.is_sealed() {
-            if self.is_unknown() {
-                self.head.grow(&self.source, self.size, false)?;
+        if self.content.is_compressed() {
+            if self.has_no_content() {
+                self.head.grow(&self.content, self.size, false)?;
             }
             return Ok(Ok(()));
         }
         let size = metadata.len();
         // Without a marker, because nothing is read yet, the head alone tells.
         let same = size >= self.read
-            && self.head.grow(&self.source, size, self.read == 0)?
-            && self.marker.is_before(&self.source, self.read)?;
+            && self.head.grow(&self.content, size, self.read == 0)?
+            && self.marker.is_before(&self.content, self.read)?;
         if !same {
             return Ok(Err(Changed));
         }
@@ -209,53 +209,53 @@ impl Generation {
 
     /// When it was written to last, as the file system says.
     pub(super) fn modified(&self) -> std::io::Result<SystemTime> {
-        self.source.metadata()?.modified()
+        self.content.metadata()?.modified()
     }
 
     /// Whether nothing of its content is known.
-    pub(super) fn is_unknown(&self) -> bool {
+    pub(super) fn has_no_content(&self) -> bool {
         self.head.len == 0
     }
 
     /// Whether it can be found again once it is closed: by its content, or else by its inode.
-    pub(super) fn can_be_known(&self) -> bool {
-        !self.is_unknown() || !self.unlinked
+    pub(super) fn is_identifiable(&self) -> bool {
+        !self.has_no_content() || !self.unlinked
     }
 
     /// Whether so little is known of its content that another file may well begin with the same.
-    pub(super) fn is_hardly_known(&self) -> bool {
-        !self.is_unknown() && self.read < identity::MARKER as u64
+    pub(super) fn is_ambiguous(&self) -> bool {
+        !self.has_no_content() && self.read < identity::MARKER as u64
     }
 
     /// Whether this is the beginning of `other`, or all of it: a copy, complete or not.
     pub(super) fn is_beginning_of(&self, other: &Self) -> std::io::Result<bool> {
         let is = self.size <= other.size
-            && self.head.is_beginning_of(&other.source)
-            && identity::have_the_same(&self.source, &other.source, self.size)?;
-        self.put_away();
-        other.put_away();
+            && self.head.is_beginning_of(&other.content)
+            && identity::have_the_same(&self.content, &other.content, self.size)?;
+        self.release_decoder();
+        other.release_decoder();
         Ok(is)
     }
 
     /// Whether this is the same file with the same beginning.
     pub(super) fn is_same(&self, now: &Self) -> bool {
-        self.inode == now.inode && self.head.is_beginning_of(&now.source)
+        self.inode == now.inode && self.head.is_beginning_of(&now.content)
     }
 
     /// Whether it has to be decompressed to be read on.
     pub(super) fn is_compressed(&self) -> bool {
-        self.source.is_sealed()
+        self.content.is_compressed()
     }
 
     /// Lets go of the memory it takes to read on.
-    pub(super) fn put_away(&self) {
-        self.source.put_away();
+    pub(super) fn release_decoder(&self) {
+        self.content.release_decoder();
     }
 
     /// Whether it holds memory to read on.
     #[cfg(test)]
-    pub(super) fn is_at_hand(&self) -> bool {
-        self.source.is_at_hand()
+    pub(super) fn has_decoder(&self) -> bool {
+        self.content.has_decoder()
     }
 
     /// Whether it is read to where it ends for good.
@@ -264,7 +264,7 @@ impl Generation {
     }
 
     /// Declares that it ends where it ends now, finished line or not.
-    pub(super) fn end(&mut self) {
+    pub(super) fn mark_end(&mut self) {
         self.ends = Some(self.size);
         self.stalled = None;
     }
@@ -291,22 +291,22 @@ impl Generation {
     }
 
     /// Takes back that it ends where it was declared to.
-    pub(super) fn go_on(&mut self) {
+    pub(super) fn clear_end(&mut self) {
         self.ends = None;
     }
 
     /// Says that it is no copy but the file itself, and may have a writer.
-    pub(super) fn take_for_rotated(&mut self) {
-        if !self.source.is_sealed() {
+    pub(super) fn treat_as_rotated(&mut self) {
+        if !self.content.is_compressed() {
             self.kind = Kind::Rotated;
-            self.go_on();
+            self.clear_end();
         }
     }
 
     /// Has it end where it ends now, if nobody writes to it.
-    pub(super) fn end_if_copy(&mut self) {
+    pub(super) fn mark_end_if_copy(&mut self) {
         if self.kind == Kind::Copy {
-            self.end();
+            self.mark_end();
         }
     }
 
@@ -344,7 +344,7 @@ impl Generation {
     /// Has the bytes come from another descriptor.
     #[cfg(test)]
     pub(super) fn read_from(&mut self, file: std::fs::File) {
-        self.source = Source::plain(file);
+        self.content = Content::plain(file);
     }
 
     fn is_stalled(&self) -> bool {
@@ -354,7 +354,7 @@ impl Generation {
     /// Reads what follows the position, after making sure that it still follows the same bytes.
     pub(super) fn read<'a>(&self, chunk: &'a mut [u8]) -> std::io::Result<Result<Unread<'a>, Changed>> {
         let marker = self.marker.bytes();
-        let filled = self.source.read_up_to(chunk, self.read - marker.len() as u64)?;
+        let filled = self.content.read_up_to(chunk, self.read - marker.len() as u64)?;
         let chunk: &'a [u8] = chunk;
         let Some(bytes) = chunk.get(..filled).and_then(|read| read.strip_prefix(marker)) else {
             return Ok(Err(Changed));
@@ -383,13 +383,13 @@ impl Generation {
         if let Some(read) = chunk.get(..marker + bytes) {
             self.marker.set(read);
             self.read += bytes as u64;
-            self.moved_on();
+            self.clear_passed();
         }
     }
 
     /// Moves on to the end of the hole that stands at the position, without reading it, and returns how many NULs that were.
     pub(super) fn skip_hole(&mut self) -> u64 {
-        let Ok(Some(end)) = self.source.end_of_hole(self.read) else { return 0 };
+        let Ok(Some(end)) = self.content.end_of_hole(self.read) else { return 0 };
         let until = self.clocked.map_or(u64::MAX, |clocked| clocked.until);
         let end = end.min(self.ends.unwrap_or(self.size)).min(until);
         let zeros = end.saturating_sub(self.read);
@@ -399,17 +399,17 @@ impl Generation {
         }
         self.read = end;
         self.marker.set(&[0; identity::MARKER]);
-        self.moved_on();
+        self.clear_passed();
         zeros
     }
 
     /// Forgets what held up to a position that is passed.
-    fn moved_on(&mut self) {
+    fn clear_passed(&mut self) {
         self.stalled = None;
         self.closed = self.closed.filter(|closed| *closed > self.read);
         self.clocked = self.clocked.filter(|clocked| clocked.until > self.read);
         if self.is_at_its_end() {
-            self.put_away();
+            self.release_decoder();
         }
     }
 

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// How many looks are remembered. Where there were more, some are merged: the answer is then too old, never too young.
-const LOOKS: usize = 32;
+const MAX_SAMPLES: usize = 32;
 
 /// The sizes of a file over time.
 #[derive(Debug, Default)]
-pub(super) struct Growth(VecDeque<Look>);
+pub(super) struct Growth(VecDeque<Sample>);
 
 #[derive(Clone, Copy, Debug)]
-struct Look {
+struct Sample {
     /// The file's size at the look.
     size: u64,
     /// When the first byte since the look before was seen.
@@ -24,12 +24,12 @@ impl Growth {
         if self.0.back().is_some_and(|last| last.size >= size) {
             return;
         }
-        if self.0.len() == LOOKS {
+        if self.0.len() == MAX_SAMPLES {
             // Every second one goes; the one before it is taken for both.
             let merged = self.0.iter().step_by(2).zip(self.0.iter().skip(1).step_by(2));
-            self.0 = merged.map(|(first, second)| Look { size: second.size, at: first.at }).collect();
+            self.0 = merged.map(|(first, second)| Sample { size: second.size, at: first.at }).collect();
         }
-        self.0.push_back(Look { size, at });
+        self.0.push_back(Sample { size, at });
     }
 
     /// When the byte at `position` came; forgets about those before it.
@@ -68,7 +68,7 @@ mod tests {
         for n in 1..=1000 {
             growth.seen(n, after(n));
         }
-        assert!(growth.0.len() <= LOOKS);
+        assert!(growth.0.len() <= MAX_SAMPLES);
         for position in [0, 1, 500, 998, 999] {
             assert!(growth.since(position).unwrap() <= after(position + 1), "{position}");
         }

@@ -6,7 +6,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::source::Source;
+use super::content::Content;
 use crate::discover::Inode;
 use crate::position::GenerationRecord;
 
@@ -33,12 +33,12 @@ impl Default for Head {
 impl Head {
     /// Takes in what the file's head has grown by; `false` where its first bytes are not what they were. Where it
     /// cannot have grown it is only read again if `check` says so.
-    pub(super) fn grow(&mut self, source: &Source, size: u64, check: bool) -> std::io::Result<bool> {
+    pub(super) fn grow(&mut self, content: &Content, size: u64, check: bool) -> std::io::Result<bool> {
         if (self.len >= HEAD as u64 || size <= self.len) && !check {
             return Ok(true);
         }
         let mut bytes = [0; HEAD];
-        let read = source.read_up_to(&mut bytes, 0)?;
+        let read = content.read_up_to(&mut bytes, 0)?;
         let bytes = bytes.get(..read).unwrap_or_default();
         let same = self.begins(bytes);
         if same {
@@ -52,12 +52,12 @@ impl Head {
         bytes.get(..as_len(self.len)).is_some_and(|head| xxh3_64(head) == self.hash)
     }
 
-    /// Whether `source` begins with these bytes, of which there must be some.
-    pub(super) fn is_beginning_of(&self, source: &Source) -> bool {
+    /// Whether `content` begins with these bytes, of which there must be some.
+    pub(super) fn is_beginning_of(&self, content: &Content) -> bool {
         let mut bytes = [0; HEAD];
         let place = bytes.get_mut(..as_len(self.len)).unwrap_or_default();
         self.len > 0
-            && source.read_up_to(place, 0).is_ok_and(|read| read as u64 == self.len)
+            && content.read_up_to(place, 0).is_ok_and(|read| read as u64 == self.len)
             && xxh3_64(place) == self.hash
     }
 }
@@ -85,10 +85,10 @@ impl Marker {
     }
 
     /// Whether these bytes still stand before `position`.
-    pub(super) fn is_before(&self, source: &Source, position: u64) -> std::io::Result<bool> {
+    pub(super) fn is_before(&self, content: &Content, position: u64) -> std::io::Result<bool> {
         let mut bytes = [0; MARKER];
         let place = bytes.get_mut(..self.len).unwrap_or_default();
-        let read = source.read_up_to(place, position - self.len as u64)?;
+        let read = content.read_up_to(place, position - self.len as u64)?;
         Ok(read == self.len && place == self.bytes())
     }
 
@@ -102,23 +102,23 @@ impl Marker {
     }
 }
 
-/// Checks that `source` is the one `record` is about: `Some` with the marker where it is.
-pub(super) fn verify(source: &Source, record: &GenerationRecord) -> std::io::Result<Option<Marker>> {
+/// Checks that `content` is the one `record` is about: `Some` with the marker where it is.
+pub(super) fn verify(content: &Content, record: &GenerationRecord) -> std::io::Result<Option<Marker>> {
     let mut head = [0; HEAD];
     let head_len = as_len(record.head_len).min(HEAD);
-    let read = source.read_up_to(head.get_mut(..head_len).unwrap_or_default(), 0)?;
+    let read = content.read_up_to(head.get_mut(..head_len).unwrap_or_default(), 0)?;
     if read != head_len || xxh3_64(head.get(..read).unwrap_or_default()) != record.head_hash {
         return Ok(None);
     }
     let mut marker = Marker { len: as_len(record.position.min(MARKER as u64)), ..Marker::default() };
     let (start, len) = (record.position - marker.len as u64, marker.len);
-    let read = source.read_up_to(marker.bytes.get_mut(..len).unwrap_or_default(), start)?;
+    let read = content.read_up_to(marker.bytes.get_mut(..len).unwrap_or_default(), start)?;
     Ok((read == len && marker.hash() == record.marker_hash).then_some(marker))
 }
 
-/// Whether `source` begins as the file of `record` did.
-pub(super) fn begins_as(source: &Source, record: &GenerationRecord) -> bool {
-    Head { len: record.head_len, hash: record.head_hash }.is_beginning_of(source)
+/// Whether `content` begins as the file of `record` did.
+pub(super) fn begins_as(content: &Content, record: &GenerationRecord) -> bool {
+    Head { len: record.head_len, hash: record.head_hash }.is_beginning_of(content)
 }
 
 /// Whether `record` names this inode, and not one that had its number before. The number of a device is another one
@@ -129,7 +129,7 @@ pub(super) fn is_inode(record: &GenerationRecord, inode: Inode) -> bool {
 }
 
 /// Whether the first `len` bytes of both are the same.
-pub(super) fn have_the_same(one: &Source, other: &Source, len: u64) -> std::io::Result<bool> {
+pub(super) fn have_the_same(one: &Content, other: &Content, len: u64) -> std::io::Result<bool> {
     let (mut a, mut b) = (vec![0; COMPARED], vec![0; COMPARED]);
     let mut position = 0;
     while position < len {

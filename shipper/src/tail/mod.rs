@@ -11,12 +11,12 @@
 
 mod archives;
 mod arrivals;
+mod content;
 mod generation;
 mod growth;
 mod identity;
 mod rotated;
 mod shed;
-mod source;
 mod stream;
 #[cfg(test)]
 mod testing;
@@ -41,7 +41,7 @@ use stream::{Stream, Surprise};
 const CHUNK: usize = 256 << 10;
 
 /// How often a scan looks again before it leaves the rest to the next one.
-const LOOKS: usize = 4;
+const MAX_PASSES: usize = 4;
 
 /// What the tail is told once.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl TailSettings {
 
     /// How much memory the one archive takes that is decompressed.
     pub(crate) fn archive_bytes(&self) -> usize {
-        source::Source::memory(self.chunk_bytes())
+        content::Content::memory(self.chunk_bytes())
     }
 }
 
@@ -147,20 +147,20 @@ pub struct Tail {
     /// And when it was looked at before that.
     before: Vec<Found>,
     /// How many bytes of deleted files may be kept.
-    most_deleted: u64,
+    max_deleted: u64,
     /// How many files may be open.
-    most_open: usize,
+    max_open: usize,
     /// How many streams are followed at a time.
-    most_followed: usize,
+    max_followed: usize,
     /// How many files may have a stream of their own in Loki.
-    most_streams: usize,
+    max_streams: usize,
     /// What the last listing lacks.
     left_out: LeftOut,
     /// Log files that are not followed, because too many are.
     not_followed: usize,
-    told_of_too_many: bool,
-    told_of_sharing: bool,
-    told_of_names: bool,
+    too_many_logged: bool,
+    sharing_logged: bool,
+    invalid_names_logged: bool,
 }
 
 impl Tail {
@@ -189,15 +189,15 @@ impl Tail {
             // What is there before the very first start is none of our business.
             before: if record.is_empty() { listing.clone() } else { Vec::new() },
             listing,
-            most_deleted: DELETED,
-            most_open: shed::most_open(),
-            most_followed: arrivals::MOST_FOLLOWED,
-            most_streams: arrivals::MOST_STREAMS,
+            max_deleted: DELETED,
+            max_open: shed::max_open(),
+            max_followed: arrivals::MAX_FOLLOWED,
+            max_streams: arrivals::MAX_STREAMS,
             left_out,
             not_followed: 0,
-            told_of_too_many: false,
-            told_of_sharing: false,
-            told_of_names: false,
+            too_many_logged: false,
+            sharing_logged: false,
+            invalid_names_logged: false,
         };
         for (name, record) in record {
             if tail.discovery.is_stream(name) {
@@ -217,12 +217,12 @@ impl Tail {
 
     /// Looks at the directory and every open file: new files are opened, rotations followed.
     pub fn scan(&mut self, now: Now) -> std::io::Result<()> {
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_PASSES {
             let before = std::mem::take(&mut self.listing);
             let listed = self.list(&before);
             self.listing = before;
             self.listing = listed?;
-            if !self.look(now) {
+            if !self.observe_streams(now) {
                 break;
             }
         }
@@ -231,7 +231,7 @@ impl Tail {
         let history = self.streams.extract_if(.., |stream| stream.is_history(now.instant));
         self.history.extend(history.map(|stream| stream.name));
         self.forget_longest_gone();
-        self.tell_of_left_out();
+        self.report_left_out();
         Ok(())
     }
 
@@ -353,7 +353,7 @@ impl Tail {
             let mut stream = self.new_stream(name, record.chain.slot);
             let siblings = Siblings::of(name, &self.listing, &self.before, &self.discovery);
             stream.resume(record, &siblings, &self.metrics, now);
-            if !siblings.have_moved() || looks == LOOKS {
+            if !siblings.are_stale() || looks == MAX_PASSES {
                 return Ok(stream);
             }
             self.listing = self.list(&[])?;
@@ -361,13 +361,13 @@ impl Tail {
     }
 
     /// Looks at every stream with the listing at hand; whether a newer one is needed is returned.
-    fn look(&mut self, now: Now) -> bool {
+    fn observe_streams(&mut self, now: Now) -> bool {
         let mut again = false;
         for stream in &mut self.streams {
             let siblings = Siblings::of(&stream.name, &self.listing, &self.before, &self.discovery);
-            again |= stream.look(&siblings, &self.metrics, now);
+            again |= stream.observe(&siblings, &self.metrics, now);
         }
-        self.look_at_new(now) | again
+        self.follow_new_files(now) | again
     }
 
     /// The directory as it is now.

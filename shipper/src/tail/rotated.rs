@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::collections::HashSet;
 
 use super::Now;
+use super::content::Content;
 use super::generation::{Generation, Kind};
 use super::identity::{begins_as, is_inode, verify};
-use super::source::Source;
 use crate::discover::{Discovery, Found, Inode, is_compressed, rotation};
 use crate::position::GenerationRecord;
 
@@ -42,8 +42,8 @@ impl<'a> Siblings<'a> {
 
     /// One of them from its beginning; `None` where it is gone, another file by now, or a damaged archive.
     pub(super) fn opened(&self, found: &Found, kind: Kind, now: Now) -> std::io::Result<Option<Generation>> {
-        let Some(source) = self.open(found)? else { return Ok(None) };
-        let mut generation = match Generation::new(source, found.inode, kind, now) {
+        let Some(content) = self.open(found)? else { return Ok(None) };
+        let mut generation = match Generation::new(content, found.inode, kind, now) {
             // While it was still being written the plain file stood beside it, and that one would have been opened.
             Err(error) if is_compressed(&found.name) => {
                 tracing::warn!(file = found.name, %error, "a compressed copy is damaged, and cannot be read");
@@ -51,18 +51,18 @@ impl<'a> Siblings<'a> {
             }
             generation => generation?,
         };
-        let is_good = generation.look(now.instant)?.is_ok();
-        generation.put_away();
+        let is_good = generation.refresh(now.instant)?.is_ok();
+        generation.release_decoder();
         Ok(is_good.then_some(generation))
     }
 
-    fn open(&self, found: &Found) -> std::io::Result<Option<Source>> {
+    fn open(&self, found: &Found) -> std::io::Result<Option<Content>> {
         let opened = match self.discovery.open(found) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             opened => opened?,
         };
         self.moved.set(self.moved.get() || opened.is_none());
-        Ok(opened.map(|file| if is_compressed(&found.name) { Source::gzip(file) } else { Source::plain(file) }))
+        Ok(opened.map(|file| if is_compressed(&found.name) { Content::gzip(file) } else { Content::plain(file) }))
     }
 
     /// Whether there is neither the live file nor any copy.
@@ -71,7 +71,7 @@ impl<'a> Siblings<'a> {
     }
 
     /// Whether the directory is not what the listing says any more, so that nothing may be concluded from it.
-    pub(super) fn have_moved(&self) -> bool {
+    pub(super) fn are_stale(&self) -> bool {
         self.moved.get()
     }
 
@@ -99,7 +99,7 @@ impl<'a> Siblings<'a> {
     /// One of the copies from where `record` says, if it has that content.
     pub(super) fn copy_from(&self, found: &Found, record: &GenerationRecord, now: Now) -> Option<Generation> {
         let mut copy = self.resume(found, Kind::Copy, record, now)?;
-        copy.end();
+        copy.mark_end();
         Some(copy)
     }
 
@@ -111,7 +111,7 @@ impl<'a> Siblings<'a> {
 
     /// The copies that were not there at the look before, or all where there was none. One that is compressed since then
     /// stands for the one it was made of.
-    pub(super) fn news(&self) -> Vec<&'a Found> {
+    pub(super) fn new_files(&self) -> Vec<&'a Found> {
         let is_new = |found: &&&Found| self.before.is_none() || !is_compressed(&found.name) && !self.was_there(found);
         self.rotated.iter().filter(is_new).copied().collect()
     }
@@ -120,8 +120,8 @@ impl<'a> Siblings<'a> {
     pub(super) fn younger_than_deleted(&self, generation: &Generation) -> std::io::Result<Vec<&'a Found>> {
         let mut younger = Vec::new();
         for found in self.rotated.iter().filter(|found| !self.was_there(found)) {
-            if let Some(source) = self.open(found)?
-                && source.metadata()?.modified()? > generation.modified()?
+            if let Some(content) = self.open(found)?
+                && content.metadata()?.modified()? > generation.modified()?
             {
                 younger.push(*found);
             }
@@ -132,8 +132,8 @@ impl<'a> Siblings<'a> {
     /// How to know the youngest copy again that was there at the look before.
     pub(super) fn youngest_before(&self) -> Option<GenerationRecord> {
         self.rotated.iter().rev().filter(|found| self.was_there(found)).find_map(|found| {
-            let source = self.open(found).ok()??;
-            Generation::record_of(&source, found.inode).ok().filter(|record| record.head_len > 0)
+            let content = self.open(found).ok()??;
+            Generation::record_of(&content, found.inode).ok().filter(|record| record.head_len > 0)
         })
     }
 
@@ -145,7 +145,7 @@ impl<'a> Siblings<'a> {
             return Some(open.inode);
         }
         let begins = |found: &Found| {
-            self.open(found).is_ok_and(|source| source.is_some_and(|source| begins_as(&source, &record)))
+            self.open(found).is_ok_and(|content| content.is_some_and(|content| begins_as(&content, &record)))
         };
         let known = self.rotated.iter().find(|found| open.copied_to == Some(found.inode) && begins(found));
         open.copied_to = known.map(|found| found.inode).or_else(|| Some(self.find_copy(&record, now)?.inode));
@@ -153,10 +153,10 @@ impl<'a> Siblings<'a> {
     }
 
     /// Whether the file of `record` may be there, under whatever name, though it cannot be read for now.
-    pub(super) fn may_have(&self, record: &GenerationRecord) -> bool {
+    pub(super) fn may_contain(&self, record: &GenerationRecord) -> bool {
         let mut all = self.live.into_iter().chain(self.rotated.iter().copied());
         let another =
-            |found| matches!(self.open(found), Ok(Some(source)) if matches!(verify(&source, record), Ok(None)));
+            |found| matches!(self.open(found), Ok(Some(content)) if matches!(verify(&content, record), Ok(None)));
         all.any(|found| is_inode(record, found.inode) && !another(found))
     }
 
@@ -167,8 +167,8 @@ impl<'a> Siblings<'a> {
             if youngest.as_ref().is_some_and(|youngest| is_inode(youngest, found.inode)) {
                 return;
             }
-            if let Ok(Some(source)) = self.open(found)
-                && let Ok(record) = Generation::record_of(&source, found.inode)
+            if let Ok(Some(content)) = self.open(found)
+                && let Ok(record) = Generation::record_of(&content, found.inode)
                 && record.head_len > 0
             {
                 *youngest = Some(record);
@@ -180,18 +180,18 @@ impl<'a> Siblings<'a> {
 
     /// Whether no copy is younger than the one that is the file of `record`.
     pub(super) fn is_youngest(&self, record: &GenerationRecord) -> bool {
-        self.rotated.last().is_none_or(|found| self.is_it(found, record))
+        self.rotated.last().is_none_or(|found| self.is_file_of(found, record))
     }
 
     /// Whether the file of `record` is there, under whatever name.
-    pub(super) fn have(&self, record: &GenerationRecord) -> bool {
-        self.live.into_iter().chain(self.rotated.iter().copied()).any(|found| self.is_it(found, record))
+    pub(super) fn contain(&self, record: &GenerationRecord) -> bool {
+        self.live.into_iter().chain(self.rotated.iter().copied()).any(|found| self.is_file_of(found, record))
     }
 
     /// Whether this is the file of `record`. An inode is used again: the content has to agree.
-    pub(super) fn is_it(&self, found: &Found, record: &GenerationRecord) -> bool {
+    pub(super) fn is_file_of(&self, found: &Found, record: &GenerationRecord) -> bool {
         is_inode(record, found.inode)
-            && self.open(found).is_ok_and(|source| source.is_some_and(|source| begins_as(&source, record)))
+            && self.open(found).is_ok_and(|content| content.is_some_and(|content| begins_as(&content, record)))
     }
 
     /// The live file from where `record` says, if it is that file.
@@ -210,7 +210,7 @@ impl<'a> Siblings<'a> {
     /// The same, where the file that was written anew is rotated by now, and its writer may not know. Where the one
     /// `record` is about is still there it is nothing but a copy.
     pub(super) fn find_rewritten_and_rotated(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
-        if record.head_len == 0 || self.have(record) {
+        if record.head_len == 0 || self.contain(record) {
             return None;
         }
         let mut plain = self.rotated.iter().rev().filter(|found| !is_compressed(&found.name));
@@ -226,11 +226,11 @@ impl<'a> Siblings<'a> {
     }
 
     fn resume(&self, found: &Found, kind: Kind, record: &GenerationRecord, now: Now) -> Option<Generation> {
-        let source = self.open(found).ok()??;
-        let mut generation = Generation::resume(source, found.inode, kind, record, now).ok()??;
+        let content = self.open(found).ok()??;
+        let mut generation = Generation::resume(content, found.inode, kind, record, now).ok()??;
         // The size must be known before anything is said about the end.
-        generation.look(now.instant).ok()?.ok()?;
-        generation.put_away();
+        generation.refresh(now.instant).ok()?.ok()?;
+        generation.release_decoder();
         Some(generation)
     }
 }

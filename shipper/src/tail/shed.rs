@@ -13,12 +13,12 @@ impl Tail {
     /// Lets go of what is too much: of files that nobody but us keeps on the disk, those that are read already before those
     /// that are not, the oldest first; where too many are open, of all that are read already before those.
     pub(super) fn shed(&mut self) {
-        while self.streams.iter().map(Stream::deleted).sum::<u64>() > self.most_deleted {
+        while self.streams.iter().map(Stream::deleted).sum::<u64>() > self.max_deleted {
             if !self.shed_oldest() {
                 break;
             }
         }
-        while self.streams.iter().map(Stream::open_files).sum::<usize>() > self.most_open {
+        while self.streams.iter().map(Stream::open_files).sum::<usize>() > self.max_open {
             if !self.leave_oldest() && !self.shed_oldest() {
                 break;
             }
@@ -43,7 +43,7 @@ impl Tail {
 }
 
 /// How many log files may be open at a time. The limit is raised as far as we may.
-pub(super) fn most_open() -> usize {
+pub(super) fn max_open() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
@@ -82,11 +82,11 @@ mod tests {
         tail.scan(at(8)).unwrap();
         let unread = tail.streams.iter().find(|stream| &*stream.name == "unread.log").unwrap().deleted();
         assert_eq!(tail.streams.iter().map(super::Stream::deleted).sum::<u64>(), 2 * unread);
-        tail.most_deleted = unread;
+        tail.max_deleted = unread;
         tail.scan(at(9)).unwrap();
         assert_eq!(tail.streams.iter().map(super::Stream::deleted).sum::<u64>(), unread);
         assert!(!counted(&registry).contains("reason=\"shed\""), "{}", counted(&registry));
-        tail.most_deleted = 0;
+        tail.max_deleted = 0;
         tail.scan(at(10)).unwrap();
         assert!(counted(&registry).contains("bytes_lost_total{reason=\"shed\"} 9"), "{}", counted(&registry));
     }
@@ -98,7 +98,7 @@ mod tests {
         let start = Now { instant: Instant::now(), ..Now::read() };
         let at = |seconds| Now { instant: start.instant + Duration::from_secs(seconds), ..start };
         let (mut tail, registry) = tail(dir.path(), &Record::new());
-        tail.most_open = 3;
+        tail.max_open = 3;
         // Two are read to their end and deleted, one after the other.
         for turn in 0..2 {
             std::fs::write(path("a.log"), format!("{turn}\n")).unwrap();

@@ -107,7 +107,7 @@ impl Stream {
             next = text.next;
             if time < oldest {
                 handed.old += 1;
-                if !std::mem::replace(&mut self.told_of_old_entries, true) {
+                if !std::mem::replace(&mut self.old_entries_logged, true) {
                     tracing::warn!(file = %self.name, ?max_age, "skipping entries that Loki would reject for their age");
                 }
                 continue;

@@ -32,8 +32,8 @@ impl Stream {
 
     /// How many files hold memory to be decompressed on.
     #[cfg(test)]
-    pub(in crate::tail) fn archives_at_hand(&self) -> usize {
-        self.queue.iter().chain(&self.lingering).filter(|known| known.is_at_hand()).count()
+    pub(in crate::tail) fn archives_with_decoder(&self) -> usize {
+        self.queue.iter().chain(&self.lingering).filter(|known| known.has_decoder()).count()
     }
 
     /// When the first of the files was left that are read to their end.

@@ -5,7 +5,7 @@
 
 mod fill;
 mod held;
-mod look;
+mod observe;
 mod reopen;
 #[cfg(test)]
 mod testing;
@@ -74,7 +74,7 @@ pub(super) struct Stream {
     failed: Option<(String, Instant)>,
     /// Compressed copies that cannot be read.
     damaged: Vec<Inode>,
-    told_of_old_entries: bool,
+    old_entries_logged: bool,
     /// Whether nothing may be handed out, because Loki refuses the stream.
     pub(super) held: bool,
     /// Since when nothing stands under its name, or any of its copies'.
@@ -97,7 +97,7 @@ impl Stream {
             sealed_at: None,
             failed: None,
             damaged: Vec::new(),
-            told_of_old_entries: false,
+            old_entries_logged: false,
             held: false,
             gone_since: None,
         }
@@ -123,18 +123,19 @@ impl Stream {
         for (i, generation) in record.queue.iter().enumerate() {
             let found = self.found_again(generation, siblings, now);
             // Of one that was not read yet nothing can be skipped by mistake.
-            let may_be = generation.position == 0 && generation.head_len > 0 || self.may_be(generation.position);
+            let may_be =
+                generation.position == 0 && generation.head_len > 0 || self.proves_rewrite(generation.position);
             let rewritten = || siblings.find_rewritten(generation, now).filter(|_| i == last && may_be);
             if let Some(mut found) = found.or_else(rewritten) {
                 found.confirmed = true;
                 self.queue.push_back(found);
                 continue;
             }
-            if !siblings.have_moved() {
+            if !siblings.are_stale() {
                 if generation.size.is_some_and(|size| size <= generation.position) {
-                    self.miss_what_may_have_come(siblings, metrics);
+                    self.count_possibly_missing(siblings, metrics);
                 } else {
-                    self.miss(generation, metrics);
+                    self.count_missing(generation, metrics);
                 }
                 if i == last {
                     self.newest_is_gone();
@@ -146,7 +147,7 @@ impl Stream {
             // A file that was empty is known by its inode alone, which another one may have by now.
             let may_be_it = found.kind == Kind::Rotated || found.kind == Kind::Copy && generation.head_len > 0;
             if may_be_it && !self.has_open(found.inode) {
-                found.go_on();
+                found.clear_end();
                 self.lingering.push(found.left_at(now.instant));
             }
         }
@@ -154,16 +155,16 @@ impl Stream {
 
     /// The next file of a record, by whatever it can be known.
     fn found_again(&mut self, record: &GenerationRecord, siblings: &Siblings<'_>, now: Now) -> Option<Generation> {
-        let hardly_known = record.head_len > 0 && record.position < super::identity::MARKER as u64;
-        if !hardly_known || record.late {
+        let ambiguous = record.head_len > 0 && record.position < super::identity::MARKER as u64;
+        if !ambiguous || record.late {
             let found = siblings.find_by_inode(record, now);
             let found = found.or_else(|| siblings.find_rewritten_and_rotated(record, now));
             return found.or_else(|| siblings.find_copy(record, now)).filter(|found| !self.has_open(found.inode));
         }
         let found = siblings.find_by_inode(record, now);
-        let mut copy = self.find_hardly_known(record, self.queue.len(), siblings, now).ok().flatten();
-        if let (Some(copy), false) = (&mut copy, siblings.have(record)) {
-            copy.take_for_rotated();
+        let mut copy = self.find_ambiguous(record, self.queue.len(), siblings, now).ok().flatten();
+        if let (Some(copy), false) = (&mut copy, siblings.contain(record)) {
+            copy.treat_as_rotated();
         }
         match (found, copy) {
             (Some(found), Some(copy)) if found.kind == Kind::Live && copy.is_beginning_of(&found).ok()? => Some(found),
@@ -283,7 +284,9 @@ impl Stream {
     /// Makes the next batch, if there are lines for one.
     pub(super) fn next_batch(&mut self, now: Now, workshop: &mut Workshop<'_>) -> Result<Option<Batch>, Surprise> {
         self.move_on(now.instant);
-        let Some(front) = self.queue.front_mut().filter(|front| front.unread() > 0) else { return Ok(self.news()) };
+        let Some(front) = self.queue.front_mut().filter(|front| front.unread() > 0) else {
+            return Ok(self.record_only_batch());
+        };
         let (start, since, clocked) = (front.read, front.waits_since(), front.clocked.is_some());
         let restarted = !clocked && !self.may_resend() && self.chain.restart(now.clock);
         self.write_ahead |= restarted;
@@ -292,7 +295,7 @@ impl Stream {
         let filled = self.fill(now, workshop)?;
         let Some(front) = self.queue.front_mut() else { return Ok(None) };
         if front.read == start {
-            return Ok(self.news());
+            return Ok(self.record_only_batch());
         }
         if let Some(clock) = filled {
             // The lines after these see the same clock: one record for all that is there by now.
@@ -336,7 +339,7 @@ impl Stream {
         StreamRecord {
             chain: self.chain,
             queue: self.queue.iter().filter(|known| known.confirmed).map(Generation::record).collect(),
-            lingering: self.lingering.iter().filter(|known| known.can_be_known()).map(Generation::record).collect(),
+            lingering: self.lingering.iter().filter(|known| known.is_identifiable()).map(Generation::record).collect(),
             anchor: self.anchor.clone(),
             beside: self.beside.clone(),
         }
@@ -347,7 +350,7 @@ impl Stream {
     }
 
     /// A batch without entries, if need be, to have the order of reading on disk though there is nothing to push.
-    fn news(&mut self) -> Option<Batch> {
+    fn record_only_batch(&mut self) -> Option<Batch> {
         let before = self.take_write_ahead()?;
         Some(Batch::without_entries(self.name.clone(), self.named(before), Some(self.record())))
     }
@@ -367,7 +370,7 @@ impl Stream {
             let quiet = now.saturating_duration_since(front.grew_at);
             let finished = front.is_at_its_end() || front.rest() == 0 && quiet >= QUIET;
             if !finished && front.rest() > 0 && quiet >= UNFINISHED {
-                front.end();
+                front.mark_end();
                 self.write_ahead = true;
             }
             if !finished {
@@ -389,7 +392,7 @@ impl Stream {
 
     /// Whether a file that begins with as many bytes of another one can only be that one, written anew, and not by chance,
     /// as two files can begin with the same banner.
-    fn may_be(&self, same: u64) -> bool {
+    fn proves_rewrite(&self, same: u64) -> bool {
         same > 0 && (self.chain.timed || same >= super::identity::HEAD as u64)
     }
 
@@ -403,14 +406,14 @@ impl Stream {
 
     /// A file is gone that was read to its end when it was seen last. Where another one has its name, more may have been
     /// written to it before.
-    fn miss_what_may_have_come(&self, siblings: &Siblings<'_>, metrics: &Metrics) {
+    fn count_possibly_missing(&self, siblings: &Siblings<'_>, metrics: &Metrics) {
         if !siblings.are_gone() {
             metrics.lost(Lost::Missing, 0);
         }
         tracing::info!(file = %self.name, "a file that was read to its end is gone; lines written to it since are lost");
     }
 
-    fn miss(&self, generation: &GenerationRecord, metrics: &Metrics) {
+    fn count_missing(&self, generation: &GenerationRecord, metrics: &Metrics) {
         metrics.lost(Lost::Missing, 0);
         tracing::warn!(
             file = %self.name,

@@ -11,7 +11,7 @@ impl Stream {
     pub(super) fn reopen(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) {
         let mut gone = Vec::new();
         for (i, generation) in self.queue.iter_mut().enumerate() {
-            if generation.look(now.instant).is_ok() {
+            if generation.refresh(now.instant).is_ok() {
                 continue;
             }
             let record = generation.record();
@@ -19,12 +19,12 @@ impl Stream {
                 found.confirmed = generation.confirmed;
                 *generation = found;
                 metrics.reopened();
-            } else if !siblings.may_have(&record) && !siblings.have_moved() {
+            } else if !siblings.may_contain(&record) && !siblings.are_stale() {
                 gone.push(i);
             }
         }
         self.give_up(&gone, metrics);
-        self.lingering.retain_mut(|generation| generation.look(now.instant).is_ok());
+        self.lingering.retain_mut(|generation| generation.refresh(now.instant).is_ok());
     }
 
     /// Takes generations out of the queue that cannot be read to their end.
@@ -32,7 +32,7 @@ impl Stream {
         for i in gone.iter().rev() {
             if let Some(gone) = self.queue.remove(*i) {
                 self.write_ahead = true;
-                self.miss(&gone.record(), metrics);
+                self.count_missing(&gone.record(), metrics);
             }
         }
     }
@@ -57,11 +57,11 @@ mod tests {
     fn opens_a_file_again_that_cannot_be_read_any_more() {
         let mut place = Place::new();
         place.write("a.log", "one\n");
-        place.look();
+        place.scan();
         assert_eq!(place.stream.state().unread, 4);
         place.fail(0);
         place.write("a.log", "one\ntwo\n");
-        place.look();
+        place.scan();
         assert!(place.stream.state().error.is_some());
         assert_eq!(place.stream.state().unread, 8);
         assert!(place.counted("files_reopened_total 1"));
@@ -71,19 +71,19 @@ mod tests {
     fn follows_the_others_though_one_file_cannot_be_read() {
         let mut place = Place::new();
         place.write("a.log", "one\n");
-        place.look();
+        place.scan();
         std::fs::rename(place.dir.path().join("a.log"), place.dir.path().join("a.log.1")).unwrap();
-        place.look();
+        place.scan();
         place.fail(0);
         let rotated = place.dir.path().join("a.log.1");
         be_anybody();
         std::fs::set_permissions(&rotated, std::fs::Permissions::from_mode(0o000)).unwrap();
         place.write("a.log", "three\n");
-        place.look();
+        place.scan();
         assert_eq!((place.stream.state().generations, place.stream.state().unread), (2, 10));
         assert!(place.stream.state().error.is_some());
         std::fs::set_permissions(&rotated, std::fs::Permissions::from_mode(0o600)).unwrap();
-        place.look();
+        place.scan();
         assert!(place.counted("files_reopened_total 1"));
     }
 
@@ -91,12 +91,12 @@ mod tests {
     fn gives_up_a_file_that_cannot_be_read_and_is_gone() {
         let mut place = Place::new();
         place.write("a.log", "one\n");
-        place.look();
+        place.scan();
         std::fs::remove_file(place.dir.path().join("a.log")).unwrap();
-        place.look();
+        place.scan();
         place.fail(0);
         place.write("a.log", "three\n");
-        place.look();
+        place.scan();
         assert_eq!((place.stream.state().generations, place.stream.state().unread), (1, 6));
         assert!(place.counted("files_lost_total{reason=\"missing\"} 1"));
     }

@@ -11,7 +11,7 @@ use super::Stream;
 use crate::discover::{Discovery, Found};
 use crate::formats::TimeReader;
 use crate::metrics::Metrics;
-use crate::tail::{LOOKS, Now};
+use crate::tail::{MAX_PASSES, Now};
 
 /// A directory, and a stream that follows `a.log` in it.
 pub(super) struct Place {
@@ -36,16 +36,16 @@ impl Place {
         std::fs::write(self.dir.path().join(name), text).unwrap();
     }
 
-    pub(super) fn look(&mut self) {
-        for _ in 0..LOOKS {
-            self.look_with(&self.discovery.list().unwrap());
+    pub(super) fn scan(&mut self) {
+        for _ in 0..MAX_PASSES {
+            self.scan_with(&self.discovery.list().unwrap());
         }
     }
 
     /// Looks with a listing that may be out of date.
-    pub(super) fn look_with(&mut self, listing: &[Found]) {
+    pub(super) fn scan_with(&mut self, listing: &[Found]) {
         let siblings = Siblings::of("a.log", listing, listing, &self.discovery);
-        self.stream.look(&siblings, &self.metrics, Now::read());
+        self.stream.observe(&siblings, &self.metrics, Now::read());
     }
 
     /// Has reading of a generation fail: a descriptor that was opened for writing fails as one does whose volume is

@@ -11,7 +11,7 @@ use crate::tail::Now;
 impl Stream {
     /// Looks at the live file and the rotated ones, and follows what happened to them. Whether another look at a new
     /// listing is needed is returned: what a file holds is only to be trusted if it held it before the listing was made.
-    pub(in crate::tail) fn look(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> bool {
+    pub(in crate::tail) fn observe(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> bool {
         match self.follow(siblings, metrics, now) {
             Ok(again) => again,
             Err(error) => {
@@ -24,23 +24,23 @@ impl Stream {
 
     fn follow(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
         // One that cannot be read must not keep the others from being followed.
-        let rotated = self.look_at_rotated(metrics, now);
-        let again = self.look_at_newest(siblings, metrics, now)?;
+        let rotated = self.observe_rotated(metrics, now);
+        let again = self.observe_newest(siblings, metrics, now)?;
         rotated?;
-        self.look_at_lingering(siblings, now)?;
+        self.observe_lingering(siblings, now)?;
         let gone = siblings.are_gone() && !self.is_there();
         self.gone_since = gone.then(|| self.gone_since.unwrap_or(now.instant));
-        if !again && !siblings.have_moved() {
+        if !again && !siblings.are_stale() {
             siblings.remember_youngest(&mut self.beside);
         }
         Ok(again)
     }
 
     /// The generations that are not live any more: only their content can surprise.
-    fn look_at_rotated(&mut self, metrics: &Metrics, now: Now) -> std::io::Result<()> {
+    fn observe_rotated(&mut self, metrics: &Metrics, now: Now) -> std::io::Result<()> {
         let (mut gone, mut failed) = (Vec::new(), Ok(()));
         for (i, generation) in self.queue.iter_mut().enumerate().filter(|(_, known)| known.kind != Kind::Live) {
-            match generation.look(now.instant) {
+            match generation.refresh(now.instant) {
                 Ok(Ok(())) => {}
                 Ok(Err(Changed)) => gone.push(i),
                 Err(error) => failed = Err(error),
@@ -51,17 +51,17 @@ impl Stream {
     }
 
     /// The live file: as it was, rotated away, truncated, written anew, or seen for the first time.
-    fn look_at_newest(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
+    fn observe_newest(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
         let unconfirmed = self.queue.pop_back_if(|newest| !newest.confirmed);
         if let Some(newest) = self.queue.back_mut().filter(|newest| newest.kind == Kind::Live) {
             let still_live = siblings.live.is_some_and(|live| live.inode == newest.inode);
             // A look takes in what is new at its beginning.
-            let hardly_known = newest.is_hardly_known().then(|| newest.record());
-            match newest.look(now.instant)? {
+            let ambiguous = newest.is_ambiguous().then(|| newest.record());
+            match newest.refresh(now.instant)? {
                 Ok(()) => {
-                    if self.was_copied_away(hardly_known, siblings, now)? {
+                    if self.was_copied_away(ambiguous, siblings, now)? {
                         self.write_ahead = true;
-                    } else if still_live || self.follow_rewritten(siblings, now)? {
+                    } else if still_live || self.follow_replacement(siblings, now)? {
                         return Ok(false);
                     }
                 }
@@ -69,13 +69,13 @@ impl Stream {
                 Err(Changed) if !std::mem::replace(&mut newest.suspect, true) => return Ok(true),
                 Err(Changed) => {
                     let (record, bytes) = (newest.record(), newest.rest());
-                    let copy = match hardly_known {
-                        Some(record) => self.find_hardly_known(&record, self.queue.len() - 1, siblings, now)?,
+                    let copy = match ambiguous {
+                        Some(record) => self.find_ambiguous(&record, self.queue.len() - 1, siblings, now)?,
                         None => siblings.find_copy(&record, now),
                     };
                     if let (Some(copy), Some(newest)) = (copy, self.queue.back_mut()) {
                         *newest = copy;
-                    } else if siblings.have_moved() {
+                    } else if siblings.are_stale() {
                         return Ok(true);
                     } else {
                         metrics.lost(Lost::Truncated, bytes);
@@ -98,22 +98,23 @@ impl Stream {
             None => None,
         };
         self.open_unknown(siblings, live.as_ref(), metrics, now)?;
-        let gone = unconfirmed
-            .as_ref()
-            .is_some_and(|before| siblings.live.is_none_or(|live| live.inode != before.inode) && before.is_unknown());
+        let gone = unconfirmed.as_ref().is_some_and(|before| {
+            siblings.live.is_none_or(|live| live.inode != before.inode) && before.has_no_content()
+        });
         // If it began like this at the look before, it did so before this listing: everything before it is in there.
-        let confirmed =
-            |live: &Generation| !live.is_unknown() && unconfirmed.as_ref().is_some_and(|before| before.is_same(live));
-        let live = live.filter(|_| !siblings.have_moved()).map(|mut live| {
+        let confirmed = |live: &Generation| {
+            !live.has_no_content() && unconfirmed.as_ref().is_some_and(|before| before.is_same(live))
+        };
+        let live = live.filter(|_| !siblings.are_stale()).map(|mut live| {
             live.confirmed = confirmed(&live);
             live
         });
         if gone && let Some(unconfirmed) = unconfirmed {
             self.linger(unconfirmed, live.as_ref(), now)?;
         }
-        let Some(live) = live else { return Ok(siblings.have_moved()) };
+        let Some(live) = live else { return Ok(siblings.are_stale()) };
         self.write_ahead |= live.confirmed;
-        let again = !live.confirmed && !live.is_unknown();
+        let again = !live.confirmed && !live.has_no_content();
         self.queue.push_back(live);
         Ok(again)
     }
@@ -127,7 +128,7 @@ impl Stream {
     }
 
     /// The newest file stands under its name no more: another one with the same content does, or it was rotated away.
-    fn follow_rewritten(&mut self, siblings: &Siblings<'_>, now: Now) -> std::io::Result<bool> {
+    fn follow_replacement(&mut self, siblings: &Siblings<'_>, now: Now) -> std::io::Result<bool> {
         let Some(newest) = self.queue.back().filter(|newest| newest.unlinked) else {
             self.rotate_newest();
             return Ok(false);
@@ -139,7 +140,7 @@ impl Stream {
         let found = found
             .or_else(|| siblings.find_rewritten_and_rotated(&record, now))
             .or_else(copy)
-            .filter(|_| self.may_be(newest.size));
+            .filter(|_| self.proves_rewrite(newest.size));
         let same = found.as_ref().map_or(Ok(false), |found| newest.is_beginning_of(found))?;
         match (found, self.queue.back_mut()) {
             (Some(mut found), Some(newest)) if same => {
@@ -169,10 +170,10 @@ impl Stream {
         let lingering = || Some(self.lingering.remove(self.lingering.iter().position(is_live)?));
         if let Some(mut back) = queued.or_else(lingering) {
             back.kind = Kind::Live;
-            back.go_on();
+            back.clear_end();
             return Some(back);
         }
-        let anchor = self.anchor.as_ref().filter(|anchor| self.may_be(anchor.position))?;
+        let anchor = self.anchor.as_ref().filter(|anchor| self.proves_rewrite(anchor.position))?;
         siblings.live_from(anchor, now)
     }
 
@@ -180,12 +181,12 @@ impl Stream {
     /// bytes again. Then the copy takes its place.
     fn was_copied_away(
         &mut self,
-        hardly_known: Option<GenerationRecord>,
+        ambiguous: Option<GenerationRecord>,
         siblings: &Siblings<'_>,
         now: Now,
     ) -> std::io::Result<bool> {
-        let Some(record) = hardly_known else { return Ok(false) };
-        let copy = self.find_hardly_known(&record, self.queue.len() - 1, siblings, now)?;
+        let Some(record) = ambiguous else { return Ok(false) };
+        let copy = self.find_ambiguous(&record, self.queue.len() - 1, siblings, now)?;
         match (copy, self.queue.back_mut()) {
             (Some(copy), Some(newest)) if !newest.unlinked && !copy.is_beginning_of(newest)? => {
                 *newest = copy;
@@ -197,7 +198,7 @@ impl Stream {
 
     /// The copy of a file of which next to nothing was read, so that others may well begin with the same bytes: the first
     /// one that was made since then. `generations` are older than the file.
-    pub(super) fn find_hardly_known(
+    pub(super) fn find_ambiguous(
         &mut self,
         record: &GenerationRecord,
         generations: usize,
@@ -205,7 +206,7 @@ impl Stream {
         now: Now,
     ) -> std::io::Result<Option<Generation>> {
         for found in self.younger_than(generations, siblings, now)? {
-            if siblings.is_it(found, record) {
+            if siblings.is_file_of(found, record) {
                 break;
             }
             if !self.has_open(found.inode)
@@ -246,7 +247,7 @@ impl Stream {
                         self.anchor = Some(found.record());
                         siblings.younger_than(Some(found.inode))
                     }
-                    Some(None) => siblings.news(),
+                    Some(None) => siblings.new_files(),
                     None => siblings.younger_than(None),
                 },
             },
@@ -269,7 +270,7 @@ impl Stream {
                 continue;
             }
             let Some(generation) = siblings.opened(found, Kind::Rotated, now)? else {
-                if siblings.have_moved() {
+                if siblings.are_stale() {
                     return Ok(());
                 }
                 self.damaged.push(found.inode);
@@ -280,7 +281,7 @@ impl Stream {
                 continue;
             }
             let is_copy = || live.map_or(Ok(false), |live| generation.is_beginning_of(live));
-            if generation.is_unknown() {
+            if generation.has_no_content() {
                 self.linger(generation, None, now)?;
                 continue;
             }
@@ -299,7 +300,7 @@ impl Stream {
             return Ok(false);
         }
         for known in self.queue.iter_mut().chain(&mut self.lingering) {
-            if known.look(now.instant)?.is_ok() && known.unlinked && known.size > 0 && known.is_beginning_of(copy)? {
+            if known.refresh(now.instant)?.is_ok() && known.unlinked && known.size > 0 && known.is_beginning_of(copy)? {
                 return Ok(true);
             }
         }
@@ -307,18 +308,18 @@ impl Stream {
     }
 
     /// Rotated files that were read to their end: back to the front where they grew, closed where they stayed quiet.
-    fn look_at_lingering(&mut self, siblings: &Siblings<'_>, now: Now) -> std::io::Result<()> {
+    fn observe_lingering(&mut self, siblings: &Siblings<'_>, now: Now) -> std::io::Result<()> {
         self.replaying &= self.queue.iter().any(Generation::may_have_lines);
         if self.replaying {
             return Ok(());
         }
         for mut generation in std::mem::take(&mut self.lingering) {
-            if generation.look(now.instant)?.is_err() {
+            if generation.refresh(now.instant)?.is_err() {
                 continue;
             }
             if generation.has_grown_past_its_end() {
-                generation.go_on();
-                generation.end_if_copy();
+                generation.clear_end();
+                generation.mark_end_if_copy();
                 generation.late = true;
                 self.write_ahead = true;
                 self.queue.push_front(generation);
@@ -339,7 +340,7 @@ impl Stream {
     fn may_be_closed(&mut self, late: &mut Generation, siblings: &Siblings<'_>, now: Now) -> std::io::Result<bool> {
         let inode = siblings.copy_of_open(late, now);
         let is_younger = self.younger_than(0, siblings, now)?.iter().any(|found| Some(found.inode) == inode);
-        if siblings.have_moved() {
+        if siblings.are_stale() {
             return Ok(false);
         }
         if !is_younger {
@@ -354,7 +355,7 @@ impl Stream {
 
     /// Looks after a file that was renamed or deleted while it was empty: its writer may not know yet.
     fn linger(&mut self, mut empty: Generation, live: Option<&Generation>, now: Now) -> std::io::Result<()> {
-        if self.has_open(empty.inode) || empty.look(now.instant)?.is_err() {
+        if self.has_open(empty.inode) || empty.refresh(now.instant)?.is_err() {
             return Ok(());
         }
         // Or somebody has written it anew meanwhile, or compressed it.
@@ -380,14 +381,14 @@ mod tests {
     fn takes_a_file_for_truncated_only_where_a_new_listing_has_no_copy_of_it() {
         let mut place = Place::new();
         place.write("a.log", "one\n");
-        place.look();
+        place.scan();
         let listing = place.discovery.list().unwrap();
         // It is copied, truncated and filled again after the listing was made.
         place.write("a.log.1", "one\ntwo\n");
         place.write("a.log", "three\n");
-        place.look_with(&listing);
+        place.scan_with(&listing);
         assert!(!place.counted("files_lost_total{reason=\"truncated\"} 1"));
-        place.look();
+        place.scan();
         let unread: Vec<_> = place.stream.queue.iter().map(super::Generation::unread).collect();
         assert_eq!(unread, [8, 6]);
     }
@@ -396,14 +397,14 @@ mod tests {
     fn hands_out_nothing_of_a_new_file_while_the_listing_may_lack_what_comes_before_it() {
         let mut place = Place::new();
         place.write("a.log", "");
-        place.look();
+        place.scan();
         let listing = place.discovery.list().unwrap();
         // It is filled, copied, truncated and filled again after the listing was made.
         place.write("a.log.1", "one\n");
         place.write("a.log", "three\n");
-        place.look_with(&listing);
+        place.scan_with(&listing);
         assert_eq!(place.stream.queue.iter().map(super::Generation::unread).sum::<u64>(), 0);
-        place.look();
+        place.scan();
         let unread: Vec<_> = place.stream.queue.iter().map(super::Generation::unread).collect();
         assert_eq!(unread, [4, 6]);
     }

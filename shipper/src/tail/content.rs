@@ -19,14 +19,14 @@ const DECODER: usize = 64 << 10;
 
 /// An open file.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum Content {
     /// As it stands on disk.
     Plain(File),
     /// Compressed: complete, and never written to again.
     Gzip(Box<Gzip>),
 }
 
-impl Source {
+impl Content {
     /// A file as it is.
     pub(super) fn plain(file: File) -> Self {
         Self::Plain(file)
@@ -55,7 +55,7 @@ impl Source {
     }
 
     /// Whether nothing can ever change about it.
-    pub(super) fn is_sealed(&self) -> bool {
+    pub(super) fn is_compressed(&self) -> bool {
         matches!(self, Self::Gzip(_))
     }
 
@@ -72,7 +72,7 @@ impl Source {
     }
 
     /// Lets go of the memory it takes to read on from here.
-    pub(super) fn put_away(&self) {
+    pub(super) fn release_decoder(&self) {
         if let Self::Gzip(gzip) = self {
             gzip.decoder.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
@@ -80,7 +80,7 @@ impl Source {
 
     /// Whether it holds memory to read on.
     #[cfg(test)]
-    pub(super) fn is_at_hand(&self) -> bool {
+    pub(super) fn has_decoder(&self) -> bool {
         matches!(self, Self::Gzip(gzip) if gzip.decoder.lock().unwrap().is_some())
     }
 
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     /// 2 MiB in which every four bytes are their own number.
-    fn content() -> Vec<u8> {
+    fn bytes() -> Vec<u8> {
         (0..1_u32 << 19).flat_map(u32::to_be_bytes).collect()
     }
 
@@ -260,28 +260,28 @@ mod tests {
 
     #[test]
     fn reads_a_compressed_file_like_the_one_it_was_made_of() {
-        let content = content();
-        let source = Source::gzip(compressed(&content));
-        assert_eq!(source.len().unwrap(), content.len() as u64);
+        let bytes = bytes();
+        let content = Content::gzip(compressed(&bytes));
+        assert_eq!(content.len().unwrap(), bytes.len() as u64);
         let mut buffer = vec![0; 300_000];
         // Onwards, a bit back, far back, up to the end, past it.
         for position in [0, 250_000, 240_000, 1_500_000, 10, 1_900_000, 2_097_100, 2_097_152, 3_000_000] {
-            let read = source.read_up_to(&mut buffer, position as u64).unwrap();
-            let expected = content.get(position..).unwrap_or_default();
+            let read = content.read_up_to(&mut buffer, position as u64).unwrap();
+            let expected = bytes.get(position..).unwrap_or_default();
             assert!(buffer[..read] == expected[..expected.len().min(300_000)], "at {position}");
         }
     }
 
     #[test]
     fn refuses_a_compressed_file_that_is_still_being_written() {
-        let file = compressed(&content());
+        let file = compressed(&bytes());
         file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-        assert!(Source::gzip(file).len().is_err());
+        assert!(Content::gzip(file).len().is_err());
     }
 
     /// How much is remembered, and how much memory that takes.
-    fn remembered(source: &Source) -> (usize, usize) {
-        let Source::Gzip(gzip) = source else { panic!("not compressed") };
+    fn remembered(content: &Content) -> (usize, usize) {
+        let Content::Gzip(gzip) = content else { panic!("not compressed") };
         let decoder = gzip.decoder.lock().unwrap();
         decoder.as_ref().map_or((0, 0), |decoder| (decoder.remembered.len(), decoder.remembered.capacity()))
     }
@@ -289,18 +289,18 @@ mod tests {
     #[test]
     fn remembers_as_much_as_is_read_at_a_time_and_hardly_more() {
         for size in [1000, 64 << 10, 1 << 20] {
-            let source = Source::gzip(compressed(&content()));
+            let content = Content::gzip(compressed(&bytes()));
             let mut buffer = vec![0; size];
-            for step in 0..content().len() / size {
-                source.read_up_to(&mut buffer, (step * size) as u64).unwrap();
-                let (remembered, memory) = remembered(&source);
+            for step in 0..bytes().len() / size {
+                content.read_up_to(&mut buffer, (step * size) as u64).unwrap();
+                let (remembered, memory) = remembered(&content);
                 assert!(remembered >= size, "{remembered} of {size}");
-                assert!(memory <= Source::memory(size) - DECODER, "{memory} for {size}");
+                assert!(memory <= Content::memory(size) - DECODER, "{memory} for {size}");
             }
-            source.put_away();
-            assert_eq!(remembered(&source), (0, 0));
-            assert_eq!(source.read_up_to(&mut buffer, 4).unwrap(), size);
-            assert!(buffer[..4] == content()[4..8]);
+            content.release_decoder();
+            assert_eq!(remembered(&content), (0, 0));
+            assert_eq!(content.read_up_to(&mut buffer, 4).unwrap(), size);
+            assert!(buffer[..4] == bytes()[4..8]);
         }
     }
 }
