@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::encode;
 use crate::formats::level::Level;
-use crate::position::{Record, StreamRecord};
+use crate::state::{Record, StreamRecord};
 
 /// One push request, and what it stands for in the file.
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl BatchBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{PushedStream, decode};
+    use crate::push::decode::{PushedStream, decode};
 
     fn decoded(entries: &[(i64, &[u8])], labels: &str) -> PushedStream {
         decoded_from(&mut BatchBuffer::new(1 << 20), entries, labels)

@@ -1,41 +1,35 @@
-//! The shipper: follows the log files of one pod and pushes their lines to Loki, losing none and showing none twice.
+//! The shipper: follows the log files of one pod and pushes their lines to Loki. It loses no line and shows none twice.
 //!
 //! ```text
-//! discover ── tail ── lines ── entries ── batch ── encode ──► push ── acknowledge ── position
-//!    │          │                 │                             │
-//!  globs     identity,         formats                     answer: what
-//!            rotated           (timestamps)                Loki meant
-//! └───────────── reads: one task ─────────────┘└── bounded ──┘└─── pushes: one task ───┘
+//! discover ── tail ── lines ── entries ── batch ── encode ──► push ── acknowledge ──► state
+//!    │          │                 │                            │                  (positions)
+//!  globs     identity,         formats                      answer: what
+//!            rotated           (timestamps)                 Loki meant
+//! └───────────── reads: one task ─────────────┘└─ bounded ─┘└──────── pushes: one task ──────┘
 //! ```
 //!
-//! The log directory is the only buffer. A batch is filled straight from the file when it is due, so what is waiting
-//! stays where it is safe, and memory is the size of a few batches whatever happens.
+//! `commands` start here, `settings` parses their flags, `pipeline` wires the stages. `status`, `metrics` and `admin` tell
+//! others how it goes.
+//!
+//! The log directory is the only buffer. A batch is filled from the files when it is due. Lines that wait stay in their file,
+//! and the process holds a few batches, however many lines wait.
 
 pub mod admin;
-pub mod answer;
 pub mod args;
 pub mod batch;
 mod commands;
-pub mod decode;
 pub mod discover;
 mod encode;
 pub mod entries;
-pub mod file_metrics;
 pub mod formats;
-mod journal;
 pub mod labels;
 pub mod lines;
 pub mod metrics;
 pub mod pipeline;
-mod plausible;
-pub mod position;
 pub mod push;
-pub mod rejections;
 pub mod settings;
-mod state_dir;
-mod state_home;
-pub mod state_lock;
+pub mod state;
+pub mod status;
 pub mod tail;
-pub mod token;
 
 pub use args::{Args, run};

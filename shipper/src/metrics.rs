@@ -8,9 +8,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::answer::Trouble;
 use crate::discover::LeftOut;
-use crate::rejections::Rejections;
+use crate::push::answer::Trouble;
+use crate::push::rejections::Rejections;
 
 /// How bytes got lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use globset::Glob;
 use prometheus_client::registry::Registry;
 use redis_log_shipper::discover::Discovery;
 use redis_log_shipper::metrics::Metrics;
-use redis_log_shipper::position::Record;
+use redis_log_shipper::state::Record;
 use redis_log_shipper::tail::{Now, Tail, TailSettings};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 

@@ -27,6 +27,9 @@ impl Log {
     }
 
     /// Returns what was recorded since the last call.
+    ///
+    /// # Panics
+    /// Where the log is not UTF-8, or a writer has panicked.
     pub fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
     }

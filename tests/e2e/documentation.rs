@@ -73,9 +73,9 @@ fn shown() -> Vec<String> {
     let _webhook = redis_log_webhook::metrics::Metrics::register(&mut registry);
     let _managed = redis_log_webhook::cluster::managed_rbac::Metrics::register(&mut registry);
     let _shipper = redis_log_shipper::metrics::Metrics::register(&mut registry);
-    redis_log_shipper::file_metrics::FileMetrics::register(
+    redis_log_shipper::status::file_metrics::FileMetrics::register(
         &mut registry,
-        redis_log_shipper::admin::SharedStatus::default(),
+        redis_log_shipper::status::SharedStatus::default(),
     );
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();

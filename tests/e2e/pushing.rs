@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use harness::loki::Loki;
 use jiff::Timestamp;
-use redis_log_shipper::answer::Trouble;
 use redis_log_shipper::batch::{BatchBuffer, MetadataSwitch};
+use redis_log_shipper::push::answer::Trouble;
+use redis_log_shipper::push::rejections::Rejections;
 use redis_log_shipper::push::{self, PushSettings};
-use redis_log_shipper::rejections::Rejections;
 
 /// Entries of one stream, in order.
 pub(crate) struct Stream {
@@ -76,7 +76,7 @@ impl Client {
         let (body, entries) = stream.batch();
         let failures = &self.failures;
         let heard = |failure: &push::Failure<'_>| {
-            failures.lock().unwrap().push((failure.trouble.clone(), failure.said.to_owned()));
+            failures.lock().unwrap().push((failure.trouble.clone(), failure.answer.to_owned()));
         };
         self.push.push(&body, entries, heard).await
     }
@@ -86,7 +86,7 @@ impl Client {
         let (body, entries) = stream.batch();
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let heard = move |failure: &push::Failure<'_>| {
-            sender.send((failure.trouble.clone(), failure.said.to_owned())).unwrap();
+            sender.send((failure.trouble.clone(), failure.answer.to_owned())).unwrap();
         };
         tokio::select! {
             _ = self.push.push(&body, entries, heard) => unreachable!("a push was stored that should have been refused"),

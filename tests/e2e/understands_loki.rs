@@ -6,8 +6,8 @@ use crate::pushing::{Client, Stream};
 use harness::loki::{Loki, Setup};
 use harness::process::eventually;
 use harness::servers::loki;
-use redis_log_shipper::answer::Trouble;
-use redis_log_shipper::rejections::{Reason, Rejections};
+use redis_log_shipper::push::answer::Trouble;
+use redis_log_shipper::push::rejections::{Reason, Rejections};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const HOUR: i64 = 3_600_000_000_000;

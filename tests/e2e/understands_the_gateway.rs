@@ -11,8 +11,8 @@ use harness::gateway::{Gateway, Setup, is_possible};
 use harness::programs::program;
 use harness::receiver::Receiver;
 use harness::servers::Servers;
-use redis_log_shipper::answer::Trouble;
-use redis_log_shipper::rejections::Rejections;
+use redis_log_shipper::push::answer::Trouble;
+use redis_log_shipper::push::rejections::Rejections;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -15,7 +15,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use axum_server::Handle;
-use redis_log_shipper::decode::{PushedStream, decode};
+use redis_log_shipper::push::decode::{PushedStream, decode};
 use tokio::sync::Notify;
 
 use crate::free_port;

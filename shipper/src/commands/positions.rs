@@ -1,5 +1,6 @@
 //! `positions`: how far each file is acknowledged, and how to have one shipped from its start again.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,9 +9,22 @@ use anyhow::{Context as _, bail};
 
 use runtime::printable;
 
-use crate::args::PositionsArgs;
-use crate::position::{Record, StreamRecord};
-use crate::state_home::Home;
+use crate::state::home::Home;
+use crate::state::{Record, StreamRecord};
+
+/// The flags of `positions`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PositionsArgs {
+    /// Where positions are kept.
+    #[arg(long, env = "REDIS_LOG_SHIPPER_STATE_DIR", value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Where they are kept while the state directory cannot be written.
+    #[arg(long, env = "REDIS_LOG_SHIPPER_STATE_FALLBACK_DIR", value_name = "DIR")]
+    pub state_fallback_dir: Option<OsString>,
+    /// Forget the position of this file, such as dmcproxy.log; no shipper may run meanwhile.
+    #[arg(long, value_name = "FILE")]
+    pub reset: Option<String>,
+}
 
 /// Runs the command.
 pub(crate) fn run(args: &PositionsArgs) -> anyhow::Result<ExitCode> {
@@ -87,7 +101,7 @@ fn row(file: &str, stream: &StreamRecord) -> [String; 4] {
 mod tests {
     use super::*;
     use crate::entries::Chain;
-    use crate::position::GenerationRecord;
+    use crate::state::GenerationRecord;
 
     fn stream(positions: &[u64], last: i64) -> StreamRecord {
         let generation = |position: &u64| GenerationRecord {

@@ -1,95 +1,87 @@
-//! What must be there before anything is shipped: a state directory of one's own, and a log directory that can be read.
-//! What is not there yet is waited for.
+//! Opens what shipping needs: a state directory that no other shipper uses, and a readable log directory.
+//!
+//! Waits for what is not there yet.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use runtime::chain;
 
-use crate::admin::SharedStatus;
-use crate::discover::Discovery;
-use crate::metrics::Metrics;
-use crate::state_home::Home;
-use crate::state_lock::LockError;
-use crate::tail::{Now, Tail, TailSettings};
-
 use super::positions::Positions;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::state::LockError;
+use crate::state::home::Home;
+use crate::status::SharedStatus;
+use crate::tail::{Now, Tail};
 
-/// How soon it is tried again.
+/// How soon opening is retried.
 const RETRY: Duration = Duration::from_secs(1);
-/// What lasts is told again this often.
+/// An error that lasts is logged again after this time.
 const REMINDER: Duration = Duration::from_mins(1);
 
 /// Why shipping cannot begin yet.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another shipper has the state directory.
+    /// Another shipper uses the state directory.
     #[error(transparent)]
     State(LockError),
-    /// The log directory is not there, or cannot be read.
+    /// The log directory does not exist, or cannot be read.
     #[error("failed to read the log directory {dir}; is it the directory of the log files, and may this user read it?")]
     Logs {
         /// The directory.
         dir: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         source: std::io::Error,
     },
 }
 
-/// Everything shipping begins with.
+/// What shipping begins with.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) tail: Tail,
-    /// They hold the lock until the last one is on disk.
+    /// The positions hold the lock until they are saved a last time.
     pub(super) positions: Positions,
 }
 
-/// What is to be opened.
-#[derive(Debug)]
-pub(super) struct Opening {
-    pub(super) discovery: Discovery,
-    pub(super) tail: TailSettings,
-    pub(super) state_dir: Option<PathBuf>,
-    pub(super) state_fallback_dir: Option<PathBuf>,
-    pub(super) metrics: Metrics,
-    pub(super) status: SharedStatus,
+/// Opens the files at their positions.
+pub(super) async fn open(settings: &Settings, metrics: &Metrics) -> Result<Opened, OpenError> {
+    let discovery = &settings.discovery;
+    let unreadable = |source| OpenError::Logs { dir: discovery.dir().to_owned(), source };
+    // Check this first: it fails most often, and later steps log on every retry.
+    discovery.list().map_err(unreadable)?;
+    let mut home = Home::new(settings.state_dir.clone(), settings.state_fallback_dir.clone());
+    home.lock().map_err(OpenError::State)?;
+    let now = Now::read();
+    let mut positions = Positions::load(home, metrics.clone(), now.clock);
+    let tail = Tail::resume(discovery.clone(), settings.tail.clone(), positions.record(), metrics.clone(), now)
+        .map_err(unreadable)?;
+    positions.extend(tail.record());
+    positions.save().await;
+    Ok(Opened { tail, positions })
 }
 
-impl Opening {
-    /// Opens the files where they were left, once.
-    pub(super) async fn attempt(&self) -> Result<Opened, OpenError> {
-        let unreadable = |source| OpenError::Logs { dir: self.discovery.dir().to_owned(), source };
-        // First, because it is what is waited for most: what comes after it speaks, and is tried once a second.
-        self.discovery.list().map_err(unreadable)?;
-        let mut home = Home::new(self.state_dir.clone(), self.state_fallback_dir.clone());
-        home.lock().map_err(OpenError::State)?;
-        let now = Now::read();
-        let mut positions = Positions::load(home, self.metrics.clone(), now.clock);
-        let (discovery, settings) = (self.discovery.clone(), self.tail.clone());
-        let tail =
-            Tail::resume(discovery, settings, positions.record(), self.metrics.clone(), now).map_err(unreadable)?;
-        positions.extend(tail.record());
-        positions.save().await;
-        Ok(Opened { tail, positions })
-    }
-
-    /// Tries again until it succeeds, and says every minute why it does not.
-    pub(super) async fn wait(&self, mut error: OpenError) -> Opened {
-        let mut told: Option<Instant> = None;
-        loop {
-            self.status.waits_for(Some(chain(&error)));
-            if told.is_none_or(|told| told.elapsed() >= REMINDER) {
-                told = Some(Instant::now());
-                tracing::error!(error = chain(&error), "nothing is shipped yet, trying again");
+/// Retries until opening succeeds, and logs every minute why it fails.
+pub(super) async fn wait(
+    mut error: OpenError,
+    settings: &Settings,
+    metrics: &Metrics,
+    status: &SharedStatus,
+) -> Opened {
+    let mut logged: Option<Instant> = None;
+    loop {
+        status.waits_for(Some(chain(&error)));
+        if logged.is_none_or(|logged| logged.elapsed() >= REMINDER) {
+            logged = Some(Instant::now());
+            tracing::error!(error = chain(&error), "nothing is shipped yet, retrying");
+        }
+        tokio::time::sleep(RETRY).await;
+        match open(settings, metrics).await {
+            Ok(opened) => {
+                status.waits_for(None);
+                return opened;
             }
-            tokio::time::sleep(RETRY).await;
-            match self.attempt().await {
-                Ok(opened) => {
-                    self.status.waits_for(None);
-                    return opened;
-                }
-                Err(next) => error = next,
-            }
+            Err(next) => error = next,
         }
     }
 }

@@ -1,19 +1,21 @@
-//! How much memory the pipeline holds: a few buffers of known sizes, whatever there is to ship.
+//! How much memory the pipeline's buffers take. The sizes are fixed, however much there is to ship.
 
-use super::WAITING_BATCHES;
 use crate::tail::TailSettings;
 
-/// Sealed batches there may be at a time: one that is being pushed, those that wait, and one that the reader holds until
-/// there is room for it.
+/// How many batches wait while one is pushed. One is enough for reading and pushing to overlap.
+pub(crate) const WAITING_BATCHES: usize = 1;
+
+/// How many sealed batches exist at a time: one that is pushed, the waiting ones, and one that the reader holds until the
+/// channel has room.
 const SEALED: usize = 1 + WAITING_BATCHES + 1;
 
-/// The size of all buffers: what is read at a time, what is remembered of an archive that is decompressed, the batch that is
-/// being made, and the sealed ones.
+/// The size of all buffers: the read buffer, the window of an archive that is decompressed, the open batch, and the sealed
+/// batches.
 ///
-/// It is not all the process takes (code, TLS, the runtime and the positions come on top, about 4 MiB), and a batch that
-/// Loki wants in pieces is read back for as long as that takes.
+/// The process needs about 4 MiB more, for code, TLS, the runtime and the positions. A batch that is pushed in pieces is also
+/// held decoded.
 pub(super) fn bytes(settings: &TailSettings) -> usize {
-    // The first line of a batch always fits, so that a long one may make it larger than it should be.
+    // The first line of a batch always fits. A long line makes the batch larger than its limit.
     let batch = settings.batch_bytes.max(settings.max_line);
     settings.chunk_bytes() + settings.archive_bytes() + batch + SEALED * snap::raw::max_compress_len(batch)
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use runtime::{chain, printable};
 use tokio::time::Instant;
 
-use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::plausible;
-use crate::position::{PositionError, Record, StreamRecord};
-use crate::state_home::{Home, RETRY, Saved};
+use crate::state::home::{Home, RETRY, Saved};
+use crate::state::journal::Journal;
+use crate::state::plausible;
+use crate::state::{PositionError, Record, StreamRecord};
 
 /// Acknowledged positions are saved after this time at the latest; until then the journal has them.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -196,7 +196,7 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::{FILE, GenerationRecord};
+    use crate::state::{FILE, GenerationRecord};
 
     #[tokio::test(start_paused = true)]
     async fn knows_after_a_kill_what_was_acknowledged_since_they_were_saved() {

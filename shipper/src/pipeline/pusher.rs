@@ -1,7 +1,7 @@
-//! The pushing half: batches to Loki, acknowledgements to positions.
+//! The pushing half: pushes batches to Loki, and turns acknowledgements into positions.
 //!
-//! A stream that Loki refuses while it may take others is set aside: its batches wait here, in order, and are tried again
-//! by themselves. The reader hands out nothing more of it meanwhile.
+//! Loki may refuse one stream and accept others. Such a stream is set aside: its batches wait here in order, and are retried.
+//! Meanwhile the reader hands out no more of it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,64 +12,81 @@ use tokio::time::Instant;
 
 use super::aside::Aside;
 use super::positions::Positions;
-use crate::admin::SharedStatus;
 use crate::batch::Batch;
 use crate::metrics::Metrics;
-use crate::position::{Record, StreamRecord};
+use crate::push::rejections::Rejections;
 use crate::push::{Dial, Loki, Outcome, Parcel};
-use crate::rejections::Rejections;
+use crate::state::{Record, StreamRecord};
+use crate::status::SharedStatus;
 
-/// How many compressed bytes are set aside at most. With more than that all streams wait.
-pub(super) const MOST_SET_ASIDE: usize = 4 << 20;
+/// The limit of compressed bytes that are set aside. Above it, all streams wait.
+const MAX_SET_ASIDE: usize = 4 << 20;
 
 /// Pushes batches and keeps the positions.
 pub(super) struct Pusher<D = HttpConnector> {
-    pub(super) loki: Loki<D>,
-    pub(super) positions: Positions,
+    loki: Loki<D>,
+    positions: Positions,
     /// The streams that are set aside.
-    pub(super) refused: BTreeMap<Arc<str>, Refused>,
-    /// Their names, for the reader.
-    pub(super) aside: Aside,
-    pub(super) metrics: Metrics,
-    pub(super) status: SharedStatus,
+    refused: BTreeMap<Arc<str>, Refused>,
+    /// The names of these streams, for the reader.
+    aside: Aside,
+    metrics: Metrics,
+    status: SharedStatus,
 }
 
 /// A stream that Loki refuses.
 #[derive(Debug)]
-pub(super) struct Refused {
-    /// The batch that is refused.
+struct Refused {
+    /// The refused batch.
     batch: Batch,
     parcel: Parcel,
-    /// When to try it again.
-    again: Instant,
-    /// What comes after it.
+    /// When to retry.
+    retry_at: Instant,
+    /// What comes after the batch.
     waiting: VecDeque<Waiting>,
 }
 
-/// What waits behind a batch that is refused.
+/// What waits behind a refused batch.
 #[derive(Debug)]
 enum Waiting {
     Batch(Batch),
-    /// What must be on disk before the next batch, and came along with a batch of another stream.
+    /// A record that must be on disk before the next batch. It came with a batch of another stream.
     Record(StreamRecord),
 }
 
 impl<D: Dial> Pusher<D> {
+    /// Pushes with `loki`, and saves acknowledgements in `positions`.
+    pub(super) fn new(
+        loki: Loki<D>,
+        positions: Positions,
+        aside: Aside,
+        metrics: Metrics,
+        status: SharedStatus,
+    ) -> Self {
+        Self { loki, positions, refused: BTreeMap::new(), aside, metrics, status }
+    }
+
+    /// Saves the positions.
+    pub(super) async fn save_positions(&mut self) {
+        self.positions.save().await;
+    }
+
+    /// Pushes until the reader hands over no more, and no stream is set aside.
     pub(super) async fn run(&mut self, mut incoming: mpsc::Receiver<Batch>) {
         for (name, record) in self.positions.record() {
             self.status.begins_at(name, record);
         }
         let mut open = true;
         while open || !self.refused.is_empty() {
-            let (room, again) = (self.has_room(), self.refused.values().map(|refused| refused.again).min());
+            let (room, retry_at) = (self.has_room(), self.refused.values().map(|refused| refused.retry_at).min());
             tokio::select! {
                 batch = incoming.recv(), if open && room => match batch {
                     Some(batch) => self.take(batch).await,
                     None => open = false,
                 },
                 () = self.positions.due() => self.positions.save().await,
-                () = async { if let Some(at) = again { tokio::time::sleep_until(at).await } }, if again.is_some() => {
-                    self.try_again().await;
+                () = async { if let Some(at) = retry_at { tokio::time::sleep_until(at).await } }, if retry_at.is_some() => {
+                    self.retry().await;
                 }
             }
             if self.positions.are_overdue() {
@@ -86,12 +103,12 @@ impl<D: Dial> Pusher<D> {
             });
             refused.batch.body.len() + bodies.sum::<usize>()
         };
-        self.refused.values().map(waiting).sum::<usize>() < MOST_SET_ASIDE
+        self.refused.values().map(waiting).sum::<usize>() < MAX_SET_ASIDE
     }
 
-    /// Pushes a batch, or puts it behind those of its stream that are refused.
+    /// Pushes a batch, or queues it behind a refused batch of its stream.
     async fn take(&mut self, mut batch: Batch) {
-        // A record speaks of all that was handed out of its stream, refused batches included.
+        // A record covers everything that was handed out of its stream, refused batches included.
         for (name, record) in std::mem::take(&mut batch.before) {
             match self.refused.get_mut(name.as_str()) {
                 Some(refused) => refused.waiting.push_back(Waiting::Record(record)),
@@ -109,35 +126,35 @@ impl<D: Dial> Pusher<D> {
         }
     }
 
-    /// Tries the refused batch that is due first.
-    async fn try_again(&mut self) {
-        let due = self.refused.iter().min_by_key(|(_, refused)| refused.again).map(|(name, _)| name.clone());
+    /// Retries the refused batch that is due first.
+    async fn retry(&mut self) {
+        let due = self.refused.iter().min_by_key(|(_, refused)| refused.retry_at).map(|(name, _)| name.clone());
         let Some(refused) = due.and_then(|name| self.refused.remove(&name)) else { return };
         self.ship(refused.batch, refused.parcel, refused.waiting, true).await;
     }
 
-    /// Pushes a batch and what waits behind it, until all is stored or a batch is refused.
+    /// Pushes a batch and what waits behind it, until Loki has stored everything or refuses a batch.
     async fn ship(&mut self, batch: Batch, parcel: Parcel, mut waiting: VecDeque<Waiting>, mut was_refused: bool) {
         let mut next = Some((batch, parcel));
         while let Some((batch, mut parcel)) = next.take() {
             match self.deliver(&batch, &mut parcel, was_refused).await {
                 Outcome::Stored(rejected) => self.acknowledge(&batch, &rejected),
                 Outcome::SetAside(wait) => {
-                    let (name, again) = (batch.name.clone(), Instant::now() + wait);
-                    self.refused.insert(name, Refused { batch, parcel, again, waiting });
+                    let (name, retry_at) = (batch.name.clone(), Instant::now() + wait);
+                    self.refused.insert(name, Refused { batch, parcel, retry_at, waiting });
                     break;
                 }
             }
             if std::mem::take(&mut was_refused) {
                 tracing::info!(file = %batch.name, "Loki takes this stream again");
             }
-            next = self.behind(&batch.name, &mut waiting).await;
+            next = self.next_waiting(&batch.name, &mut waiting).await;
         }
-        self.told_of_refused();
+        self.publish_refused();
     }
 
-    /// The next batch that waits, once everything before it is on disk.
-    async fn behind(&mut self, name: &Arc<str>, waiting: &mut VecDeque<Waiting>) -> Option<(Batch, Parcel)> {
+    /// The next waiting batch, after the records before it are on disk.
+    async fn next_waiting(&mut self, name: &Arc<str>, waiting: &mut VecDeque<Waiting>) -> Option<(Batch, Parcel)> {
         loop {
             match waiting.pop_front()? {
                 Waiting::Batch(batch) => {
@@ -149,14 +166,14 @@ impl<D: Dial> Pusher<D> {
         }
     }
 
-    /// Says which streams are refused, to those who have to know.
-    fn told_of_refused(&self) {
+    /// Tells the reader, the metrics and the status which streams are set aside.
+    fn publish_refused(&self) {
         self.aside.set(self.refused.keys().cloned());
         self.metrics.set_aside(self.refused.len());
         self.status.refuses(!self.refused.is_empty());
     }
 
-    /// Has records on disk before anything is pushed.
+    /// Writes records to disk before a push.
     async fn write_ahead(&mut self, before: Record) {
         tracing::debug!(?before, "positions to be saved before the push");
         for (name, record) in &before {
@@ -191,13 +208,13 @@ impl<D: Dial> Pusher<D> {
         let failed = |failure: &crate::push::Failure<'_>| {
             metrics.failed(failure.trouble);
             status.trouble(&batch.name, failure);
-            let words = (failure.trouble.reason(), failure.said.to_owned(), failure.fix.to_owned());
+            let words = (failure.trouble.reason(), failure.answer.to_owned(), failure.fix.to_owned());
             *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(words);
         };
         self.status.pushing(Some(Instant::now().into_std()));
         let outcome = {
             let mut push = std::pin::pin!(self.loki.attempt(parcel, &failed));
-            // While Loki does not answer, what it acknowledged before still gets to disk.
+            // Earlier acknowledgements are saved while Loki does not answer.
             loop {
                 tokio::select! {
                     outcome = &mut push => break outcome,
@@ -211,13 +228,7 @@ impl<D: Dial> Pusher<D> {
             (&outcome, was_refused, last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
         {
             let file = &*batch.name;
-            tracing::warn!(
-                file,
-                reason,
-                answer,
-                fix,
-                "Loki refuses this stream alone: it is tried again, and others go on"
-            );
+            tracing::warn!(file, reason, answer, fix, "Loki refuses only this stream: it is retried, and others go on");
         }
         outcome
     }

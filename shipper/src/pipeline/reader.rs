@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::aside::Aside;
 use super::clock::WallClock;
 use super::ending::{Ending, listening_ports};
-use crate::admin::SharedStatus;
 use crate::batch::Batch;
 use crate::metrics::Metrics;
+use crate::status::SharedStatus;
 use crate::tail::{Now, Tail};
 
 /// How often the directory is looked at where no notification comes.
@@ -51,32 +51,81 @@ fn may_be_a_change(event: &notify::Result<notify::Event>) -> bool {
 
 /// Reads files into batches.
 pub(super) struct Reader {
-    pub(super) tail: Tail,
-    pub(super) batches: mpsc::Sender<Batch>,
-    pub(super) wake: Arc<Notify>,
-    pub(super) draining: CancellationToken,
-    pub(super) once: bool,
+    tail: Tail,
+    batches: mpsc::Sender<Batch>,
+    wake: Arc<Notify>,
+    draining: CancellationToken,
+    once: bool,
     /// Whether the next start can ship what Loki does not take now.
-    pub(super) may_give_up: bool,
+    may_give_up: bool,
     /// Cancelled once Redis has ended while lines wait for a Loki that is away.
-    pub(super) given_up: CancellationToken,
-    /// Cancelled once all is handed over.
-    pub(super) finished: CancellationToken,
-    /// Since the process was told to end.
-    pub(super) ending: Option<Ending>,
+    given_up: CancellationToken,
+    /// Cancelled once everything is handed over.
+    finished: CancellationToken,
+    /// Set once the process was told to end.
+    ending: Option<Ending>,
     /// The streams that Loki refuses.
-    pub(super) aside: Aside,
-    pub(super) clock: WallClock,
-    pub(super) metrics: Metrics,
-    pub(super) status: SharedStatus,
-    /// Why the directory cannot be looked at; told once.
-    pub(super) failed: Option<String>,
-    /// How long the last look took.
-    pub(super) cost: Duration,
+    aside: Aside,
+    clock: WallClock,
+    metrics: Metrics,
+    status: SharedStatus,
+    /// Why the last scan of the directory failed. Each error is logged once.
+    failed: Option<String>,
+    /// How long the last scan took.
+    cost: Duration,
 }
 
 impl Reader {
-    /// Until every line is handed over that will ever be written, or nobody takes them any more.
+    /// Reads `tail` into `batches`. Scans the directory on `wake` and at intervals.
+    pub(super) fn new(
+        tail: Tail,
+        batches: mpsc::Sender<Batch>,
+        wake: Arc<Notify>,
+        draining: CancellationToken,
+        aside: Aside,
+        metrics: Metrics,
+        status: SharedStatus,
+    ) -> Self {
+        Self {
+            tail,
+            batches,
+            wake,
+            draining,
+            once: false,
+            may_give_up: false,
+            given_up: CancellationToken::new(),
+            finished: CancellationToken::new(),
+            ending: None,
+            aside,
+            clock: WallClock::default(),
+            metrics,
+            status,
+            failed: None,
+            cost: Duration::ZERO,
+        }
+    }
+
+    /// Sets whether to end at the end of the files.
+    pub(super) fn once(self, once: bool) -> Self {
+        Self { once, ..self }
+    }
+
+    /// Sets whether to give up where Redis has ended and Loki is away.
+    pub(super) fn may_give_up(self, may_give_up: bool) -> Self {
+        Self { may_give_up, ..self }
+    }
+
+    /// Cancelled once Redis has ended while lines wait for a Loki that is away.
+    pub(super) fn given_up(&self) -> CancellationToken {
+        self.given_up.clone()
+    }
+
+    /// Cancelled once everything is handed over.
+    pub(super) fn finished(&self) -> CancellationToken {
+        self.finished.clone()
+    }
+
+    /// Reads until every line is handed over that will ever be written, or the pusher takes no more.
     pub(super) async fn run(mut self) {
         self.read().await;
         self.finished.cancel();
@@ -201,7 +250,7 @@ impl Reader {
         let failed = self.tail.scan(now).err().map(|error| error.to_string());
         if self.failed != failed {
             if let Some(error) = &failed {
-                tracing::warn!(error, "failed to look at the log directory, trying again");
+                tracing::warn!(error, "failed to scan the log directory, retrying");
             }
             self.failed = failed;
         }
@@ -232,7 +281,7 @@ mod tests {
 
     use super::*;
     use crate::discover::Discovery;
-    use crate::position::Record;
+    use crate::state::Record;
     use crate::tail::TailSettings;
 
     const LINE: &str = "2026-02-20 22:31:07,000 INFO x\n";
@@ -251,23 +300,9 @@ mod tests {
             let discovery = Discovery::new(dir.path().to_owned(), &[Glob::new("*.log").unwrap()], &[]).unwrap();
             let tail = Tail::resume(discovery, settings, &Record::new(), Metrics::default(), now()).unwrap();
             let (wake, (sender, batches)) = (Arc::new(Notify::new()), mpsc::channel(1));
-            let reader = Reader {
-                tail,
-                batches: sender,
-                wake: wake.clone(),
-                draining: CancellationToken::new(),
-                once: false,
-                may_give_up: false,
-                given_up: CancellationToken::new(),
-                finished: CancellationToken::new(),
-                ending: None,
-                aside: Aside::default(),
-                clock: WallClock::default(),
-                metrics: Metrics::default(),
-                status: SharedStatus::default(),
-                failed: None,
-                cost: Duration::ZERO,
-            };
+            let (draining, aside) = (CancellationToken::new(), Aside::default());
+            let reader =
+                Reader::new(tail, sender, wake.clone(), draining, aside, Metrics::default(), SharedStatus::default());
             tokio::spawn(reader.run());
             Self { dir, wake, batches }
         }

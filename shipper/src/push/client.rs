@@ -12,22 +12,22 @@ use runtime::chain;
 use runtime::tls::{HttpsConnector, http_client_over};
 use tokio::time::{Instant, timeout};
 
-use super::PushSettings;
+use super::answer::Trouble;
 use super::metered::{Budget, Dial, MeteredDial};
 use super::secrets;
-use super::trust::{self, Trusted};
-use crate::answer::Trouble;
-use crate::token::Token;
+use super::settings::PushSettings;
+use super::token::Token;
+use super::trust::{self, CaFiles};
 
 /// How long the answer to one push may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rest of an answer may take once its status is known.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many characters of an answer are logged.
-const SAID: usize = 500;
+const SHOWN: usize = 500;
 /// How much of an answer is read: Loki may spend a line on each rejected entry.
 const BODY_LIMIT: usize = 1 << 20;
-/// How often the CA files are compared with what is trusted.
+/// How often the CA files are compared with their content in use.
 const CA_INTERVAL: Duration = Duration::from_secs(30);
 /// Stands for a text that was announced and never came.
 const LOST_BODY: &str = "(the body of the answer never came)";
@@ -44,12 +44,22 @@ pub(super) enum Reply {
         /// Its text, as far as it came.
         body: String,
         /// What may be repeated of it: nothing that the request kept secret.
-        said: String,
+        text: String,
         /// The least time to wait.
         retry_after: Option<Duration>,
     },
     /// Nothing, and why.
     Nothing(Trouble, String),
+}
+
+impl Reply {
+    /// The answer on one line, for the log.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Answer { text, .. } => text.clone(),
+            Self::Nothing(_, why) => why.clone(),
+        }
+    }
 }
 
 /// The connection to Loki, made by `D`.
@@ -62,7 +72,7 @@ pub(super) struct Client<D> {
     /// The last token with which something was stored.
     accepted: Option<HeaderValue>,
     http: legacy::Client<HttpsConnector<MeteredDial<D>>, Full<Bytes>>,
-    trusted: Trusted,
+    ca_files: CaFiles,
     ca_checked: Instant,
 }
 
@@ -75,7 +85,7 @@ impl<D: Dial> Client<D> {
             budget,
             accepted: None,
             token: settings.token_file.clone().map(Token::new),
-            trusted: Trusted::read(&settings.ca_files),
+            ca_files: CaFiles::read(&settings.ca_files),
             http: http_client_over(trust::roots(&settings), dial.clone()),
             ca_checked: Instant::now(),
             settings,
@@ -117,7 +127,7 @@ impl<D: Dial> Client<D> {
     /// Posts `body` and waits for the answer.
     pub(super) async fn post(&mut self, body: &Bytes) -> Reply {
         if self.ca_checked.elapsed() >= CA_INTERVAL {
-            self.renew_trust();
+            self.reload_ca_files();
         }
         let mut request = Request::post(&self.settings.url)
             .header(CONTENT_TYPE, "application/x-protobuf")
@@ -138,8 +148,8 @@ impl<D: Dial> Client<D> {
                 let (head, body) = answer.into_parts();
                 let retry_after = retry_after(&head.headers, SystemTime::now());
                 let body = text(body).await;
-                let said = self.said(head.status, &body);
-                Reply::Answer { status: head.status, body, said, retry_after }
+                let text = self.shown(head.status, &body);
+                Reply::Answer { status: head.status, body, text, retry_after }
             }
             Ok(Err(error)) => Reply::Nothing(Trouble::NoAnswer, chain(&error)),
             Err(_elapsed) => Reply::Nothing(Trouble::NoAnswer, format!("no answer within {TIMEOUT:?}")),
@@ -147,27 +157,27 @@ impl<D: Dial> Client<D> {
     }
 
     /// An answer on one line, for the log, without what the request kept secret.
-    fn said(&self, status: StatusCode, body: &str) -> String {
+    fn shown(&self, status: StatusCode, body: &str) -> String {
         if body.is_empty() {
             return status.to_string();
         }
         // A secret that begins within what is kept is recognized by what follows it.
-        let start: String = body.chars().take(2 * SAID).collect();
+        let start: String = body.chars().take(2 * SHOWN).collect();
         let token = self.token.as_ref().and_then(Token::sent).map(HeaderValue::as_bytes);
         let token = token.map(|sent| sent.strip_prefix(b"Bearer ").unwrap_or(sent));
         let start = secrets::without(&start, token.into_iter().chain(secrets::of_url(&self.settings.url)));
-        let start: String = start.chars().take(SAID).collect();
+        let start: String = start.chars().take(SHOWN).collect();
         format!("{status}: {start}")
     }
 
-    /// Trusts what the CA files hold now, where that is something else than before.
-    pub(super) fn renew_trust(&mut self) {
+    /// Reads the CA files again, and uses their content if it has changed.
+    pub(super) fn reload_ca_files(&mut self) {
         self.ca_checked = Instant::now();
-        let now = Trusted::read(&self.settings.ca_files);
-        if now != self.trusted {
+        let now = CaFiles::read(&self.settings.ca_files);
+        if now != self.ca_files {
             self.http = http_client_over(trust::roots(&self.settings), self.dial.clone());
-            self.trusted = now;
-            tracing::info!("trusting the CA files' new content");
+            self.ca_files = now;
+            tracing::info!("using the CA files' new content");
         }
     }
 }

@@ -1,6 +1,17 @@
 //! What a reader of the log, or of `/status`, has to do about trouble.
 
-use crate::answer::Trouble;
+use super::answer::Trouble;
+
+/// An attempt that was not acknowledged.
+#[derive(Debug)]
+pub struct Failure<'a> {
+    /// Why.
+    pub trouble: &'a Trouble,
+    /// What was answered, or what kept an answer from coming.
+    pub answer: &'a str,
+    /// What somebody has to do about it.
+    pub fix: &'a str,
+}
 
 /// What is known of a failed push.
 #[derive(Debug)]
@@ -8,7 +19,7 @@ pub(super) struct Case<'a> {
     /// Why it failed.
     pub(super) trouble: &'a Trouble,
     /// What was answered.
-    pub(super) said: &'a str,
+    pub(super) answer: &'a str,
     /// The tenant, where the URL names one.
     pub(super) tenant: Option<&'a str>,
     /// Whom the token is for, as it says itself.
@@ -33,7 +44,7 @@ pub(super) fn fix(case: &Case<'_>) -> String {
             "there is no token to send: check that --token-file names the projected token and that the container mounts \
              its volume"
         }
-        Trouble::Unauthorized if case.said.contains("tenant not found") => return unknown_tenant(case.tenant),
+        Trouble::Unauthorized if case.answer.contains("tenant not found") => return unknown_tenant(case.tenant),
         Trouble::Unauthorized => return unauthorized(case.tenant),
         Trouble::WrongUrl => "check --loki-url: it must be the full push URL, ending in /loki/api/v1/push",
         Trouble::PlainHttp => "write https:// in --loki-url: this port speaks TLS",
@@ -94,7 +105,7 @@ mod tests {
 
     const CASE: Case<'_> = Case {
         trouble: &Trouble::Forbidden,
-        said: "",
+        answer: "",
         tenant: Some("application"),
         subject: Some("system:serviceaccount:redis:rec"),
         token_was_accepted: false,
@@ -121,8 +132,8 @@ mod tests {
 
     #[test]
     fn names_a_tenant_that_the_gateway_does_not_know() {
-        let said = "401 Unauthorized: tenant not found, have you registered it?";
-        let fix = fix(&Case { trouble: &Trouble::Unauthorized, said, ..CASE });
+        let answer = "401 Unauthorized: tenant not found, have you registered it?";
+        let fix = fix(&Case { trouble: &Trouble::Unauthorized, answer, ..CASE });
         assert_eq!(fix, "the gateway knows no tenant application: correct the tenant in --loki-url");
     }
 }

@@ -1,87 +1,105 @@
-//! What a reply leads to, and which entries are dropped for it.
+//! What a reply leads to, and which entries are dropped because of it.
 //!
-//! Where Loki names the entries it rejects, those are gone and all others stored. Words that are not known may be about
-//! one entry, about the request, or a proxy's, and dropping is for good. So an entry is dropped only if it was refused all
-//! alone, while an empty push is taken, and something was stored that shows that other entries are.
+//! Where Loki names the entries it rejects, it has stored all others. An unknown error text may concern one entry, the whole
+//! request, or come from a proxy. A dropped entry is lost for good. So an entry is dropped only if it was refused alone, while
+//! Loki accepts an empty push, and after Loki has stored another entry.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::client::Reply;
+use super::answer::{Meaning, Trouble, meaning};
+use super::client::{Client, Reply};
+use super::decode::Entry;
+use super::metered::Dial;
+use super::patience::FailureLog;
 use super::pieces::Pieces;
-use super::{Dial, Loki};
-use crate::answer::{Meaning, Trouble, meaning};
-use crate::decode::Entry;
-use crate::rejections::{Reason, Rejections};
+use super::rejections::{Reason, Rejections};
+use super::settings::PushSettings;
+use crate::batch::MetadataSwitch;
 
-/// A push request without streams, compressed: Loki stores nothing, and says by its answer that it would.
+/// A push request without streams, compressed. Loki stores nothing, and its answer shows that it accepts requests.
 const EMPTY: &[u8] = &[0];
-/// After so many entries that were refused all alone, with none stored, the request is at fault and not they.
+/// After this many entries that were refused alone, with none stored, the fault is in the request.
 const SUSPECTS: usize = 32;
-/// Each time that this is found of a batch, twice as many are tried the next time, and after this many times as few as at
-/// first: each of them costs Loki three requests.
+/// The suspect limit doubles after each fruitless pass over a batch, and resets after this many passes. Each suspect costs
+/// Loki three requests.
 const DOUBLINGS: u32 = 4;
-/// An entry that has no neighbours, and that is refused for so long, is dropped though nothing else was stored meanwhile:
-/// everything waits behind it.
+/// A batch of one entry has no neighbors to compare with. If it is refused for this long, it is dropped: the stream waits
+/// behind it.
 const CONVINCED: Duration = Duration::from_hours(1);
-/// A push that was throttled this often in a row is tried in smaller pieces.
+/// A push that is throttled this often in a row is split.
 const THROTTLED: u32 = 4;
-/// How many characters of an entry that is rejected are logged.
+/// How many characters of a rejected entry are logged.
 const SAMPLE: usize = 100;
 
-/// What an answer leads to.
+/// What a reply leads to.
 pub(super) enum Step {
-    /// On to the next piece, with what was rejected of this one.
+    /// Go on to the next piece. Loki rejected these entries of this one.
     Next(Rejections),
-    /// Once more, later.
-    Wait(Trouble),
-    /// Once more, later, and other streams meanwhile: this one alone is refused.
+    /// Retry the same piece later.
+    RetryLater(Trouble),
+    /// Retry the same piece later, and push other streams meanwhile: Loki refuses only this stream.
     SetAside(Trouble),
-    /// Once more, now, in another way.
-    Again,
+    /// Send again now: the piece was split or stripped.
+    SendNow,
 }
 
-impl<D: Dial> Loki<D> {
-    /// What the reply to the next piece leads to, and what of the batch is left then.
+/// Judges replies. It owns the client, because some replies need a question of their own.
+#[derive(Debug)]
+pub(super) struct Judge<D> {
+    pub(super) client: Client<D>,
+    pub(super) metadata: MetadataSwitch,
+    pub(super) log: FailureLog,
+    /// Whether Loki has stored an entry since a batch of one entry was dropped.
+    has_stored: bool,
+}
+
+impl<D: Dial> Judge<D> {
+    /// Judges what a client of `settings` over `dial` is answered. Turns `metadata` off where Loki refuses it.
+    pub(super) fn new(settings: PushSettings, dial: D, metadata: MetadataSwitch) -> Self {
+        Self { client: Client::new(settings, dial), metadata, log: FailureLog::default(), has_stored: false }
+    }
+
+    /// Returns what `reply` leads to, after `failures` failed attempts, and updates what is left of the batch.
     pub(super) async fn judge(&mut self, reply: &Reply, pieces: &mut Pieces, failures: u32) -> Step {
         let meaning = match reply {
             Reply::Answer { status, body, retry_after, .. } => {
                 meaning(*status, body, *retry_after, pieces.entries() as u64)
             }
-            Reply::Nothing(trouble, _) => Meaning::Again(trouble.clone()),
+            Reply::Nothing(trouble, _) => Meaning::RetryLater(trouble.clone()),
         };
         match meaning {
             Meaning::Stored => {
-                self.told.success();
+                self.log.success();
                 self.client.accepted();
-                self.trusted = true;
-                // What was refused all alone before is now known to have been refused for its own sake.
-                let convicted = self.convict(pieces);
+                self.has_stored = true;
+                // Loki stores other entries, so the suspects were refused for their own sake.
+                let rejected = self.reject_suspects(pieces);
                 pieces.stored();
-                Step::Next(convicted)
+                Step::Next(rejected)
             }
             Meaning::StoredExcept(mut rejected) => {
-                self.told.success();
-                self.trusted |= rejected.total() < pieces.entries() as u64;
-                self.tell(&rejected, &reply.said(), pieces);
-                rejected.extend(&self.convict(pieces));
+                self.log.success();
+                self.has_stored |= rejected.total() < pieces.entries() as u64;
+                self.log_rejected(&rejected, &reply.text(), pieces);
+                rejected.extend(&self.reject_suspects(pieces));
                 pieces.stored();
                 Step::Next(rejected)
             }
             Meaning::WithoutMetadata if pieces.strip() => {
                 if self.metadata.turn_off() {
                     tracing::warn!(
-                        answer = reply.said(),
+                        answer = reply.text(),
                         "Loki refuses structured metadata; going on without level and filename"
                     );
                 }
-                Step::Again
+                Step::SendNow
             }
-            Meaning::Split if pieces.split() => Step::Again,
-            Meaning::Split => self.isolate(pieces, Reason::TooLarge, &reply.said()).await,
-            Meaning::Suspect | Meaning::WithoutMetadata => self.isolate(pieces, Reason::Other, &reply.said()).await,
-            Meaning::Again(trouble) => {
+            Meaning::Split if pieces.split() => Step::SendNow,
+            Meaning::Split => self.isolate(pieces, Reason::TooLarge, &reply.text()).await,
+            Meaning::Suspect | Meaning::WithoutMetadata => self.isolate(pieces, Reason::Other, &reply.text()).await,
+            Meaning::RetryLater(trouble) => {
                 if let Trouble::Throttled { over, .. } = trouble
                     && (over || (failures + 1).is_multiple_of(THROTTLED))
                 {
@@ -90,39 +108,39 @@ impl<D: Dial> Loki<D> {
                 if trouble == Trouble::TooNew || reply.is_about_one_stream() {
                     Step::SetAside(trouble)
                 } else {
-                    Step::Wait(trouble)
+                    Step::RetryLater(trouble)
                 }
             }
         }
     }
 
-    /// Finds the entry for whose sake a piece is refused, as long as it is an entry's and not the request's fault.
-    async fn isolate(&mut self, pieces: &mut Pieces, reason: Reason, said: &str) -> Step {
+    /// Searches for the entry that makes Loki refuse a piece, unless the whole request is refused.
+    async fn isolate(&mut self, pieces: &mut Pieces, reason: Reason, answer: &str) -> Step {
         let alone = pieces.entries() == 1;
         if (alone || !pieces.are_proven()) && !self.takes_an_empty_push().await {
             pieces.restart();
-            return Step::Wait(Trouble::BadRequest);
+            return Step::RetryLater(Trouble::BadRequest);
         }
         if pieces.split() {
-            return Step::Again;
+            return Step::SendNow;
         }
-        if pieces.all_entries() == 1 && !self.trusted && pieces.age() < CONVINCED {
+        if pieces.all_entries() == 1 && !self.has_stored && pieces.age() < CONVINCED {
             return Step::SetAside(Trouble::BadRequest);
         }
-        let suspects = pieces.set_aside(reason, said);
+        let suspects = pieces.suspect(reason, answer);
         if pieces.are_proven() || pieces.all_entries() == 1 {
-            self.trusted &= pieces.all_entries() > 1;
-            return Step::Next(self.convict(pieces));
+            self.has_stored &= pieces.all_entries() > 1;
+            return Step::Next(self.reject_suspects(pieces));
         }
-        if suspects < SUSPECTS << (pieces.in_vain() % DOUBLINGS) && pieces.entries() > 0 {
-            return Step::Again;
+        if suspects < SUSPECTS << (pieces.fruitless() % DOUBLINGS) && pieces.entries() > 0 {
+            return Step::SendNow;
         }
-        // Not one entry of many was taken: dropping them one by one would lose them all.
-        pieces.restart_in_vain();
+        // Loki took none of many entries. Dropping them one by one would lose them all.
+        pieces.restart_fruitless();
         Step::SetAside(Trouble::BadRequest)
     }
 
-    /// Whether the way to Loki is fine, so that a refusal concerns what was pushed.
+    /// Whether Loki accepts requests, so that a refusal concerns the entries.
     async fn takes_an_empty_push(&mut self) -> bool {
         match self.client.post(&Bytes::from_static(EMPTY)).await {
             Reply::Answer { status, body, .. } => status == 422 || meaning(status, &body, None, 0) == Meaning::Stored,
@@ -130,28 +148,28 @@ impl<D: Dial> Loki<D> {
         }
     }
 
-    /// Drops the entries that were set aside.
-    fn convict(&mut self, pieces: &mut Pieces) -> Rejections {
-        let (aside, mut rejected) = (pieces.take_aside(), Rejections::default());
-        for (_, reason) in &aside {
+    /// Drops the suspects, and returns how many for which reason.
+    fn reject_suspects(&mut self, pieces: &mut Pieces) -> Rejections {
+        let (suspects, mut rejected) = (pieces.take_suspects(), Rejections::default());
+        for (_, reason) in &suspects {
             rejected.extend(&Rejections::of(*reason, 1));
         }
-        self.told.rejected(&rejected, |reason| {
-            let first = aside.iter().find(|(_, known)| *known == reason);
+        self.log.rejected(&rejected, |reason| {
+            let first = suspects.iter().find(|(_, known)| *known == reason);
             let sample = sample(first.and_then(|(at, _)| pieces.entry(*at)));
             format!("{}{sample}", pieces.refusal())
         });
         rejected
     }
 
-    /// Says which entries of the next piece are rejected, with one of them.
-    fn tell(&mut self, rejected: &Rejections, said: &str, pieces: &mut Pieces) {
-        self.told.rejected(rejected, |reason| format!("{said}{}", sample(pieces.likely(reason))));
+    /// Logs the rejected entries of the next piece, with one of them as a sample.
+    fn log_rejected(&mut self, rejected: &Rejections, answer: &str, pieces: &mut Pieces) {
+        self.log.rejected(rejected, |reason| format!("{answer}{}", sample(pieces.likely(reason))));
     }
 }
 
 impl Reply {
-    /// Whether Loki speaks of the stream that was pushed, and not of the tenant.
+    /// Whether Loki refuses the stream of this push, and not the tenant.
     fn is_about_one_stream(&self) -> bool {
         const SIGNS: [&str; 2] = ["Per stream rate limit exceeded", "stream limit exceeded"];
         matches!(self, Self::Answer { body, .. } if SIGNS.iter().any(|sign| body.contains(sign)))

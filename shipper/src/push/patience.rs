@@ -1,25 +1,25 @@
-//! How long to wait after a failure, and how often to speak of it.
+//! How long to wait after a failure, and how often to log it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Failure;
-use crate::answer::Trouble;
-use crate::rejections::{Reason, Rejections};
+use super::answer::Trouble;
+use super::fix::Failure;
+use super::rejections::{Reason, Rejections};
 
-/// The first wait after a failure; each further one may be twice as long, up to [`LONGEST_WAIT`].
+/// The first wait after a failure. Each further wait may be twice as long, up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest wait, but for trouble with the token or the permission, where it is the shortest in the long run: a gateway
-/// remembers a refusal for a minute anyway, and every question costs the API server a review.
+/// The longest wait. After many failures with the token or the permission it is the shortest wait: a gateway caches a refusal
+/// for a minute, and each question costs the API server a review.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// The longest wait for entries that are too new: a part of the batch may be stored, and is sent again each time.
+/// The longest wait for entries that are too new: Loki may have stored a part of the batch, which each retry resends.
 const LONGEST_WAIT_FOR_TIME: Duration = Duration::from_mins(5);
-/// What lasts is told again this often.
+/// A failure that lasts is logged again after this time.
 const REMINDER: Duration = Duration::from_mins(1);
 
-/// Exponential, with full jitter, capped; never less than what the answer asked for.
+/// Exponential backoff with full jitter, capped, and at least what the answer asked for.
 pub(super) fn wait(failures: u32, trouble: &Trouble) -> Duration {
     let longest = if *trouble == Trouble::TooNew { LONGEST_WAIT_FOR_TIME } else { LONGEST_WAIT };
     let most = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(longest);
@@ -28,31 +28,32 @@ pub(super) fn wait(failures: u32, trouble: &Trouble) -> Duration {
     wait.max(trouble.retry_after().unwrap_or_default())
 }
 
-/// What was said already.
+/// Logs failures and rejections, each reason at most once a minute.
 #[derive(Debug, Default)]
-pub(super) struct Told {
-    trouble: Option<Telling>,
+pub(super) struct FailureLog {
+    ongoing: Option<Ongoing>,
     rejected: BTreeMap<Reason, Instant>,
 }
 
+/// A failure that lasts.
 #[derive(Debug)]
-struct Telling {
+struct Ongoing {
     reason: &'static str,
     since: Instant,
-    told: Instant,
+    logged: Instant,
 }
 
-impl Told {
-    /// Says that a push failed, unless that was said within the last minute.
+impl FailureLog {
+    /// Logs a failed push, unless this reason was logged within the last minute.
     pub(super) fn failure(&mut self, url: &str, failure: &Failure<'_>) {
         let (now, reason) = (Instant::now(), failure.trouble.reason());
-        let since = match &mut self.trouble {
-            Some(known) if known.reason == reason && now - known.told < REMINDER => return,
+        let since = match &mut self.ongoing {
+            Some(known) if known.reason == reason && now - known.logged < REMINDER => return,
             Some(known) => known.since,
             None => now,
         };
-        self.trouble = Some(Telling { reason, since, told: now });
-        let (answer, fix) = (failure.said, failure.fix);
+        self.ongoing = Some(Ongoing { reason, since, logged: now });
+        let (answer, fix) = (failure.answer, failure.fix);
         if failure.trouble.needs_somebody() {
             tracing::error!(
                 url,
@@ -62,24 +63,24 @@ impl Told {
                 "holding: nothing is lost, pushing goes on by itself once this is fixed"
             );
         } else {
-            tracing::warn!(url, reason, answer, fix, "push failed, trying again");
+            tracing::warn!(url, reason, answer, fix, "push failed, retrying");
         }
     }
 
-    /// Says that pushing works again, where it did not.
+    /// Logs the end of a failure.
     pub(super) fn success(&mut self) {
-        if let Some(over) = self.trouble.take() {
+        if let Some(over) = self.ongoing.take() {
             tracing::info!(reason = over.reason, for_seconds = over.since.elapsed().as_secs(), "pushing again");
         }
     }
 
-    /// Says which entries were rejected, once a minute for each reason; the metrics count them all.
-    pub(super) fn rejected(&mut self, rejected: &Rejections, mut said: impl FnMut(Reason) -> String) {
+    /// Logs rejected entries. The metrics count all of them.
+    pub(super) fn rejected(&mut self, rejected: &Rejections, mut answer: impl FnMut(Reason) -> String) {
         for (reason, entries) in rejected.iter() {
-            let told = self.rejected.get(&reason).is_some_and(|told| told.elapsed() < REMINDER);
-            if !told {
+            let already_logged = self.rejected.get(&reason).is_some_and(|logged| logged.elapsed() < REMINDER);
+            if !already_logged {
                 self.rejected.insert(reason, Instant::now());
-                let (reason, answer) = (reason.word(), said(reason));
+                let (reason, answer) = (reason.word(), answer(reason));
                 tracing::warn!(reason, entries, answer, "entries were rejected for good and are not in Loki");
             }
         }

@@ -1,7 +1,6 @@
-//! What of a batch is still to be pushed, when Loki does not take it as it is: in halves, without metadata, or without an
-//! entry that nobody takes.
+//! The rest of a batch that Loki does not accept whole: in halves, without metadata, or without a rejected entry.
 //!
-//! Pieces keep the order of the entries, and their times and texts: Loki collapses what it has already.
+//! Pieces keep the entries' order, timestamps and texts, so that Loki collapses entries that it has already.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -9,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::decode::{DecodeError, Entry, PushRequest, Stream};
-use crate::rejections::Reason;
+use super::decode::{DecodeError, Entry, PushRequest, Stream};
+use super::rejections::Reason;
 
 /// The rest of a batch.
 #[derive(Debug)]
@@ -26,17 +25,17 @@ pub(super) struct Pieces {
     body: Option<Bytes>,
     /// Whether Loki has stored a piece of this batch.
     proven: bool,
-    /// Entries that were refused all alone while nothing proved that others are taken.
-    aside: Vec<(usize, Reason)>,
-    /// The words with which that was said last.
+    /// Entries that Loki refused alone before it stored any other: their indexes, and why.
+    suspects: Vec<(usize, Reason)>,
+    /// Loki's answer to the last suspect.
     refusal: String,
-    /// How often not one entry was found that is taken.
-    in_vain: u32,
+    /// How many passes over the batch found no entry that Loki stores.
+    fruitless: u32,
     since: Instant,
 }
 
 impl Pieces {
-    /// A batch of so many entries, in one piece.
+    /// A batch of `entries` entries, in one piece.
     pub(super) fn new(whole: Bytes, entries: usize) -> Self {
         let mut pieces = Self {
             whole,
@@ -46,9 +45,9 @@ impl Pieces {
             waiting: Vec::new(),
             body: None,
             proven: false,
-            aside: Vec::new(),
+            suspects: Vec::new(),
             refusal: String::new(),
-            in_vain: 0,
+            fruitless: 0,
             since: Instant::now(),
         };
         pieces.begin();
@@ -60,28 +59,28 @@ impl Pieces {
         let Some(range) = self.waiting.last().cloned() else { return Ok(None) };
         if self.body.is_none() {
             let unchanged = !self.stripped && range.len() == self.entries;
-            self.body = Some(if unchanged { self.whole.clone() } else { self.made_anew(range)? });
+            self.body = Some(if unchanged { self.whole.clone() } else { self.encode(range)? });
         }
         Ok(self.body.clone())
     }
 
-    /// How many entries it holds.
+    /// How many entries the next piece holds.
     pub(super) fn entries(&self) -> usize {
         self.waiting.last().map_or(0, ExactSizeIterator::len)
     }
 
-    /// How many the batch holds.
+    /// How many entries the batch holds.
     pub(super) fn all_entries(&self) -> usize {
         self.entries
     }
 
-    /// The piece is stored, but for what was rejected.
+    /// Loki has stored the next piece, except for rejected entries.
     pub(super) fn stored(&mut self) {
         self.proven = true;
         self.next();
     }
 
-    /// Makes two pieces of the next one; an entry all alone stays as it is, and that is returned.
+    /// Splits the next piece in two. Returns false for a single entry.
     pub(super) fn split(&mut self) -> bool {
         let Some(range) = self.waiting.pop_if(|range| range.len() > 1) else { return false };
         let middle = range.start + range.len() / 2;
@@ -90,51 +89,51 @@ impl Pieces {
         true
     }
 
-    /// Leaves structured metadata away; whether there was any left is returned.
+    /// Removes structured metadata from all pieces. Returns false where it was removed before.
     pub(super) fn strip(&mut self) -> bool {
         self.body = None;
         !std::mem::replace(&mut self.stripped, true)
     }
 
-    /// Whether Loki has stored a piece of this batch, so that what it refuses is refused for its own sake.
+    /// Whether Loki has stored a piece of this batch. If so, a refused entry is refused for its own sake.
     pub(super) fn are_proven(&self) -> bool {
         self.proven
     }
 
-    /// For how long there has been something to push of it.
+    /// How long ago the batch was pushed first.
     pub(super) fn age(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// How often not one entry was found that is taken.
-    pub(super) fn in_vain(&self) -> u32 {
-        self.in_vain
+    /// How many passes over the batch found no entry that Loki stores.
+    pub(super) fn fruitless(&self) -> u32 {
+        self.fruitless
     }
 
-    /// Leaves an entry that is refused all alone for later. How many there are now is returned.
-    pub(super) fn set_aside(&mut self, reason: Reason, said: &str) -> usize {
-        self.aside.extend(self.waiting.last().map(|range| (range.start, reason)));
-        said.clone_into(&mut self.refusal);
+    /// Moves the next piece, a single refused entry, to the suspects. Returns how many there are now.
+    pub(super) fn suspect(&mut self, reason: Reason, answer: &str) -> usize {
+        self.suspects.extend(self.waiting.last().map(|range| (range.start, reason)));
+        answer.clone_into(&mut self.refusal);
         self.next();
-        self.aside.len()
+        self.suspects.len()
     }
 
-    /// Those that were set aside, which are forgotten.
-    pub(super) fn take_aside(&mut self) -> Vec<(usize, Reason)> {
-        std::mem::take(&mut self.aside)
+    /// Takes the suspects out.
+    pub(super) fn take_suspects(&mut self) -> Vec<(usize, Reason)> {
+        std::mem::take(&mut self.suspects)
     }
 
-    /// The words with which the last of them was refused.
+    /// Loki's answer to the last suspect.
     pub(super) fn refusal(&self) -> &str {
         &self.refusal
     }
 
-    /// An entry.
+    /// The entry at this index of the batch.
     pub(super) fn entry(&mut self, at: usize) -> Option<&Entry> {
         self.stream().ok()??.entries.get(at)
     }
 
-    /// The entry of the next piece that is most likely the one that was rejected for this reason.
+    /// The entry of the next piece that Loki most likely rejected for this reason.
     pub(super) fn likely(&mut self, reason: Reason) -> Option<&Entry> {
         let range = self.waiting.last().cloned()?;
         let entries = self.stream().ok()??.entries.get(range)?;
@@ -148,29 +147,29 @@ impl Pieces {
         }
     }
 
-    /// Lets go of what can be read back from the batch.
+    /// Frees what can be decoded from the batch again.
     pub(super) fn put_away(&mut self) {
         self.request = None;
         self.body = None;
     }
 
-    /// All of the batch in one piece again, because the request and no entry is at fault. What was stored of it is pushed
-    /// again, and Loki collapses it.
+    /// Starts the batch again in one piece, because the fault is in the request. Stored entries are resent, and Loki
+    /// collapses them.
     pub(super) fn restart(&mut self) {
         self.proven = false;
         self.begin();
     }
 
-    /// The same, because not one entry was found that is taken.
-    pub(super) fn restart_in_vain(&mut self) {
-        self.in_vain = self.in_vain.saturating_add(1);
+    /// Starts the batch again after a pass that found no entry that Loki stores.
+    pub(super) fn restart_fruitless(&mut self) {
+        self.fruitless = self.fruitless.saturating_add(1);
         self.restart();
     }
 
     #[expect(clippy::single_range_in_vec_init, reason = "one piece that is a range")]
     fn begin(&mut self) {
         self.waiting = vec![0..self.entries];
-        self.aside.clear();
+        self.suspects.clear();
         self.body = None;
     }
 
@@ -186,7 +185,7 @@ impl Pieces {
         Ok(self.request.as_ref().and_then(|request| request.streams.first()))
     }
 
-    fn made_anew(&mut self, range: Range<usize>) -> Result<Bytes, DecodeError> {
+    fn encode(&mut self, range: Range<usize>) -> Result<Bytes, DecodeError> {
         let stripped = self.stripped;
         let Some(stream) = self.stream()? else { return Ok(Bytes::new()) };
         let mut entries = stream.entries.get(range).unwrap_or_default().to_vec();
@@ -203,7 +202,7 @@ impl Pieces {
 mod tests {
     use super::*;
     use crate::batch::BatchBuffer;
-    use crate::decode::{PushedStream, decode};
+    use crate::push::decode::{PushedStream, decode};
 
     fn batch(entries: i64) -> Bytes {
         let mut buffer = BatchBuffer::new(1 << 20);

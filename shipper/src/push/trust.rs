@@ -1,4 +1,4 @@
-//! Whom the client trusts: what the CA files hold now, or the system's CAs where none is named.
+//! The CAs that the client trusts: those of the CA files, or the system's CAs where no file is named.
 
 use std::path::PathBuf;
 
@@ -6,20 +6,20 @@ use runtime::chain;
 use runtime::tls::read_ca_file;
 use rustls::RootCertStore;
 
-use super::PushSettings;
+use super::settings::PushSettings;
 
-/// What the CA files held when they were read.
+/// The content of the CA files when they were read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Trusted(Vec<Option<Vec<u8>>>);
+pub(super) struct CaFiles(Vec<Option<Vec<u8>>>);
 
-impl Trusted {
-    /// What they hold now.
+impl CaFiles {
+    /// Reads the content of `files`.
     pub(super) fn read(files: &[PathBuf]) -> Self {
         Self(files.iter().map(|path| std::fs::read(path).ok()).collect())
     }
 }
 
-/// The CAs to trust. What cannot be used is said; the others count.
+/// The CAs to trust. Logs each file that cannot be used, and goes on with the others.
 pub(super) fn roots(settings: &PushSettings) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     if settings.url.scheme_str() != Some("https") {

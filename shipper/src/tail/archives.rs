@@ -26,7 +26,7 @@ mod tests {
 
     use super::super::testing::tail;
     use super::*;
-    use crate::position::Record;
+    use crate::state::Record;
     use crate::tail::Now;
     use crate::tail::stream::Stream;
 

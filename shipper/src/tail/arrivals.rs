@@ -162,7 +162,7 @@ mod tests {
 
     use super::super::testing::{counted, tail};
     use super::*;
-    use crate::position::Record;
+    use crate::state::Record;
 
     fn names(tail: &Tail) -> Vec<String> {
         tail.streams.iter().map(|stream| stream.name.to_string()).collect()

@@ -8,7 +8,7 @@ use super::content::Content;
 use super::growth::Growth;
 use super::identity::{self, Head, Marker};
 use crate::discover::Inode;
-use crate::position::{Clocked, GenerationRecord};
+use crate::state::{Clocked, GenerationRecord};
 
 /// A text that nothing follows is complete after this time: long enough for a traceback to be written, short enough for
 /// a line after long idleness to be seen at once.

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::content::Content;
 use crate::discover::Inode;
-use crate::position::GenerationRecord;
+use crate::state::GenerationRecord;
 
 /// How many bytes of a file's start identify it.
 pub(super) const HEAD: usize = 1024;

@@ -32,7 +32,7 @@ use crate::discover::{Discovery, Found, LeftOut};
 use crate::formats::TimeReader;
 use crate::labels::Labels;
 use crate::metrics::Metrics;
-use crate::position::{Record, StreamRecord};
+use crate::state::{Record, StreamRecord};
 use rotated::Siblings;
 pub use shed::DELETED;
 use stream::{Stream, Surprise};

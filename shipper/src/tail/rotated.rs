@@ -8,7 +8,7 @@ use super::content::Content;
 use super::generation::{Generation, Kind};
 use super::identity::{begins_as, is_inode, verify};
 use crate::discover::{Discovery, Found, Inode, is_compressed, rotation};
-use crate::position::GenerationRecord;
+use crate::state::GenerationRecord;
 
 /// The live file of a stream and its rotated copies, as one listing of the directory had them.
 pub(super) struct Siblings<'a> {

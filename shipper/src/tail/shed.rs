@@ -56,7 +56,7 @@ mod tests {
     use std::time::{Duration, Instant, SystemTime};
 
     use super::super::testing::{counted, tail};
-    use crate::position::Record;
+    use crate::state::Record;
     use crate::tail::Now;
 
     #[test]

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use super::{Now, Tail, TailSettings};
 use crate::discover::Discovery;
 use crate::metrics::Metrics;
-use crate::position::Record;
+use crate::state::Record;
 
 /// Follows the log files of `dir` from where `record` says, and counts.
 pub(super) fn tail(dir: &Path, record: &Record) -> (Tail, Registry) {

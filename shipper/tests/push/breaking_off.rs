@@ -70,7 +70,7 @@ async fn pushed(answer: &'static str, then: Then) -> (Vec<(Trouble, usize)>, Dur
     let (mut loki, failures) = (Loki::over(raw, settings, MetadataSwitch::default()), Mutex::new(Vec::new()));
     let (start, (body, entries)) = (Instant::now(), batch(&lines(3)));
     let heard = |failure: &redis_log_shipper::push::Failure<'_>| {
-        failures.lock().unwrap().push((failure.trouble.clone(), failure.said.len()));
+        failures.lock().unwrap().push((failure.trouble.clone(), failure.answer.len()));
     };
     assert_eq!(loki.push(&body, entries, heard).await, Rejections::default());
     (failures.into_inner().unwrap(), start.elapsed())

@@ -6,10 +6,10 @@ pub(crate) use std::time::Duration;
 
 pub(crate) use bytes::Bytes;
 pub(crate) use hyper::{Method, Uri};
-pub(crate) use redis_log_shipper::answer::Trouble;
 use redis_log_shipper::batch::{BatchBuffer, MetadataSwitch};
+pub(crate) use redis_log_shipper::push::answer::Trouble;
+pub(crate) use redis_log_shipper::push::rejections::{Reason, Rejections};
 use redis_log_shipper::push::{Loki, PushSettings};
-pub(crate) use redis_log_shipper::rejections::{Reason, Rejections};
 pub(crate) use testing::Log;
 pub(crate) use tokio::time::Instant;
 
@@ -57,7 +57,7 @@ impl World {
     pub(crate) async fn push(&mut self, (body, entries): (Bytes, usize)) -> Rejections {
         let failures = &self.failures;
         let heard = |failure: &redis_log_shipper::push::Failure<'_>| {
-            failures.lock().unwrap().push((failure.trouble.clone(), failure.said.to_owned()));
+            failures.lock().unwrap().push((failure.trouble.clone(), failure.answer.to_owned()));
         };
         self.loki.push(&body, entries, heard).await
     }

@@ -16,7 +16,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use redis_log_shipper::decode::{PushedStream, decode};
+use redis_log_shipper::push::decode::{PushedStream, decode};
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;

@@ -30,7 +30,7 @@ async fn is_gone_once_the_files_are_quiet_where_its_positions_are_kept_and_ships
     loki.refuse(Some((503, "down")));
     place.write(0, 3);
     let mut running = Running::start(place.command(&loki.url).arg("--drain-timeout=1h"));
-    running.says("push failed, trying again").await;
+    running.says("push failed, retrying").await;
     running.signal("-TERM");
     running.says("Loki takes nothing now, and Redis has ended").await;
     assert_eq!(running.ends().await.code(), Some(0));
@@ -58,7 +58,7 @@ async fn waits_for_loki_until_the_drain_timeout_where_its_positions_are_lost() {
     command.arg("run").arg(format!("--loki-url={}", loki.url)).arg("--drain-timeout=4s");
     command.args(["--log-dir".as_ref(), logs.path().as_os_str(), "--state-dir".as_ref(), place.state().as_os_str()]);
     let mut running = Running::start(&mut command);
-    running.says("push failed, trying again").await;
+    running.says("push failed, retrying").await;
     running.signal("-TERM");
     running.says("the drain timeout is over").await;
     assert_eq!(running.ends().await.code(), Some(0));

@@ -11,7 +11,7 @@ async fn refused(place: &Place, loki: &mut Loki) -> Running {
     let text = "b 0\nb 1\nb 2\nb 3\nb 4\n";
     append(&place.logs().join("b.log"), text);
     let mut running = Running::start(place.command(&loki.url).arg("--listen=127.0.0.1:0"));
-    let said = running.says("Loki refuses this stream alone").await;
+    let said = running.says("Loki refuses only this stream").await;
     assert!(said.contains("b.log") && said.contains("throttled"), "{said}");
     // Lines of the other file go on, again and again, and more lines of the refused one come, and it is rotated.
     for number in 0..5 {

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use redis_log_shipper::batch::Batch;
 use redis_log_shipper::discover::Discovery;
 use redis_log_shipper::metrics::Metrics;
-use redis_log_shipper::position::Record;
+use redis_log_shipper::state::Record;
 use redis_log_shipper::tail::{Now, Tail, TailSettings};
 
 pub(crate) use crate::loki::Fate;

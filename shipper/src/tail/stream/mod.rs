@@ -22,7 +22,7 @@ use crate::discover::{Found, Inode};
 use crate::entries::Chain;
 use crate::formats::TimeReader;
 use crate::metrics::{Lost, Metrics};
-use crate::position::{Clocked, GenerationRecord, Record, StreamRecord};
+use crate::state::{Clocked, GenerationRecord, Record, StreamRecord};
 
 /// A rotated file that did not grow for this long gives way to the next one.
 const QUIET: Duration = Duration::from_secs(1);
@@ -399,7 +399,7 @@ impl Stream {
     /// A file could not be read; each new reason is told once.
     fn fail(&mut self, error: &str, again: Instant) {
         if self.failed.as_ref().is_none_or(|(before, _)| before != error) {
-            tracing::warn!(file = %self.name, error, "failed to read a log file, trying again");
+            tracing::warn!(file = %self.name, error, "failed to read a log file, retrying");
         }
         self.failed = Some((error.to_owned(), again));
     }

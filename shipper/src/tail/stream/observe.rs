@@ -5,7 +5,7 @@ use super::super::rotated::Siblings;
 use super::{LINGER, RETRY, Stream};
 use crate::discover::Found;
 use crate::metrics::{Lost, Metrics};
-use crate::position::GenerationRecord;
+use crate::state::GenerationRecord;
 use crate::tail::Now;
 
 impl Stream {

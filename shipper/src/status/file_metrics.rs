@@ -12,7 +12,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::admin::{FileStatus, SharedStatus};
+use super::answer::FileStatus;
+use super::shared::SharedStatus;
 
 /// So many files have series of their own: three times what a Redis Enterprise node writes.
 pub const MOST_FILES: usize = 64;

@@ -1,7 +1,7 @@
 //! How far Loki has acknowledged each file, kept across restarts.
 //!
 //! The order is always: acknowledge, then persist. One exception makes resends exact: what the clock or the order of events
-//! decided about a batch is written *before* it is pushed (see [`StreamRecord`]).
+//! decided about a batch is written *before* it is pushed (see [`super::StreamRecord`]).
 //!
 //! The file is a header line with a version and a checksum, then JSON. It is written beside, synced and renamed, and the
 //! generation before it is kept: a damaged file means the other one, and at the worst a start from the beginning. Only a
@@ -11,19 +11,17 @@
 //! The header has a serial number as well, one higher for each file: where there are two folders, it tells which one has
 //! the newer positions.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::entries::Chain;
-use crate::journal::{self, Journal};
-use crate::plausible;
-use crate::state_dir::{MOST_BYTES, StateDir};
-use crate::state_lock::LockError;
+use super::dir::{MOST_BYTES, StateDir};
+use super::journal::{self, Journal};
+use super::lock::LockError;
+use super::plausible;
+use super::record::Record;
 
 /// The file in the state directory.
 pub const FILE: &str = "positions.json";
@@ -64,94 +62,27 @@ pub enum PositionError {
     Locked(#[source] LockError),
 }
 
-/// The position record: every stream by the name of its live file.
-pub type Record = BTreeMap<String, StreamRecord>;
-
-/// Where one stream stands, and everything that its next entries depend on besides the bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamRecord {
-    /// What the next entry's time depends on.
-    pub chain: Chain,
-    /// The files whose bytes are to be read, in this order. The last one is the live file, where there is one.
-    pub queue: Vec<GenerationRecord>,
-    /// Rotated files that are read to their end, and looked after in case their writer is slow to leave.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lingering: Vec<GenerationRecord>,
-    /// The file that was finished last, to tell which rotated files came after it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anchor: Option<GenerationRecord>,
-    /// The youngest rotated file that there was, in case that one is deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub beside: Option<GenerationRecord>,
-}
-
-/// The clock for the entries of a generation up to a position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Clocked {
-    /// Holds for the entries that begin below this position.
-    pub until: u64,
-    /// The present as those entries saw it, in nanoseconds since 1970 UTC.
-    pub now: i64,
-    /// The time of entries without any, as those entries saw it.
-    pub untimed: i64,
-}
-
-/// One file: how to know it again, and how far it is acknowledged.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GenerationRecord {
-    /// Its device.
-    pub device: u64,
-    /// Its inode.
-    pub inode: u64,
-    /// When it was made, where the file system says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub born: Option<i64>,
-    /// How many bytes are acknowledged.
-    pub position: u64,
-    /// How many bytes at its start are hashed, up to 1 KiB.
-    pub head_len: u64,
-    /// Their hash.
-    pub head_hash: u64,
-    /// The hash of the 64 bytes (or fewer) before the position.
-    pub marker_hash: u64,
-    /// The clock that the next entries are made with, where it matters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clocked: Option<Clocked>,
-    /// Whether it was finished before and has grown since, so that younger files may be finished already.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub late: bool,
-    /// Where a text was taken to end because nothing followed it, as long as that is after the position.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closed: Option<u64>,
-    /// Where the file was taken to have ended, though its last line was unfinished.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ends: Option<u64>,
-    /// How many bytes it had when it was looked at last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-}
-
 /// A folder that holds the position file.
 #[derive(Clone, Debug)]
-pub struct Store(PathBuf);
+pub(super) struct Store(PathBuf);
 
 /// A position file that was read.
 #[derive(Debug, Default)]
-pub struct Loaded {
+pub(super) struct Loaded {
     /// What it says, acknowledgements after it included.
-    pub record: Record,
+    pub(super) record: Record,
     /// Which one it is. Zero where there is none.
-    pub serial: u64,
+    pub(super) serial: u64,
 }
 
 impl Store {
     /// Positions in `dir`.
-    pub fn new(dir: PathBuf) -> Self {
+    pub(super) fn new(dir: PathBuf) -> Self {
         Self(dir)
     }
 
     /// What was saved last. Damage is told as a list of errors beside what could still be read.
-    pub fn load(&self) -> (Loaded, Vec<PositionError>) {
+    pub(super) fn load(&self) -> (Loaded, Vec<PositionError>) {
         let mut errors = Vec::new();
         let failed = |name| move |source| PositionError::Read { path: self.0.join(name), source };
         let dir = match StateDir::open(&self.0) {
@@ -178,7 +109,7 @@ impl Store {
 
     /// Writes `record` so that a crash at any moment leaves it or the one before it. Returns where to write what is
     /// acknowledged from here on.
-    pub(crate) fn save(&self, record: &Record, serial: u64) -> Result<Journal, PositionError> {
+    pub(super) fn save(&self, record: &Record, serial: u64) -> Result<Journal, PositionError> {
         let failed = |name| move |source| PositionError::Write { path: self.0.join(name), source };
         let dir = StateDir::open(&self.0).map_err(failed(FILE))?;
         let checksum = write(&dir, record, serial).map_err(failed(FILE))?;
@@ -186,7 +117,7 @@ impl Store {
     }
 
     /// Removes the positions, if there are any.
-    pub(crate) fn clear(&self) -> std::io::Result<()> {
+    pub(super) fn clear(&self) -> std::io::Result<()> {
         let dir = StateDir::open(&self.0)?;
         // The newer one last: half of this must not bring an older one back.
         [OLD_FILE, NEW_FILE, journal::FILE, FILE].into_iter().try_for_each(|name| dir.remove(name))
@@ -252,7 +183,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::state_dir::tests::TRAPS;
+    use crate::entries::Chain;
+    use crate::state::dir::tests::TRAPS;
+    use crate::state::record::StreamRecord;
 
     fn record(last: u64) -> Record {
         let last = last.cast_signed();

@@ -5,7 +5,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::state_dir::StateDir;
+use super::dir::StateDir;
 
 /// The file in the state directory that is locked.
 const FILE: &str = "lock";
@@ -28,13 +28,13 @@ pub enum LockError {
 
 /// Held for as long as the positions in a directory are one's own.
 #[derive(Debug)]
-pub struct StateLock {
+pub(super) struct StateLock {
     _file: File,
 }
 
 impl StateLock {
     /// Takes the lock of `dir`, or says at once why not.
-    pub fn take(dir: &Path) -> Result<Self, LockError> {
+    pub(super) fn take(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(FILE);
         let file = StateDir::open(dir).and_then(|dir| dir.lockable(FILE));
         let locked = file.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));

@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 64 << 10;
 
 /// Why there is no token to send.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenError {
+pub(super) enum TokenError {
     /// The file cannot be read.
     #[error("failed to read the token file {path}")]
     Read {
@@ -34,7 +34,7 @@ pub enum TokenError {
 
 /// The token in a file.
 #[derive(Debug)]
-pub struct Token {
+pub(super) struct Token {
     path: PathBuf,
     read: Option<(Instant, HeaderValue)>,
     sent: Option<HeaderValue>,
@@ -42,12 +42,12 @@ pub struct Token {
 
 impl Token {
     /// The token in the file at `path`, which need not exist yet.
-    pub fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf) -> Self {
         Self { path, read: None, sent: None }
     }
 
     /// The value of the `Authorization` header.
-    pub fn header(&mut self, now: Instant) -> Result<HeaderValue, TokenError> {
+    pub(super) fn header(&mut self, now: Instant) -> Result<HeaderValue, TokenError> {
         if let Some((at, value)) = &self.read
             && now.saturating_duration_since(*at) < FRESH
         {
@@ -66,23 +66,23 @@ impl Token {
     }
 
     /// Reads the file again next time: the gateway did not accept what it held.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.read = None;
     }
 
     /// The header that was sent last.
-    pub fn sent(&self) -> Option<&HeaderValue> {
+    pub(super) fn sent(&self) -> Option<&HeaderValue> {
         self.sent.as_ref()
     }
 
     /// Whether the token says that its time is over. One that says nothing about it has not expired.
-    pub fn has_expired(&self, now: SystemTime) -> bool {
+    pub(super) fn has_expired(&self, now: SystemTime) -> bool {
         let expires = self.claims().and_then(|claims| claims.get("exp")?.as_u64());
         expires.is_some_and(|seconds| now >= UNIX_EPOCH + Duration::from_secs(seconds.min(u64::from(u32::MAX))))
     }
 
     /// Whom the token is for (`system:serviceaccount:NAMESPACE:NAME`), as it says itself.
-    pub fn subject(&self) -> Option<String> {
+    pub(super) fn subject(&self) -> Option<String> {
         Some(self.claims()?.get("sub")?.as_str()?.to_owned())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use hyper::StatusCode;
 
-use crate::rejections::{Reason, Rejections};
+use super::rejections::{Reason, Rejections};
 
 /// What is to be done about an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub enum Meaning {
     Split,
     /// A 400 with words that are not known. Either the request is at fault or a few of its entries: find out.
     Suspect,
-    /// Nothing is certain to be stored: send the same bytes again, later.
-    Again(Trouble),
+    /// Nothing is certain to be stored: retry the same bytes later.
+    RetryLater(Trouble),
 }
 
 /// Why a push was not acknowledged.
@@ -127,7 +127,7 @@ pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, en
         201..=299 => Trouble::Blocked,
         300..=399 => Trouble::Login,
         400 => return of_bad_request(&without_streams(body), retry_after, entries),
-        401 => return Meaning::Again(of_unauthorized(body)),
+        401 => return Meaning::RetryLater(of_unauthorized(body)),
         403 => Trouble::Forbidden,
         404 | 405 => Trouble::WrongUrl,
         // The limit of Loki's own parts on what they say to each other: it never gets better.
@@ -140,7 +140,7 @@ pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, en
         429 => Trouble::Throttled { after: retry_after, over: is_over(&without_streams(body)) },
         _ => Trouble::Unexpected,
     };
-    Meaning::Again(trouble)
+    Meaning::RetryLater(trouble)
 }
 
 /// Without OAuth metadata the gateway has no login page to send a bad token to.
@@ -163,13 +163,13 @@ fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Me
         return Meaning::Split;
     }
     if says(&["rate limit exceeded", "stream limit exceeded"]) {
-        return Meaning::Again(Trouble::Throttled { after: retry_after, over: is_over(body) });
+        return Meaning::RetryLater(Trouble::Throttled { after: retry_after, over: is_over(body) });
     }
     if says(&["HTTP request to an HTTPS", "HTTP request was sent to HTTPS"]) {
-        return Meaning::Again(Trouble::PlainHttp);
+        return Meaning::RetryLater(Trouble::PlainHttp);
     }
     if says(&["ingestion blocked"]) {
-        return Meaning::Again(Trouble::Blocked);
+        return Meaning::RetryLater(Trouble::Blocked);
     }
     if says(&[
         "couldn't parse labels",
@@ -184,11 +184,11 @@ fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Me
         "mime:",
         "org id",
     ]) {
-        return Meaning::Again(Trouble::BadRequest);
+        return Meaning::RetryLater(Trouble::BadRequest);
     }
     match Rejections::read(body, entries) {
         None => Meaning::Suspect,
-        Some(rejected) if rejected.holds(Reason::TooNew) => Meaning::Again(Trouble::TooNew),
+        Some(rejected) if rejected.holds(Reason::TooNew) => Meaning::RetryLater(Trouble::TooNew),
         Some(rejected) => Meaning::StoredExcept(rejected),
     }
 }
@@ -248,9 +248,9 @@ mod tests {
         for status in [200, 204] {
             assert_eq!(of(status, ""), Meaning::Stored);
         }
-        assert_eq!(of(260, "ingestion blocked"), Meaning::Again(Trouble::Blocked));
+        assert_eq!(of(260, "ingestion blocked"), Meaning::RetryLater(Trouble::Blocked));
         for foreign in ["<!doctype html><title>Log in</title>", "{}", "ok", r#"{"status":"success"}"#] {
-            assert_eq!(of(200, foreign), Meaning::Again(Trouble::Unexpected));
+            assert_eq!(of(200, foreign), Meaning::RetryLater(Trouble::Unexpected));
         }
     }
 
@@ -266,7 +266,7 @@ mod tests {
             (422, Trouble::Unexpected),
         ] {
             assert!(trouble.needs_somebody());
-            assert_eq!(of(status, ""), Meaning::Again(trouble));
+            assert_eq!(of(status, ""), Meaning::RetryLater(trouble));
         }
     }
 
@@ -290,9 +290,9 @@ mod tests {
             "unexpected EOF",
             "no org id",
         ] {
-            assert_eq!(of(400, body), Meaning::Again(Trouble::BadRequest), "{body}");
+            assert_eq!(of(400, body), Meaning::RetryLater(Trouble::BadRequest), "{body}");
         }
-        assert_eq!(of(400, "ingestion blocked for user 'fake' until 'x'"), Meaning::Again(Trouble::Blocked));
+        assert_eq!(of(400, "ingestion blocked for user 'fake' until 'x'"), Meaning::RetryLater(Trouble::Blocked));
     }
 
     #[test]
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn knows_every_refusal_of_loki() {
         let only = |reason, entries| Meaning::StoredExcept(Rejections::of(reason, entries));
-        let later = |over| Meaning::Again(Trouble::Throttled { after: None, over });
+        let later = |over| Meaning::RetryLater(Trouble::Throttled { after: None, over });
         let stream = r#"{job="redis", log_file="dmcproxy"}"#;
         let ooo = |why: &str| {
             format!(
@@ -329,8 +329,8 @@ mod tests {
         let cases = [
             (400, format!("entry for stream '{stream}' has timestamp too old: t, oldest acceptable timestamp is: t"), only(Reason::TooOld, 1)),
             // They are taken later.
-            (400, format!("7 errors like: entry for stream '{stream}' has timestamp too new: t"), Meaning::Again(Trouble::TooNew)),
-            (400, format!("1 errors like: entry for stream '{stream}' has timestamp too old: t; 7 errors like: entry for stream '{stream}' has timestamp too new: t"), Meaning::Again(Trouble::TooNew)),
+            (400, format!("7 errors like: entry for stream '{stream}' has timestamp too new: t"), Meaning::RetryLater(Trouble::TooNew)),
+            (400, format!("1 errors like: entry for stream '{stream}' has timestamp too old: t; 7 errors like: entry for stream '{stream}' has timestamp too new: t"), Meaning::RetryLater(Trouble::TooNew)),
             (400, format!("max entry size '256000' bytes exceeded for stream '{stream}' while adding an entry with length '300000' bytes"), only(Reason::LineTooLong, 1)),
             (400, format!("entry for stream '{stream}' has 31 label names; limit 30"), only(Reason::LabelLimit, 100)),
             (400, format!("stream '{stream}' has label name too long: 'x'"), only(Reason::LabelLimit, 100)),
@@ -344,22 +344,22 @@ mod tests {
             (400, format!("5 errors like: stream '{stream}' includes structured metadata, but this feature is disallowed. Please see `limits_config.allow_structured_metadata`"), Meaning::WithoutMetadata),
             (400, format!("stream '{stream}' has structured metadata too large: '9' bytes, limit: '8' bytes. Please see"), Meaning::WithoutMetadata),
             (400, format!("stream '{stream}' has too many structured metadata labels: '2', limit: '1'. Please see"), Meaning::WithoutMetadata),
-            (400, format!("missing required labels 'team' for user 'fake' for stream '{stream}' (policy: '')"), Meaning::Again(Trouble::BadRequest)),
-            (400, "error at least one label pair is required per stream".to_owned(), Meaning::Again(Trouble::BadRequest)),
-            (400, format!("error parsing labels '{stream}' with error: 1:2: parse error"), Meaning::Again(Trouble::BadRequest)),
-            (400, "couldn't parse labels: 1:4: parse error".to_owned(), Meaning::Again(Trouble::BadRequest)),
-            (400, "Content-Encoding \"br\" not supported".to_owned(), Meaning::Again(Trouble::BadRequest)),
+            (400, format!("missing required labels 'team' for user 'fake' for stream '{stream}' (policy: '')"), Meaning::RetryLater(Trouble::BadRequest)),
+            (400, "error at least one label pair is required per stream".to_owned(), Meaning::RetryLater(Trouble::BadRequest)),
+            (400, format!("error parsing labels '{stream}' with error: 1:2: parse error"), Meaning::RetryLater(Trouble::BadRequest)),
+            (400, "couldn't parse labels: 1:4: parse error".to_owned(), Meaning::RetryLater(Trouble::BadRequest)),
+            (400, "Content-Encoding \"br\" not supported".to_owned(), Meaning::RetryLater(Trouble::BadRequest)),
             (400, "decompressed message size too large than max (9 vs 8)".to_owned(), Meaning::Split),
             (413, "request body too large: message size too large than max (9 vs 8)".to_owned(), Meaning::Split),
             (400, "compressed message size 9 exceeds limit 8".to_owned(), Meaning::Split),
             // No smaller push has fewer labels.
-            (413, "request body too large: stream labels size 20 kB exceeds limit of 10 kB".to_owned(), Meaning::Again(Trouble::BadRequest)),
-            (260, "ingestion blocked for user 'fake' until 't' with status code '260'".to_owned(), Meaning::Again(Trouble::Blocked)),
-            (400, "ingestion blocked for user 'fake' (policy: 'p') until 't' with status code '400'".to_owned(), Meaning::Again(Trouble::Blocked)),
+            (413, "request body too large: stream labels size 20 kB exceeds limit of 10 kB".to_owned(), Meaning::RetryLater(Trouble::BadRequest)),
+            (260, "ingestion blocked for user 'fake' until 't' with status code '260'".to_owned(), Meaning::RetryLater(Trouble::Blocked)),
+            (400, "ingestion blocked for user 'fake' (policy: 'p') until 't' with status code '400'".to_owned(), Meaning::RetryLater(Trouble::Blocked)),
             (429, "ingestion rate limit exceeded for user fake (limit: 4194304 bytes/sec) while attempting to ingest '100' lines totaling '9' bytes, reduce log volume".to_owned(), later(false)),
             (429, format!("maximum active stream limit exceeded when trying to create stream {stream}, reduce the number of active streams"), later(false)),
-            (422, "error at least one valid stream is required for ingestion".to_owned(), Meaning::Again(Trouble::Unexpected)),
-            (503, "Ingester is shutting down".to_owned(), Meaning::Again(Trouble::Unavailable(None))),
+            (422, "error at least one valid stream is required for ingestion".to_owned(), Meaning::RetryLater(Trouble::Unexpected)),
+            (503, "Ingester is shutting down".to_owned(), Meaning::RetryLater(Trouble::Unavailable(None))),
         ];
         for (status, body, meant) in cases {
             assert_eq!(of(status, &body), meant, "{status} {body}");
@@ -389,7 +389,7 @@ mod tests {
             (400, "<center>The plain HTTP request was sent to HTTPS port</center>", Trouble::PlainHttp),
         ];
         for (status, body, trouble) in cases {
-            assert_eq!(of(status, body), Meaning::Again(trouble), "{status} {body}");
+            assert_eq!(of(status, body), Meaning::RetryLater(trouble), "{status} {body}");
         }
         assert_eq!(of(500, "rpc error: grpc: received message larger than max (5000000 vs. 4194304)"), Meaning::Split);
     }
@@ -430,14 +430,14 @@ mod tests {
         };
         let cases = [(tenant(1000, 999), false), (tenant(1000, 1001), true), (stream.to_owned(), true)];
         for (body, over) in cases.into_iter().chain([(entries(1000), false), (entries(4000), true)]) {
-            assert_eq!(of(429, &body), Meaning::Again(Trouble::Throttled { after: None, over }), "{body}");
+            assert_eq!(of(429, &body), Meaning::RetryLater(Trouble::Throttled { after: None, over }), "{body}");
         }
     }
 
     #[test]
     fn resends_after_trouble_that_passes() {
         for status in [408, 429, 500, 502, 503, 504] {
-            let Meaning::Again(trouble) = of(status, "") else { panic!("{status}") };
+            let Meaning::RetryLater(trouble) = of(status, "") else { panic!("{status}") };
             assert!(!trouble.needs_somebody(), "{status}");
         }
     }

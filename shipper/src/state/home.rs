@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use runtime::chain;
 
-use crate::journal::Journal;
-use crate::position::{Loaded, PositionError, Record, Store};
-use crate::state_lock::{LockError, StateLock};
+use super::journal::Journal;
+use super::lock::{LockError, StateLock};
+use super::record::Record;
+use super::store::{Loaded, PositionError, Store};
 
 /// How often the state folder is tried while positions are kept in the fallback folder.
 pub(crate) const RETRY: Duration = Duration::from_secs(30);
@@ -154,7 +155,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::position::{FILE, StreamRecord};
+    use crate::state::record::StreamRecord;
+    use crate::state::store::FILE;
 
     fn record(name: &str) -> Record {
         Record::from([(name.to_owned(), StreamRecord::default())])

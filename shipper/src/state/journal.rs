@@ -15,9 +15,9 @@ use std::io::Write as _;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::plausible;
-use crate::position::{Record, StreamRecord};
-use crate::state_dir::{MOST_BYTES, StateDir};
+use super::dir::{MOST_BYTES, StateDir};
+use super::plausible;
+use super::record::{Record, StreamRecord};
 
 /// The file in the state directory.
 pub(crate) const FILE: &str = "positions.journal";

@@ -1,7 +1,7 @@
 //! Whether a position record can be one that a shipper has written. Others can write the state folder, too.
 
+use super::record::{GenerationRecord, Record, StreamRecord};
 use crate::entries::Chain;
-use crate::position::{GenerationRecord, Record, StreamRecord};
 
 /// No file is larger: an exbibyte.
 const MOST_BYTES: u64 = 1 << 60;
@@ -60,7 +60,7 @@ pub(crate) fn forget_the_future(record: &mut Record, now: i64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Clocked;
+    use crate::state::record::Clocked;
 
     const NOW: i64 = EARLIEST_CLOCK + 100 * DAY;
 

@@ -14,7 +14,7 @@ use jiff::{Span, SpanRelativeTo};
 use runtime::logging::{LogFormat, LogLevel};
 use runtime::words::Multiline;
 
-use crate::args::RunArgs;
+use crate::commands::run::flags::RunArgs;
 use crate::discover::Discovery;
 use crate::labels::Labels;
 use crate::push::{PushSettings, shown_url};

@@ -4,6 +4,8 @@
 //! settings that cannot be used leave the process up: not Ready, loud in the log, gone at once on SIGTERM. With `--once`
 //! somebody waits for the end, and gets exit code 2.
 
+pub(crate) mod flags;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,11 +15,13 @@ use prometheus_client::registry::Registry;
 use runtime::admin::Readiness;
 use runtime::{logging, shutdown};
 
-use crate::admin::SharedStatus;
-use crate::args::RunArgs;
+pub(crate) use flags::RunArgs;
+
+use crate::admin::AdminPort;
 use crate::metrics::Metrics;
-use crate::pipeline::{AdminPort, Shipper};
+use crate::pipeline::Shipper;
 use crate::settings::{InvalidSettings, Settings};
+use crate::status::SharedStatus;
 
 /// The exit code of a command line that cannot be used, clap's own.
 const USAGE: u8 = 2;

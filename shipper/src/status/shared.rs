@@ -1,0 +1,354 @@
+//! The status that the tasks share: who knows something writes it here, and who is asked reads it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::answer::{FileStatus, LastError, Status, TroubleStatus};
+use crate::push::Failure;
+use crate::push::rejections::Rejections;
+use crate::state::StreamRecord;
+use crate::tail::FileState;
+
+/// The status, shared between those who know and those who ask.
+#[derive(Clone, Debug, Default)]
+pub struct SharedStatus(Arc<Mutex<Known>>);
+
+/// What is known, times as instants.
+#[derive(Debug, Default)]
+struct Known {
+    status: Status,
+    files: Vec<FileState>,
+    /// Since when one batch is being pushed.
+    pushing_since: Option<Instant>,
+    /// Whether streams are set aside.
+    refuses_some: bool,
+    /// By file.
+    progress: BTreeMap<Arc<str>, Progress>,
+}
+
+/// What pushing knows of a file.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Since when the batches wait that are handed out, oldest first.
+    waiting: VecDeque<Option<Instant>>,
+    /// The generation that is being shipped, and how far it is acknowledged.
+    acknowledged: Option<(u64, u64)>,
+    /// Why its batch is not acknowledged.
+    error: Option<String>,
+    last_error: Option<(String, Instant)>,
+}
+
+impl SharedStatus {
+    /// The state of the files as of now.
+    pub fn files(&self, mut files: Vec<FileState>) {
+        files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        self.change(|known| {
+            for file in &files {
+                if let Some(error) = &file.error {
+                    known.progress(&file.name).last_error = Some((error.clone(), Instant::now()));
+                }
+            }
+            known.files = files;
+            known.forget_what_is_gone();
+        });
+    }
+
+    /// Where a file stands before anything is pushed of it.
+    pub fn begins_at(&self, file: &str, record: &StreamRecord) {
+        self.change(|known| known.progress(&Arc::from(file)).acknowledged = front(record));
+    }
+
+    /// A batch of a file was made, the first byte of which came at this time.
+    pub fn handed_out(&self, file: &Arc<str>, since: Option<Instant>) {
+        self.change(|known| known.progress(file).waiting.push_back(since));
+    }
+
+    /// The oldest batch of a file that was handed out is acknowledged; this is where the file stands now.
+    pub fn acknowledged(&self, file: &Arc<str>, record: Option<&StreamRecord>) {
+        self.change(|known| {
+            let progress = known.progress(file);
+            progress.waiting.pop_front();
+            progress.acknowledged = record.and_then(front);
+            progress.error = None;
+        });
+    }
+
+    /// How long the oldest byte of all files waits that is not acknowledged.
+    pub fn oldest_unacknowledged(&self, now: Instant) -> Option<Duration> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = known.files.iter().filter_map(|file| known.unacknowledged_since(file)).min();
+        oldest.map(|since| now.saturating_duration_since(since))
+    }
+
+    /// A batch is being pushed since this time, or none is.
+    pub fn pushing(&self, since: Option<Instant>) {
+        self.change(|known| known.pushing_since = since);
+    }
+
+    /// Whether Loki takes nothing now: the last attempt failed, or there is no answer to it for `patience`.
+    pub fn is_away(&self, now: Instant, patience: Duration) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |since: Instant| now.saturating_duration_since(since) >= patience;
+        known.pushing_since.is_some_and(|since| known.status.trouble.is_some() || waits(since))
+    }
+
+    /// Whether Loki is away, or nothing is left to push but streams that it refuses.
+    fn is_away_or_refuses(&self, now: Instant, patience: Duration) -> bool {
+        let refuses = {
+            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.pushing_since.is_none() && known.refuses_some
+        };
+        refuses || self.is_away(now, patience)
+    }
+
+    /// Whether there are streams that Loki refuses.
+    pub fn refuses(&self, some: bool) {
+        self.change(|known| known.refuses_some = some);
+    }
+
+    /// Until Loki is away, looked at every so often.
+    pub async fn away(&self, patience: Duration, every: Duration) {
+        while !self.is_away_or_refuses(tokio::time::Instant::now().into_std(), patience) {
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    /// A push of a batch of this file failed.
+    pub fn trouble(&self, file: &Arc<str>, failure: &Failure<'_>) {
+        let trouble = TroubleStatus {
+            file: file.to_string(),
+            reason: failure.trouble.reason(),
+            answer: failure.answer.to_owned(),
+            fix: failure.fix.to_owned(),
+        };
+        let error = format!("{}: {}", trouble.reason, trouble.answer);
+        self.change(|known| {
+            let progress = known.progress(file);
+            progress.error = Some(error.clone());
+            progress.last_error = Some((error, Instant::now()));
+            known.status.trouble = Some(trouble);
+        });
+    }
+
+    /// Loki rejected these entries of a file for good.
+    pub fn rejected(&self, file: &Arc<str>, rejected: &Rejections) {
+        if rejected.total() > 0 {
+            let reasons: Vec<_> =
+                rejected.iter().map(|(reason, entries)| format!("{entries} {}", reason.word())).collect();
+            let error = format!("entries rejected for good: {}", reasons.join(", "));
+            self.change(|known| known.progress(file).last_error = Some((error, Instant::now())));
+        }
+    }
+
+    /// The settings cannot be used.
+    pub fn faults(&self, faults: &[String]) {
+        self.change(|known| known.status.faults = faults.to_vec());
+    }
+
+    /// Shipping cannot begin for this reason, or there is none any more.
+    pub fn waits_for(&self, what: Option<String>) {
+        self.change(|known| known.status.waits_for = what);
+    }
+
+    /// A push was acknowledged.
+    pub fn pushed(&self, entries: usize) {
+        self.change(|known| {
+            known.status.trouble = None;
+            known.status.entries_pushed += entries as u64;
+        });
+    }
+
+    /// What is known by now.
+    pub fn get(&self, now: Instant) -> Status {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = known.files.iter().filter(|file| known.is_there(file)).map(|file| known.file(file, now)).collect();
+        Status { files, ..known.status.clone() }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The generation that is being shipped, and how far it is acknowledged.
+fn front(record: &StreamRecord) -> Option<(u64, u64)> {
+    record.queue.first().map(|front| (front.inode, front.position))
+}
+
+impl Known {
+    fn progress(&mut self, file: &Arc<str>) -> &mut Progress {
+        self.progress.entry(file.clone()).or_default()
+    }
+
+    /// Whether there is a file of this name, or something left of one that was.
+    fn is_there(&self, file: &FileState) -> bool {
+        let waits = self.progress.get(&file.name).is_some_and(|progress| !progress.waiting.is_empty());
+        file.generations > 0 || waits || file.error.is_some()
+    }
+
+    /// Names come and go for as long as the process lives.
+    fn forget_what_is_gone(&mut self) {
+        let files = &self.files;
+        let is_known = |name: &Arc<str>| {
+            let place = files.binary_search_by(|file| file.name.cmp(name)).ok();
+            place.and_then(|place| files.get(place)).is_some_and(|file| file.generations > 0)
+        };
+        self.progress.retain(|name, progress| !progress.waiting.is_empty() || is_known(name));
+    }
+
+    fn unacknowledged_since(&self, file: &FileState) -> Option<Instant> {
+        let pushed =
+            self.progress.get(&file.name).and_then(|progress| progress.waiting.iter().flatten().min().copied());
+        pushed.into_iter().chain(file.unread_since).min()
+    }
+
+    fn file(&self, file: &FileState, now: Instant) -> FileStatus {
+        let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
+        let progress = self.progress.get(&file.name);
+        let acknowledged = progress.and_then(|progress| progress.acknowledged);
+        let position = acknowledged.map_or(0, |(_, position)| position);
+        // What is handed out and not acknowledged; the generation that is read may be a younger one by then.
+        let pushing = progress.filter(|progress| !progress.waiting.is_empty());
+        let pushed = pushing.map_or(0, |_| file.position.saturating_sub(position));
+        let last_error = progress.and_then(|progress| progress.last_error.as_ref());
+        FileStatus {
+            file: file.name.to_string(),
+            size: file.size,
+            generation: acknowledged.map(|(inode, _)| inode),
+            generations: file.generations,
+            position,
+            lag_bytes: file.unread + pushed,
+            oldest_unacknowledged_seconds: self.unacknowledged_since(file).map(seconds),
+            error: file.error.clone().or_else(|| progress.and_then(|progress| progress.error.clone())),
+            last_error: last_error.map(|(what, at)| LastError { what: what.clone(), seconds_ago: seconds(*at) }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::push::answer::Trouble;
+    use crate::push::rejections::Reason;
+    use crate::state::GenerationRecord;
+
+    fn state(unread_since: Option<Instant>) -> FileState {
+        let name = "a.log".into();
+        FileState { name, size: 30, position: 20, unread: 10, unread_since, generations: 1, error: None }
+    }
+
+    fn record(inode: u64, position: u64) -> StreamRecord {
+        let front = GenerationRecord { inode, position, ..GenerationRecord::default() };
+        StreamRecord { queue: vec![front], ..StreamRecord::default() }
+    }
+
+    fn fails(status: &SharedStatus, file: &Arc<str>) {
+        status.trouble(file, &Failure { trouble: &Trouble::Forbidden, answer: "403 Forbidden: no", fix: "grant it" });
+    }
+
+    #[test]
+    fn tells_how_long_the_oldest_byte_waits_that_is_not_acknowledged() {
+        let (status, start, file) = (SharedStatus::default(), Instant::now(), Arc::from("a.log"));
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let age = || status.get(after(9)).files.remove(0).oldest_unacknowledged_seconds;
+        status.files(vec![state(Some(after(3)))]);
+        assert_eq!(age(), Some(6));
+        status.handed_out(&file, Some(after(1)));
+        status.handed_out(&file, Some(after(2)));
+        assert_eq!(age(), Some(8));
+        assert_eq!(status.oldest_unacknowledged(after(9)), Some(Duration::from_secs(8)));
+        status.acknowledged(&file, Some(&record(7, 10)));
+        assert_eq!(age(), Some(7));
+        status.acknowledged(&file, Some(&record(7, 20)));
+        status.files(vec![state(None)]);
+        assert_eq!(age(), None);
+    }
+
+    #[test]
+    fn tells_which_generation_is_shipped_how_far_it_is_acknowledged_and_what_is_left() {
+        let (status, file) = (SharedStatus::default(), Arc::from("a.log"));
+        let stands = || {
+            let file = status.get(Instant::now()).files.remove(0);
+            (file.generation, file.position, file.lag_bytes)
+        };
+        status.begins_at("a.log", &record(7, 5));
+        status.files(vec![FileState { position: 5, unread: 25, ..state(None) }]);
+        assert_eq!(stands(), (Some(7), 5, 25));
+        // Handed out is not acknowledged.
+        status.handed_out(&file, None);
+        status.files(vec![state(None)]);
+        assert_eq!(stands(), (Some(7), 5, 25));
+        status.acknowledged(&file, Some(&record(7, 20)));
+        assert_eq!(stands(), (Some(7), 20, 10));
+        // A younger one is next.
+        status.handed_out(&file, None);
+        status.acknowledged(&file, Some(&record(8, 0)));
+        assert_eq!(stands(), (Some(8), 0, 10));
+    }
+
+    #[test]
+    fn tells_of_each_file_what_is_wrong_with_it_and_what_was_last() {
+        let status = SharedStatus::default();
+        let (pushed, unreadable): (Arc<str>, Arc<str>) = (Arc::from("a.log"), Arc::from("b.log"));
+        let errors = || {
+            let files = status.get(Instant::now() + Duration::from_mins(1)).files;
+            files.into_iter().map(|file| (file.error, file.last_error)).collect::<Vec<_>>()
+        };
+        let last = |what: &str| Some(LastError { what: what.to_owned(), seconds_ago: 60 });
+        let both = |error: Option<&str>| {
+            let other = FileState { name: unreadable.clone(), error: error.map(ToOwned::to_owned), ..state(None) };
+            status.files(vec![other, state(None)]);
+        };
+        both(None);
+        assert_eq!(errors(), [(None, None), (None, None)]);
+
+        status.handed_out(&pushed, None);
+        fails(&status, &pushed);
+        let forbidden = "forbidden: 403 Forbidden: no";
+        assert_eq!(errors()[0], (Some(forbidden.to_owned()), last(forbidden)));
+        assert_eq!(errors()[1], (None, None));
+        assert_eq!(status.get(Instant::now()).trouble.unwrap().file, "a.log");
+
+        both(Some("EIO"));
+        status.acknowledged(&pushed, Some(&record(7, 20)));
+        assert_eq!(errors(), [(None, last(forbidden)), (Some("EIO".to_owned()), last("EIO"))]);
+
+        both(None);
+        status.rejected(&pushed, &Rejections::of(Reason::TooOld, 2));
+        assert_eq!(errors(), [(None, last("entries rejected for good: 2 too_old")), (None, last("EIO"))]);
+    }
+
+    #[test]
+    fn knows_that_loki_is_away_by_a_failure_or_a_silence() {
+        let (status, file, start) = (SharedStatus::default(), Arc::from("a.log"), Instant::now());
+        let patience = Duration::from_secs(3);
+        assert!(!status.is_away(start, patience));
+        status.pushing(Some(start));
+        assert!(!status.is_away(start, patience));
+        assert!(status.is_away(start + patience, patience));
+        fails(&status, &file);
+        assert!(status.is_away(start, patience));
+        status.pushed(1);
+        status.pushing(None);
+        assert!(!status.is_away(start + patience, patience));
+    }
+
+    #[test]
+    fn forgets_files_that_are_gone() {
+        let (status, file) = (SharedStatus::default(), Arc::from("a.log"));
+        let gone = || status.files(vec![FileState { generations: 0, ..state(None) }]);
+        status.files(vec![state(None)]);
+        status.handed_out(&file, None);
+        fails(&status, &file);
+        gone();
+        assert_eq!(status.get(Instant::now()).files.len(), 1, "its last lines are not acknowledged");
+        status.acknowledged(&file, Some(&StreamRecord::default()));
+        gone();
+        assert_eq!(status.get(Instant::now()).files.len(), 0);
+        assert!(status.0.lock().unwrap().progress.is_empty());
+        // One that comes back has no past.
+        status.files(vec![state(None)]);
+        assert_eq!(status.get(Instant::now()).files.remove(0).last_error, None);
+    }
+}
