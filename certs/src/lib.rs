@@ -19,3 +19,11 @@ pub use read::{CERT_FILE, KEY_FILE, ReadError, read_pair};
 pub use rotation::{CaKey, Change, Kept, Lifetimes, next};
 pub use secret::{KeepError, SelfSigned};
 pub use serving::{ServingCert, Source, SourceError};
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn modules_use_each_other_in_one_direction_only() {
+        assert_eq!(testing::imports::circles(env!("CARGO_MANIFEST_DIR")), [""; 0]);
+    }
+}

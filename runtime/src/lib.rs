@@ -25,3 +25,11 @@ pub mod words;
 
 pub use chain::chain;
 pub use printable::printable;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn modules_use_each_other_in_one_direction_only() {
+        assert_eq!(testing::imports::circles(env!("CARGO_MANIFEST_DIR")), [""; 0]);
+    }
+}

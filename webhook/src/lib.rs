@@ -23,3 +23,11 @@ pub mod offline;
 pub mod server;
 
 pub use args::{Args, run};
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn modules_use_each_other_in_one_direction_only() {
+        assert_eq!(testing::imports::circles(env!("CARGO_MANIFEST_DIR")), [""; 0]);
+    }
+}
