@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use crate::world::{Fate, World};
+use super::world::{Fate, World};
 
 const HOUR: i64 = 3_600_000_000_000;
 
 #[test]
 fn ships_what_is_there_and_what_comes() {
-    let mut world = World::new();
-    world.append("a.log", 3);
-    world.ship();
+    let mut world = World::with_shipped_lines(3);
     world.append("a.log", 2);
     world.append("b.log", 2);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -23,8 +20,7 @@ fn ships_a_file_that_was_there_before_it() {
     world.tail = None;
     world.append("a.log", 3);
     world.crash_and_restart();
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -33,8 +29,7 @@ fn finds_bytes_in_a_file_that_was_empty() {
     world.append_text("a.log", "");
     world.ship();
     world.append("a.log", 2);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -46,8 +41,7 @@ fn holds_a_line_until_it_is_complete() {
     world.ship();
     assert!(world.seen().is_empty());
     world.append_text("a.log", rest);
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
 }
 
 #[test]
@@ -59,8 +53,7 @@ fn puts_a_line_together_that_came_in_many_writes() {
         world.ship_one(Fate::Acknowledged);
     }
     world.append("a.log", 1);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -155,8 +148,7 @@ fn joins_lines_across_the_edges_of_what_it_reads_at_once() {
         text += &[world.line(), "  ".to_owned(), world.untimed_line(), "  ".to_owned(), world.untimed_line()].concat();
     }
     world.append_text("a.log", text);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
     assert_eq!(world.entries().len(), 10_000);
     assert!(world.entries().iter().all(|entry| entry.lines().count() == 3));
 }
@@ -189,16 +181,13 @@ fn skips_entries_that_loki_would_reject_for_their_age() {
     let mut world = World::new();
     world.append_text("a.log", "2026-01-01 00:00:00,000 INFO old\n");
     world.append("a.log", 1);
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
     assert_eq!(world.metric("entries_skipped_old_total"), 1);
 }
 
 #[test]
 fn waits_for_more_lines_only_where_it_has_just_sent_some() {
-    let mut world = World::new();
-    world.append("a.log", 1);
-    world.ship();
+    let mut world = World::with_shipped_lines(1);
     world.append("a.log", 2);
     world.scan();
     let next = |world: &mut World| world.tail.as_mut().unwrap().next_batch(world.now, false).map(|batch| batch.entries);
@@ -246,8 +235,7 @@ fn a_flood_in_one_file_does_not_hold_up_the_others() {
     }
     let quiet = world.loki.shows().into_keys().filter(|(labels, _)| labels.contains("quiet")).count();
     assert!(quiet >= 20, "{quiet}");
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
 }
 
 #[test]
@@ -341,15 +329,12 @@ fn follows_a_thousand_files() {
     for n in 0..1000 {
         world.append(&format!("redis-{n}.log"), 1);
     }
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
 }
 
 #[test]
 fn tells_how_the_files_stand() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     let shipped = world.tail.as_mut().unwrap().files().remove(0);
     assert_eq!((shipped.position, shipped.unread, shipped.unread_since), (shipped.size, 0, None));
     let came = world.now.instant;

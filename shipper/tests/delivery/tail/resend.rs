@@ -1,6 +1,6 @@
 //! Crashes between a push and its acknowledgement.
 
-use crate::world::{Fate, World};
+use super::world::{Fate, World};
 
 #[test]
 fn a_resend_after_a_crash_is_identical() {
@@ -19,16 +19,13 @@ fn a_resend_after_a_crash_is_identical() {
             world.pass(3600);
             world.crash_and_restart();
         }
-        world.ship();
-        world.assert_every_line_once();
+        world.assert_ships_every_line_once();
     }
 }
 
 #[test]
 fn a_resend_after_a_crash_is_identical_across_a_rotation() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     world.append("a.log", 2);
     world.copytruncate("a.log");
     world.append("a.log", 2);
@@ -37,38 +34,31 @@ fn a_resend_after_a_crash_is_identical_across_a_rotation() {
         world.pass(3);
         world.crash_and_restart();
     }
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
 }
 
 #[test]
 fn a_resend_after_a_crash_is_identical_though_a_rotated_file_grew_late() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     world.rename("a.log", "a.log.1");
     world.append("a.log", 1);
     world.pass(3);
     world.ship_with(Fate::Stored);
     world.append("a.log.1", 1);
     world.crash_and_restart();
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
 }
 
 #[test]
 fn a_resend_after_a_crash_is_identical_though_a_text_went_on_after_it_was_taken_for_complete() {
-    let mut world = World::new();
-    world.append("a.log", 1);
-    world.ship();
+    let mut world = World::with_shipped_lines(1);
     world.append("a.log", 1);
     world.pass(3);
     world.ship_with(Fate::Stored);
     let more = world.untimed_line();
     world.append_text("a.log", more);
     world.crash_and_restart();
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
 }
 
 #[test]
@@ -81,30 +71,24 @@ fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back() {
         world.now.clock -= 3_600_000_000_000;
         world.crash_and_restart();
     }
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
 fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back_and_a_time_cannot_be_any_more() {
-    let mut world = World::new();
-    world.append("a.log", 1);
-    world.ship();
+    let mut world = World::with_shipped_lines(1);
     world.pass(7200);
     // The first of them is pushed before anybody knows whether the second one goes on.
     world.append("a.log", 2);
     world.ship_with(Fate::Stored);
     world.now.clock -= 7_200_000_000_000;
     world.crash_and_restart();
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
 fn a_resend_after_a_crash_is_identical_though_an_unfinished_line_was_finished_after_it_was_given_up() {
-    let mut world = World::new();
-    world.append("a.log", 1);
-    world.ship();
+    let mut world = World::with_shipped_lines(1);
     world.append_text("a.log", "2026-02-20 22:31:07,000 INFO half");
     world.rename("a.log", "a.log.1");
     world.append("a.log", 1);
@@ -126,19 +110,16 @@ fn a_resend_after_a_crash_is_identical_though_an_unfinished_line_was_finished_af
 fn a_resend_after_a_crash_is_identical_though_the_oldest_of_three_files_grew_late() {
     let mut world = World::new();
     for _ in 0..2 {
-        world.append("a.log", 2);
-        world.ship();
+        world.append_and_ship("a.log", 2);
         world.rotate_by_rename("a.log");
     }
-    world.append("a.log", 1);
-    world.ship();
+    world.append_and_ship("a.log", 1);
     world.append("a.log.2", 2);
     // The first of them is pushed, and the record says that the file grew late.
     world.scan();
     world.push_one(Fate::Stored);
     world.crash_and_restart();
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
     assert_eq!(world.metric("entries_read_total"), 5 + 2 + 1);
 }
 
@@ -148,6 +129,5 @@ fn a_batch_that_got_lost_is_made_again() {
     world.append("a.log", 3);
     world.ship_with(Fate::Lost);
     world.crash_and_restart();
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }

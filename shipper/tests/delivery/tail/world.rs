@@ -20,8 +20,8 @@ use redis_log_shipper::metrics::Metrics;
 use redis_log_shipper::state::Record;
 use redis_log_shipper::tail::{Now, Tail, TailSettings};
 
-pub(crate) use crate::loki::Fate;
-use crate::loki::Loki;
+pub(crate) use super::loki::Fate;
+use super::loki::Loki;
 
 /// 2026-02-20 22:31:00 UTC.
 const START: i64 = 1_771_626_660_000_000_000;
@@ -61,7 +61,14 @@ impl World {
         Self::with(|_| {})
     }
 
-    /// A world in which some settings are others.
+    /// A world in which `a.log` has this many lines, all shipped.
+    pub(crate) fn with_shipped_lines(lines: usize) -> Self {
+        let mut world = Self::new();
+        world.append_and_ship("a.log", lines);
+        world
+    }
+
+    /// A world with other settings.
     pub(crate) fn with(change: impl FnOnce(&mut TailSettings)) -> Self {
         let mut settings = TailSettings { max_line: 4096, ..TailSettings::default() };
         change(&mut settings);
@@ -215,6 +222,11 @@ impl World {
     pub(crate) fn append(&mut self, name: &str, lines: usize) {
         let text = self.lines(lines);
         self.append_text(name, &text);
+    }
+
+    pub(crate) fn append_and_ship(&mut self, name: &str, lines: usize) {
+        self.append(name, lines);
+        self.ship();
     }
 
     pub(crate) fn append_text(&self, name: &str, text: impl AsRef<[u8]>) {
@@ -374,6 +386,20 @@ impl World {
     /// Whether Loki has every line that was written and that it takes.
     pub(crate) fn shows_everything(&self) -> bool {
         self.seen().len() == self.expected().len()
+    }
+
+    /// Ships everything, then Loki shows every line once.
+    #[track_caller]
+    pub(crate) fn assert_ships_every_line_once(&mut self) {
+        self.ship();
+        self.assert_every_line_once();
+    }
+
+    /// Ships everything, then Loki shows every line once, in the order in which they were written.
+    #[track_caller]
+    pub(crate) fn assert_ships_every_line_once_in_order(&mut self) {
+        self.ship();
+        self.assert_every_line_once_in_order();
     }
 
     #[track_caller]

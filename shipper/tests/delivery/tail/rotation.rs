@@ -4,32 +4,26 @@ use std::fs::File;
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::world::{Fate, World};
+use super::world::{Fate, World};
 
 #[test]
 fn drains_a_renamed_file_before_the_new_one() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     world.append("a.log", 2);
     world.rename("a.log", "a.log.1");
     world.append("a.log", 2);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
 fn sees_several_renames_between_two_looks() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     for _ in 0..3 {
         world.append("a.log", 2);
         world.rotate_by_rename("a.log");
     }
     world.append("a.log", 2);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -37,16 +31,14 @@ fn sees_several_renames_between_two_looks_though_all_files_begin_alike() {
     let mut world = World::new();
     let banner = "=".repeat(1500) + "\n";
     world.append_text("a.log", &banner);
-    world.append("a.log", 2);
-    world.ship();
+    world.append_and_ship("a.log", 2);
     for _ in 0..3 {
         world.append("a.log", 2);
         world.rotate_by_rename("a.log");
         world.append_text("a.log", &banner);
     }
     world.append("a.log", 2);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -55,8 +47,7 @@ fn finds_a_file_that_came_and_was_rotated_between_two_looks() {
     world.append("a.log", 1);
     world.rotate_by_rename("a.log");
     world.append("a.log", 1);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -72,17 +63,14 @@ fn follows_a_cascade_inside_and_outside_the_glob() {
             world.ship_one(Fate::Acknowledged);
         }
         world.append("a.log", 1);
-        world.ship();
-        world.assert_every_line_once_in_order();
+        world.assert_ships_every_line_once_in_order();
         assert_eq!(world.metric("entries_read_total"), 9, "{include}");
     }
 }
 
 #[test]
 fn follows_a_writer_that_stays_on_the_renamed_file_for_a_minute_and_then_lets_go_of_it() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     world.rename("a.log", "a.log.1");
     let start = world.now.instant;
     while world.now.instant - start < Duration::from_mins(1) {
@@ -93,8 +81,7 @@ fn follows_a_writer_that_stays_on_the_renamed_file_for_a_minute_and_then_lets_go
             while world.ship_one(Fate::Acknowledged) {}
         }
     }
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
     assert_eq!(world.descriptors(), 2);
     world.pass(60);
     world.ship();
@@ -103,9 +90,7 @@ fn follows_a_writer_that_stays_on_the_renamed_file_for_a_minute_and_then_lets_go
 
 #[test]
 fn follows_a_writer_that_stays_on_the_renamed_file() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     world.rename("a.log", "a.log.1");
     world.append("a.log", 2);
     for _ in 0..3 {
@@ -114,8 +99,7 @@ fn follows_a_writer_that_stays_on_the_renamed_file() {
     }
     world.ship();
     world.append("a.log", 1);
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
 }
 
 #[test]
@@ -124,24 +108,19 @@ fn follows_a_writer_that_stays_on_a_file_that_was_renamed_while_it_was_empty() {
     world.append_text("a.log", "");
     world.ship();
     world.rename("a.log", "a.log.1");
-    world.append("a.log", 1);
-    world.ship();
+    world.append_and_ship("a.log", 1);
     world.append("a.log.1", 1);
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
 }
 
 /// A file that was renamed while it was empty, with a late line that is shipped. Its successor stays empty.
 fn renamed_empty_with_a_late_line() -> World {
-    let mut world = World::new();
-    world.append("a.log", 1);
-    world.ship();
+    let mut world = World::with_shipped_lines(1);
     world.copytruncate("a.log");
     world.rotate_by_rename("a.log");
     world.append_text("a.log", "");
     world.ship();
-    world.append("a.log.1", 1);
-    world.ship();
+    world.append_and_ship("a.log.1", 1);
     world
 }
 
@@ -157,8 +136,7 @@ fn ships_a_late_line_once_though_the_file_was_renamed_while_it_was_empty() {
     let mut world = renamed_empty_with_a_late_line();
     outlive_the_late_writer(&mut world);
     world.append("a.log", 1);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
     assert_eq!(world.metric("entries_read_total"), 3);
     assert_eq!(world.descriptors(), 1);
 }
@@ -176,8 +154,7 @@ fn ships_a_late_line_once_though_its_file_is_compressed_before_the_next_one_begi
         }
         outlive_the_late_writer(&mut world);
         world.append("a.log", 1);
-        world.ship();
-        world.assert_every_line_once_in_order();
+        world.assert_ships_every_line_once_in_order();
         assert_eq!(world.metric("entries_read_total"), 3, "restarts: {restarts}");
     }
 }
@@ -185,8 +162,7 @@ fn ships_a_late_line_once_though_its_file_is_compressed_before_the_next_one_begi
 #[test]
 fn ships_a_late_line_once_though_an_older_file_waits_to_be_pushed() {
     let mut world = World::with(|settings| settings.batch_bytes = 4096);
-    world.append("a.log", 1);
-    world.ship();
+    world.append_and_ship("a.log", 1);
     world.append("a.log", 500);
     world.rotate_by_rename("a.log");
     world.append_text("a.log", "");
@@ -205,8 +181,7 @@ fn ships_a_late_line_once_though_an_older_file_waits_to_be_pushed() {
         world.pass(1);
         world.scan();
     }
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
     assert_eq!(world.metric("entries_read_total"), 502);
 }
 
@@ -221,16 +196,13 @@ fn finishes_a_line_that_the_rename_cut_in_two() {
     world.append("a.log", 1);
     world.scan();
     world.append_text("a.log.1", rest);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
 fn ships_a_text_that_a_rotation_cut_in_two() {
     for rotate in [World::copytruncate, World::rotate_by_rename] {
-        let mut world = World::new();
-        world.append("a.log", 1);
-        world.ship();
+        let mut world = World::with_shipped_lines(1);
         world.append("a.log", 1);
         let (first, rest) = (world.untimed_line(), world.untimed_line());
         world.append_text("a.log", first);
@@ -238,16 +210,13 @@ fn ships_a_text_that_a_rotation_cut_in_two() {
         rotate(&world, "a.log");
         world.append_text("a.log", rest);
         world.append("a.log", 1);
-        world.ship();
-        world.assert_every_line_once_in_order();
+        world.assert_ships_every_line_once_in_order();
     }
 }
 
 #[test]
 fn keeps_every_generation_while_nothing_can_be_pushed() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     for turn in 0..6 {
         world.append("a.log", 2);
         world.scan();
@@ -256,8 +225,7 @@ fn keeps_every_generation_while_nothing_can_be_pushed() {
         world.pass(300);
     }
     world.append("a.log", 1);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -272,37 +240,30 @@ fn reads_on_in_a_file_that_is_renamed_compressed_and_deleted_meanwhile() {
     world.append("a.log", 1);
     world.ship_one(Fate::Acknowledged);
     world.delete("a.log.1.gz");
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
 fn finds_a_file_between_one_that_was_compressed_and_the_live_one() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     world.rotate_by_rename("a.log");
     world.gzip("a.log.1");
     world.append("a.log", 2);
     world.rotate_by_rename("a.log");
     world.append("a.log", 2);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
 fn waits_for_a_file_that_is_away_for_a_while() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     world.append("a.log", 1);
     world.delete("a.log");
     world.ship();
     world.pass(3600);
     world.ship();
     world.append("a.log", 2);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -312,8 +273,7 @@ fn reads_a_file_that_is_deleted_and_made_anew_between_two_looks() {
         world.append("a.log", 2);
         world.scan();
         world.delete("a.log");
-        world.append("a.log", lines);
-        world.ship();
+        world.append_and_ship("a.log", lines);
     }
     // Nobody holds it any more, so that its inode may be used again.
     world.delete("a.log");
@@ -321,24 +281,19 @@ fn reads_a_file_that_is_deleted_and_made_anew_between_two_looks() {
     world.pass(60);
     world.ship();
     world.append("a.log", 1);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
 fn drains_a_deleted_file_that_is_still_written_to_and_then_lets_go_of_it() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     let mut writer = File::options().append(true).open(world.path("a.log")).unwrap();
     world.delete("a.log");
-    world.append("a.log", 1);
-    world.ship();
+    world.append_and_ship("a.log", 1);
     let line = world.line();
     writer.write_all(line.as_bytes()).unwrap();
     drop(writer);
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
     assert_eq!(world.descriptors(), 2);
     world.pass(60);
     world.ship();
@@ -374,8 +329,7 @@ fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
     world.crash_and_restart();
     assert_eq!(world.metric("files_lost_total"), 0);
     world.written += 5;
-    world.append("a.log", 1);
-    world.ship();
+    world.append_and_ship("a.log", 1);
     assert_eq!(world.entries().len(), 7);
 }
 
@@ -383,9 +337,7 @@ fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
 fn takes_back_a_file_that_is_renamed_away_and_back() {
     // Nothing else is there, the new file is taken away again, or it took the old one's place long ago.
     for turn in 0..3 {
-        let mut world = World::new();
-        world.append("a.log", 2);
-        world.ship();
+        let mut world = World::with_shipped_lines(2);
         world.append("a.log", 1);
         world.rename("a.log", "elsewhere");
         if turn > 0 {
@@ -399,23 +351,19 @@ fn takes_back_a_file_that_is_renamed_away_and_back() {
         world.rename("elsewhere", "a.log");
         world.ship();
         world.append("a.log", 1);
-        world.ship();
-        world.assert_every_line_once_in_order();
+        world.assert_ships_every_line_once_in_order();
     }
 }
 
 #[test]
 fn takes_back_a_copy_that_is_put_in_the_place_of_the_file_again() {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     world.append("a.log", 1);
     world.copytruncate("a.log");
     world.scan();
     world.rename("a.log.1", "a.log");
     world.append("a.log", 1);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 #[test]
@@ -435,8 +383,7 @@ fn decompresses_a_copy_of_what_it_has_open_once_and_not_at_every_look() {
         world.scan();
     }
     assert!(size > 50_000 && bytes_read() - before < 10 * size, "{} of {size}", bytes_read() - before);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
 }
 
 /// How much this thread has read from files so far.
@@ -477,8 +424,7 @@ fn keeps_its_descriptors_few_however_often_files_are_rotated() {
     for turn in 0..200 {
         world.append("a.log", 2);
         [World::rotate_by_rename, World::copytruncate][turn % 2](&world, "a.log");
-        world.append("a.log", 1);
-        world.ship();
+        world.append_and_ship("a.log", 1);
         if world.path("a.log.4").exists() {
             world.delete("a.log.4");
         }
@@ -507,7 +453,6 @@ fn forgets_a_file_a_day_after_the_last_of_it_is_gone_and_reads_another_one_of_it
     assert_eq!(world.known(), ["b.log"]);
     world.append("a.log", 2);
     world.append("b.log", 2);
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
     assert_eq!(world.known(), ["a.log", "b.log"]);
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use crate::loki::{Fate, POISON, REJECTED, Whim};
-use crate::world::World;
+use super::loki::{Fate, POISON, REJECTED, Whim};
+use super::world::World;
 
 /// What can happen to a log file.
 #[derive(Clone, Debug)]

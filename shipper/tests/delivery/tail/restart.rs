@@ -4,13 +4,11 @@ use std::fs::File;
 
 use redis_log_shipper::labels::Labels;
 
-use crate::world::World;
+use super::world::World;
 
 /// A world in which two lines are shipped, one is not, and the shipper is down.
 fn down() -> World {
-    let mut world = World::new();
-    world.append("a.log", 2);
-    world.ship();
+    let mut world = World::with_shipped_lines(2);
     world.append("a.log", 1);
     world.tail = None;
     world
@@ -26,8 +24,7 @@ fn up(mut world: World) -> World {
 fn takes_up_where_it_was_after_a_restart() {
     let mut world = up(down());
     world.crash_and_restart();
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
     assert_eq!(world.metric("entries_read_total"), 3);
 }
 
@@ -79,8 +76,7 @@ fn finds_its_file_again_though_the_one_in_its_place_begins_alike() {
     for rotate in [World::copytruncate, World::rotate_by_rename] {
         let mut world = World::new();
         world.append_text("a.log", &banner);
-        world.append("a.log", 2);
-        world.ship();
+        world.append_and_ship("a.log", 2);
         world.append("a.log", 1);
         world.tail = None;
         rotate(&world, "a.log");
@@ -146,8 +142,7 @@ fn lets_go_of_an_archive_once_it_is_read_though_there_is_no_new_file() {
     world.assert_every_line_once_in_order();
     assert_eq!(world.descriptors(), 0);
     world.append("a.log", 2);
-    world.ship();
-    world.assert_every_line_once_in_order();
+    world.assert_ships_every_line_once_in_order();
     assert_eq!(world.metric("entries_read_total"), 5);
     world.crash_and_restart();
     assert_eq!(world.metric("files_lost_total"), 0);
@@ -206,9 +201,7 @@ fn reads_a_file_from_its_start_that_took_the_place_of_another_one() {
 
 #[test]
 fn finds_a_file_that_was_empty_when_it_went_down_and_rotated_twice_since() {
-    let mut world = World::new();
-    world.append("a.log", 3);
-    world.ship();
+    let mut world = World::with_shipped_lines(3);
     world.copytruncate("a.log");
     world.ship();
     world.tail = None;
@@ -240,13 +233,11 @@ fn takes_up_where_it_was_though_the_volume_is_attached_to_another_node() {
     world.append_text("a.log", line);
     world.append("b.log", 2);
     world.rotate_by_rename("b.log");
-    world.append("b.log", 1);
-    world.ship();
+    world.append_and_ship("b.log", 1);
     world.crash();
     world.attach_elsewhere();
     world.crash_and_restart();
-    world.ship();
-    world.assert_every_line_once();
+    world.assert_ships_every_line_once();
     assert_eq!(world.metric("entries_read_total"), 4);
 }
 
