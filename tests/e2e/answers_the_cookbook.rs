@@ -1,6 +1,7 @@
-//! Every LogQL query of the documentation, asked of a store that holds what the shipper shipped: whole of a real Loki where
-//! there is one, and its selectors of VictoriaLogs, which selects streams in the same words.
+//! Every LogQL query of the documentation and of the dashboards, asked of a store that holds what the shipper shipped: whole
+//! of a real Loki where there is one, and its selectors of VictoriaLogs, which selects streams in the same words.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -71,12 +72,40 @@ fn ship_to(store: &Store) {
     assert!(shipped.status.success(), "{}", String::from_utf8_lossy(&shipped.stderr));
 }
 
+/// The queries of the dashboards that ask a Loki, with everything chosen that may be chosen.
+fn queries_of_dashboards() -> Vec<(PathBuf, String)> {
+    let path = repository().join("manifests/components/dashboards/redis-enterprise-logs.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let filled_in = |query: &str| {
+        let mut query = query.to_owned();
+        for (variable, value) in [
+            ("$__auto", "1h"),
+            ("$job", ".+"),
+            ("$namespace", ".*"),
+            ("$redis_cluster", ".*"),
+            ("$pod", ".*"),
+            ("$log_file", ".*"),
+            ("$search", ""),
+        ] {
+            query = query.replace(variable, value);
+        }
+        assert!(!query.contains('$'), "a variable is left in {query}");
+        query
+    };
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    targets.map(|target| (path.clone(), filled_in(target["expr"].as_str().unwrap()))).collect()
+}
+
 /// Every query, with the page that it stands on.
 fn all_queries() -> Vec<(PathBuf, String)> {
     let of_page =
         |page: PathBuf| queries(&page).into_iter().map(move |query| (page.clone(), query)).collect::<Vec<_>>();
-    let all: Vec<_> = pages().into_iter().flat_map(of_page).collect();
+    let mut all: Vec<_> = pages().into_iter().flat_map(of_page).collect();
     assert!(all.len() > 15, "{} queries were found", all.len());
+    let of_dashboards = queries_of_dashboards();
+    assert!(of_dashboards.len() >= 10, "{} queries were found in the dashboards", of_dashboards.len());
+    all.extend(of_dashboards);
     all
 }
 

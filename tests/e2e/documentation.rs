@@ -115,15 +115,20 @@ fn the_page_of_metrics_is_the_code() {
 }
 
 #[test]
-fn alerts_ask_for_metrics_that_exist() {
-    let rules = read("manifests/components/monitoring/rules.yaml") + &read("manifests/sidecars/rules.yaml");
+fn alerts_and_dashboards_ask_for_metrics_that_exist() {
+    let files = [
+        "manifests/components/monitoring/rules.yaml",
+        "manifests/sidecars/rules.yaml",
+        "manifests/components/dashboards/log-shipping.json",
+    ];
+    let rules: String = files.into_iter().map(read).collect();
     let names: BTreeSet<_> = metrics::all().into_iter().map(|metric| metric.name).collect();
     let mut asked = 0;
     for word in rules.split(|char: char| !char.is_ascii_alphanumeric() && char != '_') {
         if word.starts_with("redis_log_") {
             asked += 1;
-            assert!(names.contains(word.trim_end_matches("_bucket")), "the rules ask for {word}, which no program has");
+            assert!(names.contains(word.trim_end_matches("_bucket")), "they ask for {word}, which no program has");
         }
     }
-    assert!(asked > 5, "the rules ask for nothing");
+    assert!(asked > 5, "they ask for nothing");
 }

@@ -20,6 +20,8 @@ async fn a_real_api_server_takes_every_overlay_and_component_without_a_warning()
     let rendered = all(&tools.kustomize).unwrap();
     let objects: Vec<_> = rendered.iter().flat_map(|(_, objects)| objects).cloned().collect();
     define_custom_resources(&cluster, &tools, &objects).await.unwrap();
+    // Every OpenShift has it.
+    cluster.create_namespace("openshift-config-managed", &json!({}), &[]).await.unwrap();
     for (name, objects) in &rendered {
         let warnings = apply(&cluster, objects).await;
         assert_eq!(warnings.unwrap_or_else(|error| vec![format!("{error:#}")]), [""; 0], "{name}");
@@ -72,7 +74,7 @@ fn prometheus_takes_every_rule() {
         let rule = object(&objects, "PrometheusRule", name).unwrap();
         // JSON is YAML.
         std::fs::write(&file, rule["spec"].to_string()).unwrap();
-        let output = Command::new(&tools.rules).arg(&file).output().unwrap();
+        let output = Command::new(&tools.monitoring).arg("rules").arg(&file).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -17,16 +17,27 @@ use crate::servers::Tools;
 const PATIENCE: Duration = Duration::from_secs(30);
 const OVERLAYS: [&str; 2] = ["overlays/plain", "overlays/openshift"];
 /// Each certificate with the components that do not depend on one, and all of these together.
-const COMBINATIONS: [&[&str]; 9] = [
+const COMBINATIONS: [&[&str]; 11] = [
     &["self-signed"],
     &["cert-manager"],
     &["openshift-service-ca"],
     &["self-signed", "monitoring"],
+    &["self-signed", "dashboards"],
+    &["self-signed", "dashboards/openshift"],
     &["self-signed", "network-policy"],
     &["self-signed", "matchconditions"],
     &["self-signed", "managed-rbac"],
     &["self-signed", "step-aside"],
-    &["cert-manager", "monitoring", "network-policy", "matchconditions", "managed-rbac", "step-aside"],
+    &[
+        "cert-manager",
+        "monitoring",
+        "dashboards",
+        "dashboards/openshift",
+        "network-policy",
+        "matchconditions",
+        "managed-rbac",
+        "step-aside",
+    ],
 ];
 
 /// All that can be rendered, by a name.

@@ -93,8 +93,8 @@ pub struct Tools {
     pub kube_controller_manager: PathBuf,
     /// Renders the manifests; also where no server is wanted.
     pub kustomize: PathBuf,
-    /// Checks Prometheus rules; see `tests/servers/rules`.
-    pub rules: PathBuf,
+    /// Checks alerts and dashboards; see `tests/servers/monitoring`.
+    pub monitoring: PathBuf,
     /// Folders of custom resource definitions, from the modules that cert-manager and the Prometheus operator released.
     pub crds: Vec<PathBuf>,
 }
@@ -103,14 +103,14 @@ impl Tools {
     /// The tools, or `None` where one is missing, as [`Servers::find`].
     pub fn find(test: &str) -> anyhow::Result<Option<Self>> {
         const NAMES: [&str; 5] =
-            ["kube-controller-manager", "kustomize", "rules", "cert-manager-crds", "prometheus-operator-crds"];
+            ["kube-controller-manager", "kustomize", "monitoring", "cert-manager-crds", "prometheus-operator-crds"];
         let built = built();
         let missing: Vec<_> = NAMES.into_iter().filter(|name| !built.contains_key(*name)).collect();
         let mut found = NAMES.into_iter().filter_map(|name| built.get(name).cloned());
         let tools = (found.next(), found.next(), found.next(), found.collect::<Vec<_>>());
         match tools {
-            (Some(kube_controller_manager), Some(kustomize), Some(rules), crds) if missing.is_empty() => {
-                Ok(Some(Self { kube_controller_manager, kustomize, rules, crds }))
+            (Some(kube_controller_manager), Some(kustomize), Some(monitoring), crds) if missing.is_empty() => {
+                Ok(Some(Self { kube_controller_manager, kustomize, monitoring, crds }))
             }
             _ => {
                 skip(test, &missing)?;

@@ -179,6 +179,11 @@ fn entry(style: Style, stem: &str, number: usize) -> String {
     let now = Timestamp::now();
     let at = |format: &str| now.strftime(format).to_string();
     match style {
+        Style::Dmc if number.is_multiple_of(50) => format!(
+            "{number}) {} [1644] ERR dmc.shard (connect@shard_conn.cpp:331) - bdb:1 connection to 10.129.0.17:{} failed: Connection refused\n",
+            at("%Y-%m-%d %H:%M:%S.%3f"),
+            20_000 + number
+        ),
         Style::Dmc => format!(
             "{number}) {} [1644] INF dmc.conn (accept@listener.cpp:118) - bdb:1 client 10.128.2.31:{} connected\n",
             at("%Y-%m-%d %H:%M:%S.%3f"),
@@ -190,6 +195,9 @@ fn entry(style: Style, stem: &str, number: usize) -> String {
             at("%Y-%m-%d %H:%M:%S,%3f")
         ),
         Style::Python => format!("{} INFO {stem} MainThread: request {number} done\n", at("%Y-%m-%d %H:%M:%S,%3f")),
+        Style::Supervisor if number.is_multiple_of(50) => {
+            format!("{} INFO exited: worker (exit status 1; not expected), {number}\n", at("%Y-%m-%d %H:%M:%S,%3f"))
+        }
         Style::Supervisor => format!("{} INFO spawned: 'worker' with pid {number}\n", at("%Y-%m-%d %H:%M:%S,%3f")),
         Style::Redis => format!("612:M {} * {number} changes in 300 seconds. Saving...\n", at("%d %b %Y %H:%M:%S.%3f")),
         Style::Envoy => format!(

@@ -14,11 +14,11 @@ const DESCRIBED: [&str; 2] = ["register", "register_with_unit"];
 const NOT_OURS_TO_EXPLAIN: [&str; 4] = [
     "webhook/src/offline/report.rs",
     "webhook/src/offline/explain.rs",
-    "shipper/src/answer.rs",
-    "shipper/src/rejections.rs",
+    "shipper/src/push/answer.rs",
+    "shipper/src/push/rejections.rs",
 ];
 /// Texts that no user reads as an error: names, formats, parts of others.
-const NO_ERRORS: [&str; 14] = [
+const NO_ERRORS: [&str; 15] = [
     "redis-log-shipper webhook CA",
     "application/openmetrics-text; version=1.0.0; charset=utf-8",
     "redis-log-shipper positions v1",
@@ -30,6 +30,7 @@ const NO_ERRORS: [&str; 14] = [
     "did you mean …",
     "did you mean ……?",
     "one of …",
+    "it has no container log-shipper yet",
     "LAST ENTRY",
     "; the entry of … ns, … bytes: …",
     "… is shipped from its start after the next start",
