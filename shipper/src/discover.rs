@@ -1,8 +1,8 @@
-//! Which files there are: the log directory's own regular files that the globs choose.
+//! Lists the log directory: the regular files in it, and which of them the globs choose.
 //!
-//! FIFOs, devices and directories are never opened, and a symbolic link only where it leads to a file below the log
-//! directory: one that leads out of it (to the token, say) is no log. A rotated copy (`x.log.1`, `x.log.2.gz`) is not a
-//! stream of its own, whatever the globs say: it belongs to `x.log`.
+//! It never opens a FIFO, a device or a directory. It opens a symbolic link only if the link leads to a file below the log
+//! directory: a link out of it may lead to the token. A rotated file (`x.log.1`, `x.log.2.gz`) belongs to the stream of
+//! `x.log`, even if the globs match it.
 
 use std::cmp::Reverse;
 use std::fs::{File, OpenOptions};
@@ -14,46 +14,46 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, makedev, statat, statx};
 use rustix::io::Errno;
 
-/// How often a directory is listed until two listings agree. Rotations come every few minutes and take milliseconds.
-const SETTLING: usize = 16;
+/// At most this many listings are compared until two agree. A rotation takes milliseconds, so they soon agree.
+const MAX_LISTINGS: usize = 16;
 
-/// Device and inode: what a file is while it exists.
+/// What identifies a file while it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Inode {
-    /// The device's number.
+    /// The device number.
     pub device: u64,
-    /// The file's number on it.
+    /// The inode number on that device.
     pub inode: u64,
-    /// When the file was made, in nanoseconds since 1970 UTC, where the file system says: a number is used again.
+    /// The file's birth time in nanoseconds since 1970 UTC, if the file system has it. Inode numbers are reused.
     pub born: Option<i64>,
 }
 
-/// How many names of one listing are kept. A Redis Enterprise node has twenty logs with ten copies each.
+/// One listing keeps at most this many names. A Redis Enterprise node has twenty logs with ten rotated files each.
 const MAX_NAMES: usize = 8192;
 
-/// What stands under a name.
+/// One stat of a file.
 struct Snapshot {
     inode: Inode,
     file_type: FileType,
-    /// When it was written to last, in seconds since 1970 UTC.
+    /// The last modification, in seconds since 1970 UTC.
     modified: i64,
 }
 
 impl Snapshot {
-    /// At a path itself, not at what a link there points to.
+    /// Of a path. A link is not followed.
     fn at_path(path: &Path) -> std::io::Result<Self> {
         Self::at(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// At an open file.
+    /// Of an open file.
     fn of(file: &File) -> std::io::Result<Self> {
         Self::at(file, Path::new(""), AtFlags::EMPTY_PATH)
     }
 
-    /// The standard library tells when a file was made on some platforms only, static Linux binaries not among them.
+    /// Uses `statx`: the standard library returns no birth time in a static Linux binary.
     fn at(dir: impl AsFd, path: &Path, flags: AtFlags) -> std::io::Result<Self> {
         let known = match statx(&dir, path, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME) {
-            // Forbidden, or a kernel that is too old.
+            // A seccomp profile forbids statx, or the kernel is too old.
             Err(Errno::NOSYS | Errno::PERM) => return Self::without_birth(dir, path, flags),
             known => known?,
         };
@@ -72,43 +72,43 @@ impl Snapshot {
     }
 }
 
-/// A regular file in the log directory. Two are equal where they are the same file under the same name.
+/// A regular file in the log directory. Two are equal if they are the same file under the same name.
 #[derive(Clone, Debug, Eq)]
 pub struct Found {
-    /// Its name, without the directory.
+    /// The name without the directory.
     pub name: String,
-    /// Its identity when it was looked at.
+    /// The identity of the file at the time of the listing.
     pub inode: Inode,
-    /// Whether the name is that of a symbolic link to it.
+    /// Whether the name is a symbolic link.
     pub link: bool,
-    /// When it was written to last, in seconds since 1970 UTC.
+    /// The last modification, in seconds since 1970 UTC.
     pub modified: i64,
 }
 
 impl PartialEq for Found {
-    /// A busy file is written to all the time, and stays what it is.
+    /// Ignores `modified`: a busy file changes it all the time.
     fn eq(&self, other: &Self) -> bool {
         (&self.name, self.inode, self.link) == (&other.name, other.inode, other.link)
     }
 }
 
-/// What a listing lacks.
+/// How many names a listing leaves out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Names that the globs choose and that are not UTF-8.
+    /// Names that match the globs but are not UTF-8.
     pub not_utf8: usize,
-    /// Log files and their copies, because there are too many.
+    /// Log files and rotated files over the limit.
     pub too_many: usize,
 }
 
-/// How much a name is priority where there are too many: the best first.
+/// Which names stay when there are too many, first to last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Priority {
-    /// It is followed, or a copy of a file that is.
+    /// A file that is followed, or one of its rotated files.
     Known,
-    /// It would be followed, or is a copy of such a file.
+    /// A file that the globs match, or one of its rotated files.
     Log,
-    /// It may be a copy under an odd name.
+    /// Any other file.
     Other,
 }
 
@@ -121,7 +121,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Files of `dir` that match one of `include` and none of `exclude`.
+    /// Takes the files of `dir` that match one of `include` and none of `exclude`.
     pub fn new(dir: PathBuf, include: &[Glob], exclude: &[Glob]) -> Result<Self, globset::Error> {
         let set = |globs: &[Glob]| {
             let mut builder = GlobSetBuilder::new();
@@ -133,19 +133,18 @@ impl Discovery {
         Ok(Self { dir, include: set(include)?, exclude: set(exclude)? })
     }
 
-    /// The directory.
+    /// The log directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// All regular files of the directory, by name.
+    /// Lists the regular files of the directory, sorted by name.
     pub fn list(&self) -> std::io::Result<Vec<Found>> {
         Ok(self.list_once(&|_| false)?.0)
     }
 
-    /// As [`Self::list`], made at one moment: a listing that was made while files were renamed may lack some of them or
-    /// have others twice, so it is made again until it agrees with the one before. `before` is the last one made, and
-    /// `known` tells which names are followed.
+    /// Lists the directory until two listings agree. A listing made during a rename can miss a file or hold it twice.
+    /// `before` is the previous listing. `known` returns whether a name is followed.
     pub fn list_settled(
         &self,
         before: &[Found],
@@ -155,8 +154,8 @@ impl Discovery {
         if listing.0 == before {
             return Ok(listing);
         }
-        for _ in 0..SETTLING {
-            // Which ones are left out changes with every line that is written.
+        for _ in 0..MAX_LISTINGS {
+            // Two listings never agree here: which names are left out changes with every line that is written.
             if listing.1.too_many > 0 {
                 break;
             }
@@ -169,8 +168,8 @@ impl Discovery {
         Ok(listing)
     }
 
-    /// One listing, and what it lacks. Where there are too many names those that are known stay, and then the files that
-    /// were written to last.
+    /// Lists the directory once, and counts the names it leaves out. Known names stay first, then the most recently
+    /// modified files.
     fn list_once(&self, known: &dyn Fn(&str) -> bool) -> std::io::Result<(Vec<Found>, LeftOut)> {
         let dir = rustix::fs::open(&self.dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let (mut found, mut left_out) = (Vec::new(), LeftOut::default());
@@ -187,7 +186,7 @@ impl Discovery {
             if priority == Priority::Other && found.len() >= MAX_NAMES {
                 continue;
             }
-            // Of the entry itself, not of what a link points to. A file may vanish between the two calls.
+            // A link is not followed here. The file may be gone since the name was read.
             let Ok(mut snapshot) = Snapshot::at(&dir, Path::new(&name), AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let link = snapshot.file_type.is_symlink();
             if link {
@@ -200,10 +199,10 @@ impl Discovery {
                 found.push((priority, Found { name, inode: snapshot.inode, link, modified: snapshot.modified }));
             }
             if found.len() >= 2 * MAX_NAMES {
-                left_out.too_many += keep_best(&mut found);
+                left_out.too_many += keep_first(&mut found);
             }
         }
-        left_out.too_many += keep_best(&mut found);
+        left_out.too_many += keep_first(&mut found);
         let mut found: Vec<_> = found.into_iter().map(|(_, found)| found).collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((found, left_out))
@@ -220,43 +219,43 @@ impl Discovery {
         }
     }
 
-    /// Whether a file of this name is a stream of its own.
+    /// Whether a file of this name has its own stream.
     pub fn is_stream(&self, name: &str) -> bool {
         self.include.is_match(name) && !self.exclude.is_match(name) && rotation(name).is_none()
     }
 
-    /// Opens a file of the directory, if it is still the one that was found, and still below the directory: a link, or a
-    /// folder on the way to what it leads to, may have been bent at any moment since.
+    /// Opens a file if it is still the listed one, and still below the directory. Since the listing, somebody may have
+    /// replaced the file, a link, or a folder on the link's path.
     pub fn open(&self, found: &Found) -> std::io::Result<Option<File>> {
-        // Whatever may stand there by now: nobody waits for the writer of a FIFO.
+        // The name may be a FIFO by now: NONBLOCK keeps open() from waiting for its writer.
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY | if found.link { OFlags::empty() } else { OFlags::NOFOLLOW };
         let flags = i32::try_from(flags.bits()).unwrap_or_default();
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(self.dir.join(&found.name)) {
-            // A link stands there now.
+            // The name is a link by now.
             Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(None),
             opened => opened?,
         };
-        // An inode is used again, for a FIFO as well.
+        // The inode may be reused, even for a FIFO.
         let snapshot = Snapshot::of(&file)?;
         let same = snapshot.file_type.is_file() && snapshot.inode == found.inode;
         Ok((same && (!found.link || self.holds(&file)?)).then_some(file))
     }
 
-    /// Whether an open file lies below the directory, whatever way led to it.
+    /// Whether an open file lies below the directory, whichever path led to it.
     fn holds(&self, file: &File) -> std::io::Result<bool> {
         let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         Ok(path.starts_with(self.dir.canonicalize()?))
     }
 
-    /// What a link leads to, if that is below the directory.
+    /// The target of a link, if it lies below the directory.
     fn target(&self, link: &Path) -> Option<Snapshot> {
         let target = link.canonicalize().ok()?;
         target.starts_with(self.dir.canonicalize().ok()?).then(|| Snapshot::at_path(&target).ok())?
     }
 }
 
-/// Leaves as many names as are kept, and returns how many logs and copies went.
-fn keep_best(found: &mut Vec<(Priority, Found)>) -> usize {
+/// Keeps the first [`MAX_NAMES`] names by priority. Returns how many log files and rotated files it removed.
+fn keep_first(found: &mut Vec<(Priority, Found)>) -> usize {
     if found.len() <= MAX_NAMES {
         return 0;
     }
@@ -266,16 +265,16 @@ fn keep_best(found: &mut Vec<(Priority, Found)>) -> usize {
     found.drain(MAX_NAMES..).filter(|(priority, _)| *priority != Priority::Other).count()
 }
 
-/// The live file's name and the number of the rotation, where `name` is that of a rotated copy.
+/// Splits the name of a rotated file into the live file's name and the rotation number.
 pub fn rotation(name: &str) -> Option<(&str, u32)> {
     let plain = name.strip_suffix(COMPRESSED).unwrap_or(name);
     let (live, number) = plain.rsplit_once('.')?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    // `redis.2.log` ends in letters and `core.1234` has no log before the number.
+    // `redis.2.log` ends in letters. `core.1234` has no second dot.
     (is_number && live.contains('.')).then_some((live, number.parse().ok()?))
 }
 
-/// Whether `name` is that of a compressed file.
+/// Whether `name` is the name of an archive.
 pub fn is_compressed(name: &str) -> bool {
     name.ends_with(COMPRESSED)
 }
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_rotated_copies_for_what_they_are_even_where_the_glob_matches_them() {
+    fn makes_no_stream_of_a_rotated_file_even_if_the_glob_matches_it() {
         assert!(!discovery(Path::new("/"), &["*"], &[]).is_stream("dmcproxy.log.2"));
         assert_eq!(rotation("dmcproxy.log.12.gz"), Some(("dmcproxy.log", 12)));
         assert_eq!(rotation("redis-1.log"), None);
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_a_file_from_one_that_had_its_number_before() {
+    fn tells_a_file_from_an_older_one_with_the_same_inode_number() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         std::fs::write(&path, "x").unwrap();
@@ -323,7 +322,7 @@ mod tests {
         assert!(without.file_type.is_file());
     }
 
-    /// Makes a FIFO, which no function of the standard library does.
+    /// Makes a FIFO. The standard library has no function for it.
     fn fifo(path: &Path) {
         let mode = Mode::RUSR | Mode::WUSR;
         rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0).unwrap();
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_wait_where_a_file_became_a_fifo() {
+    fn does_not_wait_for_a_file_that_became_a_fifo() {
         let dir = tempfile::tempdir().unwrap();
         let discovery = discovery(dir.path(), &["*"], &[]);
         std::fs::write(dir.path().join("a.log"), "x").unwrap();
@@ -368,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_open_a_file_that_became_another_one() {
+    fn does_not_open_a_file_that_was_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let discovery = discovery(dir.path(), &["*"], &[]);
         std::fs::write(dir.path().join("a.log"), "x").unwrap();
@@ -390,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_open_what_lies_outside_the_directory_though_it_was_inside_when_it_was_found() {
+    fn does_not_open_a_file_that_left_the_directory_since_the_listing() {
         let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let discovery = discovery(dir.path(), &["*"], &[]);
         for (folder, text) in [(dir.path().join("folder"), "x"), (outside.path().to_owned(), "secret")] {
@@ -400,18 +399,18 @@ mod tests {
         std::os::unix::fs::symlink("folder/token", dir.path().join("a.log")).unwrap();
         let mut found = discovery.list().unwrap().remove(0);
         assert!(discovery.open(&found).unwrap().is_some());
-        // The folder is bent between the two looks that a listing takes at a link.
+        // The folder becomes a link out of the directory after the listing resolved the first link.
         std::fs::remove_dir_all(dir.path().join("folder")).unwrap();
         std::os::unix::fs::symlink(outside.path(), dir.path().join("folder")).unwrap();
         found.inode = Snapshot::at_path(&outside.path().join("token")).unwrap().inode;
         assert!(discovery.open(&found).unwrap().is_none());
-        // And where it was no link when it was found, the link is not even followed.
+        // If the listing saw no link, the link is not followed.
         found.link = false;
         assert!(discovery.open(&found).unwrap().is_none());
     }
 
     #[test]
-    fn counts_names_that_are_not_utf8_where_the_globs_choose_them() {
+    fn counts_names_that_match_the_globs_but_are_not_utf8() {
         use std::os::unix::ffi::OsStrExt as _;
         let dir = tempfile::tempdir().unwrap();
         for name in [&b"caf\xe9.log"[..], b"\xff.log", b"\xff.txt", b"good.log"] {

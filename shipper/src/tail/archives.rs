@@ -1,9 +1,9 @@
-//! One archive at a time is decompressed: each takes memory for it, and after a downtime every file may have some.
+//! Decompresses one archive at a time: each takes memory, and after a downtime every stream may have archives.
 
 use super::Tail;
 
 impl Tail {
-    /// Whether it is this stream's turn to decompress an archive; the others' have to wait until it is read to its end.
+    /// Whether this stream may decompress an archive now. The other streams wait until the archive is read to its end.
     pub(super) fn may_decompress(&mut self, turn: usize) -> bool {
         let busy = self.decompressing.as_deref();
         let mut others = self.streams.iter().enumerate().filter(|(at, stream)| *at != turn && stream.decompresses());
@@ -59,12 +59,12 @@ mod tests {
             std::fs::write(dir.path().join(name), "the last line\n").unwrap();
         }
         let (mut tail, _) = tail(dir.path(), &record);
-        let at_hand = |tail: &Tail| tail.streams.iter().map(Stream::archives_with_decoder).sum::<usize>();
-        assert_eq!(at_hand(&tail), 0);
+        let decoders = |tail: &Tail| tail.streams.iter().map(Stream::archives_with_decoder).sum::<usize>();
+        assert_eq!(decoders(&tail), 0);
         let mut names = Vec::new();
         while let Some(batch) = tail.next_batch(Now::read(), true) {
             entries += batch.entries;
-            assert!(at_hand(&tail) <= 1);
+            assert!(decoders(&tail) <= 1);
             if batch.entries > 1 {
                 names.push(batch.name);
             }

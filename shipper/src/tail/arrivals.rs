@@ -1,7 +1,7 @@
-//! Files that are not followed yet: which of them are, and how many.
+//! Chooses which new files to follow, and how many.
 //!
-//! There may be any number of names, and the work of a look stays in proportion to it: what is open or finished is found by
-//! its inode, in a map that is made once a look.
+//! A directory may hold any number of names. The cost of a scan stays proportional to it: one map per scan finds the open
+//! and finished files by inode.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -12,31 +12,42 @@ use super::{Now, Tail};
 use crate::discover::{Found, Inode, LeftOut};
 use crate::entries::SLOTS;
 
-/// How many streams are followed at most: a hundred times what a Redis Enterprise node writes. Their positions fit into a
-/// position file, and a look at all of them takes a few milliseconds.
+/// At most this many streams are followed: a hundred times the log files of a Redis Enterprise node. Their positions fit
+/// into a position file, and a scan of all of them takes a few milliseconds.
 pub(super) const MAX_FOLLOWED: usize = 2048;
 
-/// How many files have a stream of their own in Loki, which limits a tenant's streams: ten times what a Redis Enterprise
-/// node writes.
+/// At most this many files have their own stream in Loki, which limits the streams of a tenant. It is ten times the log
+/// files of a Redis Enterprise node.
 pub(super) const MAX_STREAMS: usize = 256;
-/// The label `log_file` of the stream that all further files share.
+/// The label `log_file` of the stream that the other files share.
 pub(super) const SHARED: &str = "other";
 
-/// The label `log_file` of a file's own stream.
+/// The label `log_file` of a file with its own stream.
 pub(super) fn stem(name: &str) -> &str {
     name.strip_suffix(".log").unwrap_or(name)
 }
 
-/// Inodes that belong to streams.
+/// The inodes that belong to streams.
 struct Taken {
-    /// Open, or the file under the name of a stream.
+    /// Open files, and files under the name of a stream.
     open: HashSet<Inode>,
-    /// The numbers of the files that were finished last.
+    /// The inode numbers of the files that the streams finished last.
     finished: HashSet<u64>,
 }
 
+/// Which conditions are logged already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AlreadyLogged {
+    /// Log files that are not followed.
+    too_many: bool,
+    /// Log files that share a stream.
+    sharing: bool,
+    /// Log files whose names are not UTF-8.
+    invalid_names: bool,
+}
+
 impl Tail {
-    /// Follows files that are not followed yet. Whether a newer listing is needed is returned.
+    /// Follows new files. Returns whether it needs a newer listing.
     pub(super) fn follow_new_files(&mut self, now: Now) -> bool {
         let mut arrivals: Vec<_> = self.listing.iter().filter(|found| self.is_new(&found.name)).cloned().collect();
         self.not_followed = 0;
@@ -44,18 +55,18 @@ impl Tail {
             return false;
         }
         let followed = self.streams.iter().filter(|stream| stream.open_files() > 0).count();
-        // Each may be open with a rotated copy.
+        // Each stream may have a rotated file open as well.
         let mut room = self.max_followed.min(self.max_open / 2).saturating_sub(followed);
-        // Links last: a file that has a name of its own is called by that one.
+        // Links come last: a file is followed under its own name, if it has one.
         if arrivals.len() > room {
             arrivals.sort_by_key(|found| (found.link, Reverse(found.modified)));
         } else {
             arrivals.sort_by_key(|found| found.link);
         }
         let mut taken = self.taken();
-        let mut again = false;
+        let mut needs_listing = false;
         for found in arrivals {
-            // It may be a second name of a file that is read already, or one that was renamed to a name that is followed, too.
+            // This is a second name of a followed file, or a followed file was renamed to a name that the globs match.
             if taken.open.contains(&found.inode) {
                 continue;
             }
@@ -65,12 +76,12 @@ impl Tail {
             };
             room = left;
             taken.open.insert(found.inode);
-            again |= self.follow(&found, &taken, now);
+            needs_listing |= self.follow(&found, &taken, now);
         }
-        again
+        needs_listing
     }
 
-    /// Whether a file of this name is to be followed, and is not. Most of a directory are rotated copies.
+    /// Whether a file of this name should be followed but is not yet.
     fn is_new(&self, name: &str) -> bool {
         self.place(name).is_err() && self.discovery.is_stream(name)
     }
@@ -95,24 +106,24 @@ impl Tail {
         {
             stream.take_over(chain, file, &siblings, now);
         }
-        let again = stream.observe(&siblings, &self.metrics, now);
+        let needs_listing = stream.observe(&siblings, &self.metrics, now);
         if let Err(place) = self.place(&found.name) {
             self.streams.insert(place, stream);
         }
-        again
+        needs_listing
     }
 
-    /// Nothing for a file that may have a stream of its own, else its slot in the shared one. The position record keeps the
-    /// choice, so that a resend goes where the first attempt went.
+    /// Returns `None` if the file may have its own stream, else its slot in the shared stream. The position record keeps
+    /// the choice, so that a resend goes to the stream of the first push.
     fn next_slot(&self, name: &str) -> Option<u16> {
         let shared: HashSet<_> = self.streams.iter().filter_map(Stream::slot).collect();
         let own = self.streams.len() - shared.len();
-        // A file that is called like the shared stream is in it: its times must differ from those of the others.
+        // A file with the name of the shared stream belongs to it: its timestamps must differ from those of the other files.
         (own >= self.max_streams || stem(name) == SHARED)
             .then(|| (0..SLOTS).find(|slot| !shared.contains(slot)).unwrap_or_default())
     }
 
-    /// Names come and go. Beside those that are followed as many are remembered that are gone.
+    /// Forgets the streams that have been gone longest. At most as many are remembered as may be followed.
     pub(super) fn forget_longest_gone(&mut self) {
         let excess = self.streams.len().saturating_sub(2 * self.max_followed);
         if excess == 0 {
@@ -122,36 +133,33 @@ impl Tail {
         gone.sort_unstable();
         let Some(latest) = gone.get(excess.min(gone.len()).saturating_sub(1)).copied() else { return };
         let gone = self.streams.extract_if(.., |stream| stream.gone_since().is_some_and(|since| since <= latest));
-        self.history.extend(gone.map(|stream| stream.name));
+        self.forgotten.extend(gone.map(|stream| stream.name));
     }
 
-    /// Says once, and counts, what is not read.
+    /// Counts the files that are not read, and logs each reason once.
     pub(super) fn report_left_out(&mut self) {
         let too_many = self.left_out.too_many + self.not_followed;
         let left_out = LeftOut { too_many, ..self.left_out };
         self.metrics.left_out(left_out);
-        if too_many > 0 && !std::mem::replace(&mut self.too_many_logged, true) {
+        if too_many > 0 && !std::mem::replace(&mut self.already_logged.too_many, true) {
             let most = self.max_followed.min(self.max_open / 2);
             tracing::error!(
                 left_out = too_many,
                 most,
-                "too many log files: the others are not followed; raise the limit of open files, or narrow --include"
+                "too many log files: some are not followed; raise the limit of open files, or narrow --include"
             );
         }
         let sharing = self.streams.iter().filter(|stream| stream.slot().is_some()).count();
         self.metrics.sharing(sharing);
-        if sharing > 0 && !std::mem::replace(&mut self.sharing_logged, true) {
+        if sharing > 0 && !std::mem::replace(&mut self.already_logged.sharing, true) {
             tracing::warn!(
                 files = sharing,
                 most = self.max_streams,
-                "more log files than streams are allowed: these share the stream log_file=\"other\"; narrow --include"
+                "too many log files for a stream each: the newer ones share the stream log_file=\"other\"; narrow --include"
             );
         }
-        if left_out.not_utf8 > 0 && !std::mem::replace(&mut self.invalid_names_logged, true) {
-            tracing::error!(
-                files = left_out.not_utf8,
-                "log files with names that are not UTF-8 are not read; rename them"
-            );
+        if left_out.not_utf8 > 0 && !std::mem::replace(&mut self.already_logged.invalid_names, true) {
+            tracing::error!(files = left_out.not_utf8, "log files whose names are not UTF-8 are not read; rename them");
         }
     }
 }
@@ -185,7 +193,7 @@ mod tests {
         assert_eq!(names(&tail), ["b.log", "d.log", "known.log"]);
         assert!(counted(&registry).contains("files_left_out{reason=\"too_many\"} 2"), "{}", counted(&registry));
         std::fs::remove_file(dir.path().join("b.log")).unwrap();
-        // It is let go of after a while, and makes room.
+        // It is closed after a while, and another file takes its place.
         for minutes in 1..4 {
             let instant = Instant::now() + Duration::from_mins(2 * minutes);
             let at = Now { instant, ..Now::read() };
@@ -216,7 +224,7 @@ mod tests {
             labels.extend(["a", "b", "other"].into_iter().filter(|of| text.contains(&format!("log_file=\"{of}\""))));
         }
         assert_eq!(labels, ["a", "b", "other", "other", "other"]);
-        // Another one with room for all of them leaves each where it was.
+        // A tail with room for all of them keeps each file in its stream.
         let (resumed, _) = super::super::testing::tail(dir.path(), &tail.record());
         assert_eq!(slots(&resumed), slots(&tail));
     }

@@ -1,7 +1,7 @@
-//! Where the bytes of a generation come from: a file, or what a compressed one holds.
+//! The bytes of a generation: a plain file, or the decompressed content of an archive.
 //!
-//! A compressed copy is read as if it were the file it was made of. Nothing is written anywhere: it is decompressed again
-//! where the reader goes back further than what is remembered, or has put it away meanwhile.
+//! An archive reads like the file it was made from. Nothing is written to disk. The archive is decompressed from its start
+//! again if the reader goes back further than the remembered bytes, or has released the decoder.
 
 use std::fs::{File, Metadata};
 use std::io::{BufReader, Read as _};
@@ -12,32 +12,32 @@ use flate2::bufread::MultiGzDecoder;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-/// How much is decompressed in one go.
+/// This many bytes are decompressed at once.
 const STEP: usize = 32 << 10;
-/// How much the decoder itself takes: deflate's window and tables, and what it reads at a time.
+/// The memory of the decoder: the window and tables of deflate, and its read buffer.
 const DECODER: usize = 64 << 10;
 
 /// An open file.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// As it stands on disk.
+    /// A plain file.
     Plain(File),
-    /// Compressed: complete, and never written to again.
+    /// An archive. It is complete, and nobody writes to it.
     Gzip(Box<Gzip>),
 }
 
 impl Content {
-    /// A file as it is.
+    /// The content of a plain file.
     pub(super) fn plain(file: File) -> Self {
         Self::Plain(file)
     }
 
-    /// What a file holds that `gzip` wrote.
+    /// The content of an archive.
     pub(super) fn gzip(file: File) -> Self {
         Self::Gzip(Box::new(Gzip { file, len: OnceLock::new(), decoder: Mutex::new(None) }))
     }
 
-    /// What the file system says of the file itself.
+    /// The metadata of the file on disk.
     pub(super) fn metadata(&self) -> std::io::Result<Metadata> {
         match self {
             Self::Plain(file) => file.metadata(),
@@ -45,8 +45,7 @@ impl Content {
         }
     }
 
-    /// How many bytes there are to read. Of a compressed file all of it is read to know that, once; it fails where the
-    /// file is damaged or not complete.
+    /// The number of bytes. An archive is decompressed once to count them. Fails if the archive is damaged or incomplete.
     pub(super) fn len(&self) -> std::io::Result<u64> {
         match self {
             Self::Plain(file) => Ok(file.metadata()?.len()),
@@ -54,42 +53,42 @@ impl Content {
         }
     }
 
-    /// Whether nothing can ever change about it.
+    /// Whether it is an archive, which never changes.
     pub(super) fn is_compressed(&self) -> bool {
         matches!(self, Self::Gzip(_))
     }
 
-    /// Where the next byte is that may be another one than NUL, if there is a hole at `position`. The hole may end the file.
+    /// The end of the hole at `position`, if there is one. The hole may reach the end of the file.
     pub(super) fn end_of_hole(&self, position: u64) -> std::io::Result<Option<u64>> {
         let Self::Plain(file) = self else { return Ok(None) };
-        // The position of the descriptor is nobody's: everything is read at a position of its own.
+        // Moving the descriptor's offset is safe: every read names its own position.
         match rustix::fs::seek(file, SeekFrom::Data(position)) {
             Ok(data) => Ok(Some(data).filter(|data| *data > position)),
             Err(Errno::NXIO) => Ok(Some(file.metadata()?.len()).filter(|end| *end > position)),
-            // The file system knows no holes.
+            // The file system does not support SEEK_DATA.
             Err(_) => Ok(None),
         }
     }
 
-    /// Lets go of the memory it takes to read on from here.
+    /// Frees the memory of the decoder.
     pub(super) fn release_decoder(&self) {
         if let Self::Gzip(gzip) = self {
             gzip.decoder.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
 
-    /// Whether it holds memory to read on.
+    /// Whether it holds a decoder.
     #[cfg(test)]
     pub(super) fn has_decoder(&self) -> bool {
         matches!(self, Self::Gzip(gzip) if gzip.decoder.lock().unwrap().is_some())
     }
 
-    /// How much memory a compressed one takes, where at most `buffer` bytes are read at a time.
+    /// The memory that one archive takes if at most `buffer` bytes are read at a time.
     pub(super) fn memory(buffer: usize) -> usize {
         buffer + 3 * STEP + DECODER
     }
 
-    /// Reads until `buffer` is full or the bytes end.
+    /// Reads until `buffer` is full or the content ends.
     pub(super) fn read_up_to(&self, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
         match self {
             Self::Plain(file) => read_up_to(file, buffer, position),
@@ -114,7 +113,7 @@ fn read_up_to(file: &File, buffer: &mut [u8], mut position: u64) -> std::io::Res
     Ok(filled)
 }
 
-/// A compressed file.
+/// An archive.
 #[derive(Debug)]
 pub(super) struct Gzip {
     file: File,
@@ -134,7 +133,6 @@ impl Gzip {
 
     fn read_up_to(&self, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
         let mut place = self.decoder.lock().unwrap_or_else(PoisonError::into_inner);
-        // Where nothing is left to read the decoder and its memory are not needed any more.
         let decoder = match place.take() {
             Some(decoder) if decoder.start() <= position => decoder,
             _ => Decoder::new(&self.file)?,
@@ -142,6 +140,7 @@ impl Gzip {
         let decoder = place.insert(decoder);
         decoder.skip_to(position)?;
         let read = decoder.read(buffer, position)?;
+        // At its end the decoder is not needed any more.
         if self.len.get().is_some_and(|len| *len <= decoder.position) {
             decoder.gzip = None;
         }
@@ -149,13 +148,13 @@ impl Gzip {
     }
 }
 
-/// The bytes up to a position, the last ones remembered.
+/// Decompresses up to a position, and remembers the last bytes.
 #[derive(Debug)]
 struct Decoder {
-    /// Nothing once it is at its end.
+    /// `None` at the end of the archive.
     gzip: Option<MultiGzDecoder<BufReader<At>>>,
     position: u64,
-    /// What was decompressed last: as much as is read at a time, because the reader goes back by what it did not use.
+    /// The last decompressed bytes, as many as one read returns: the reader goes back by the bytes it did not use.
     remembered: Vec<u8>,
     keep: usize,
 }
@@ -166,7 +165,7 @@ impl Decoder {
         Ok(Self { gzip: Some(gzip), position: 0, remembered: Vec::new(), keep: 0 })
     }
 
-    /// The first byte that is remembered.
+    /// The position of the first remembered byte.
     fn start(&self) -> u64 {
         self.position - self.remembered.len() as u64
     }
@@ -203,12 +202,12 @@ impl Decoder {
         Ok(filled)
     }
 
-    /// Decompresses into `place`, which is no longer than a step, and remembers it.
+    /// Decompresses into `place`, at most one step, and remembers the bytes.
     fn decode(&mut self, place: &mut [u8]) -> std::io::Result<usize> {
         let Some(gzip) = &mut self.gzip else { return Ok(0) };
         let read = gzip.read(place)?;
         self.position += read as u64;
-        // A step more may stand there, so that it is not moved for every few bytes.
+        // One more step is allowed, so that the bytes are not moved on every read.
         if self.remembered.len() > self.keep + STEP {
             self.remembered.drain(..self.remembered.len() - self.keep);
         }
@@ -217,7 +216,7 @@ impl Decoder {
     }
 }
 
-/// Reads a file from its start without moving the position that others may share.
+/// Reads a file from its start without moving the descriptor's offset.
 #[derive(Debug)]
 struct At {
     file: File,
@@ -247,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    /// 2 MiB in which every four bytes are their own number.
+    /// 2 MiB in which every four bytes hold their own index.
     fn bytes() -> Vec<u8> {
         (0..1_u32 << 19).flat_map(u32::to_be_bytes).collect()
     }
@@ -259,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_compressed_file_like_the_one_it_was_made_of() {
+    fn reads_an_archive_like_the_file_it_was_made_from() {
         let bytes = bytes();
         let content = Content::gzip(compressed(&bytes));
         assert_eq!(content.len().unwrap(), bytes.len() as u64);
         let mut buffer = vec![0; 300_000];
-        // Onwards, a bit back, far back, up to the end, past it.
+        // Forward, back a bit, far back, up to the end, past the end.
         for position in [0, 250_000, 240_000, 1_500_000, 10, 1_900_000, 2_097_100, 2_097_152, 3_000_000] {
             let read = content.read_up_to(&mut buffer, position as u64).unwrap();
             let expected = bytes.get(position..).unwrap_or_default();
@@ -273,13 +272,13 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_compressed_file_that_is_still_being_written() {
+    fn refuses_an_archive_that_is_still_being_written() {
         let file = compressed(&bytes());
         file.set_len(file.metadata().unwrap().len() / 2).unwrap();
         assert!(Content::gzip(file).len().is_err());
     }
 
-    /// How much is remembered, and how much memory that takes.
+    /// How many bytes are remembered, and how much memory they take.
     fn remembered(content: &Content) -> (usize, usize) {
         let Content::Gzip(gzip) = content else { panic!("not compressed") };
         let decoder = gzip.decoder.lock().unwrap();
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn remembers_as_much_as_is_read_at_a_time_and_hardly_more() {
+    fn remembers_as_many_bytes_as_one_read_returns_and_hardly_more() {
         for size in [1000, 64 << 10, 1 << 20] {
             let content = Content::gzip(compressed(&bytes()));
             let mut buffer = vec![0; size];

@@ -1,4 +1,4 @@
-//! One file of a stream: the live one, or one that was rotated away and is not read to its end yet.
+//! One file of a stream: the live file, or a rotated file.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,38 +10,38 @@ use super::identity::{self, Head, Marker};
 use crate::discover::Inode;
 use crate::state::{Clocked, GenerationRecord};
 
-/// A text that nothing follows is complete after this time: long enough for a traceback to be written, short enough for
-/// a line after long idleness to be seen at once.
+/// A text is complete if no line follows it for this time. A traceback is written in less, and a person who waits for a
+/// line hardly notices it.
 pub(super) const CLOSE_AFTER: Duration = Duration::from_millis(150);
 
-/// In what the file system counts what a file takes, whatever its own blocks are.
+/// The unit of `st_blocks`: always 512 bytes.
 const BLOCK: u64 = 512;
 
-/// Who may still write to the file.
+/// Whether somebody may still write to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It stands under the stream's own name.
+    /// The file under the stream's name.
     Live,
-    /// It was renamed or deleted; a slow writer may still have it open.
+    /// A renamed or deleted file. A slow writer may still have it open.
     Rotated,
-    /// It was copied away before a truncation, or compressed: nobody writes to it.
+    /// A copy made by copytruncate, or an archive. Nobody writes to it.
     Copy,
 }
 
-/// The file is not what it was: truncated, or written anew.
+/// The file was truncated or rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Changed;
 
-/// Where reading stopped for want of more bytes.
+/// Where reading stopped because no complete text follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stall {
-    /// The size at that time: it is not worth reading again until the file grows.
+    /// The size at that time. Reading again is useless until the file grows.
     size: u64,
-    /// Up to here stand complete lines, which may or may not be continued.
+    /// The end of the complete lines, which the next line may continue.
     lines: u64,
 }
 
-/// One file, and how far it is handed out.
+/// One file, and how far it is read.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, no states of one machine")]
 pub(super) struct Generation {
@@ -50,42 +50,42 @@ pub(super) struct Generation {
     pub(super) kind: Kind,
     head: Head,
     marker: Marker,
-    /// The next byte that is not handed out.
+    /// The next byte to read.
     pub(super) read: u64,
-    /// The size when it was looked at last.
+    /// The size at the last scan.
     pub(super) size: u64,
-    /// Whether no name leads to it any more, so that only we keep its bytes on the disk.
+    /// Whether it is deleted, so that only this process keeps its bytes on the disk.
     pub(super) unlinked: bool,
-    /// How many bytes that are then: fewer than its size where it has holes or is compressed.
+    /// Its bytes on disk: fewer than its size if it has holes or is compressed.
     on_disk: u64,
     stalled: Option<Stall>,
     growth: Growth,
-    /// When the size changed last.
+    /// The last time that the size changed.
     pub(super) grew_at: Instant,
-    /// When it was read to its end, and another one was taken up.
-    left_at: Instant,
-    /// Whether it is sure that no other file comes before it. Until then nothing of it is handed out.
+    /// When it was fully read, and the next file was started.
+    finished_at: Instant,
+    /// Whether it is certain that no unread file comes before it. Until then nothing of it is read.
     pub(super) confirmed: bool,
-    /// Whether it has changed at the last look, and only a new listing tells into what.
+    /// Whether it changed at the last scan. Only a new listing can show how.
     pub(super) suspect: bool,
-    /// The clock for the next entries, where one was written ahead.
+    /// The clock of the next entries, if the record on disk names one.
     pub(super) clocked: Option<Clocked>,
     /// Whether it was finished before and has grown since.
     pub(super) late: bool,
-    /// Up to here it may have been pushed before a restart; not known where this process has opened it first.
+    /// The end of the bytes that may have been pushed before a restart. `None` if this process opened the file first.
     resumed: Option<u64>,
-    /// The rotated copy that it was found to be, where that is another file.
+    /// The copy or archive that has the same content, if one was found.
     pub(super) copied_to: Option<Inode>,
-    /// Where a text was taken to end because nothing followed it for a while.
+    /// The end of a text that is complete because no line followed it for a while.
     closed: Option<u64>,
-    /// Where the file ends for good, its last line finished or not.
+    /// Where the file ends for good, even within a line.
     ends: Option<u64>,
 }
 
 impl Generation {
-    /// A file of which nothing was read.
+    /// A file from its start.
     pub(super) fn new(content: Content, inode: Inode, kind: Kind, now: Now) -> std::io::Result<Self> {
-        // How long it has been quiet before it was opened; a clock of another time says nothing.
+        // How long the file was quiet before it was opened. A modification time in the future is ignored.
         let quiet = content.metadata().ok().and_then(|metadata| {
             let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
             Duration::from_nanos(u64::try_from(now.clock).ok()?).checked_sub(modified)
@@ -107,7 +107,7 @@ impl Generation {
             stalled: None,
             growth,
             grew_at: quiet.and_then(|quiet| now.instant.checked_sub(quiet)).unwrap_or(now.instant),
-            left_at: now.instant,
+            finished_at: now.instant,
             confirmed: kind != Kind::Live,
             suspect: false,
             clocked: None,
@@ -119,7 +119,7 @@ impl Generation {
         })
     }
 
-    /// A file taken up where `record` says, if it is that file.
+    /// A file from its position in `record`. `None` if the content is not the content of that file.
     pub(super) fn resume(
         content: Content,
         inode: Inode,
@@ -140,7 +140,7 @@ impl Generation {
         Ok(Some(generation))
     }
 
-    /// How to know a file again of which nothing was read.
+    /// The record of an unread file.
     pub(super) fn record_of(content: &Content, inode: Inode) -> std::io::Result<GenerationRecord> {
         let mut head = Head::default();
         head.grow(content, u64::MAX, true)?;
@@ -156,7 +156,7 @@ impl Generation {
         })
     }
 
-    /// How to know it again.
+    /// The record that identifies the file later.
     pub(super) fn record(&self) -> GenerationRecord {
         GenerationRecord {
             device: self.inode.device,
@@ -174,7 +174,7 @@ impl Generation {
         }
     }
 
-    /// Looks at the size, the head and the marker: a file that was written anew may have the size it had.
+    /// Takes a new snapshot: size, head and marker. The size alone is not enough: a rewritten file may have the same size.
     pub(super) fn refresh(&mut self, now: Instant) -> std::io::Result<Result<(), Changed>> {
         let metadata = self.content.metadata()?;
         self.unlinked = metadata.nlink() == 0;
@@ -186,7 +186,7 @@ impl Generation {
             return Ok(Ok(()));
         }
         let size = metadata.len();
-        // Without a marker, because nothing is read yet, the head alone tells.
+        // An unread file has no marker: then the head decides.
         let same = size >= self.read
             && self.head.grow(&self.content, size, self.read == 0)?
             && self.marker.is_before(&self.content, self.read)?;
@@ -202,32 +202,32 @@ impl Generation {
         Ok(Ok(()))
     }
 
-    /// Bytes that nobody but us keeps on the disk.
+    /// Its bytes on disk if it is deleted, else 0.
     pub(super) fn deleted(&self) -> u64 {
         if self.unlinked { self.on_disk } else { 0 }
     }
 
-    /// When it was written to last, as the file system says.
+    /// Its modification time.
     pub(super) fn modified(&self) -> std::io::Result<SystemTime> {
         self.content.metadata()?.modified()
     }
 
-    /// Whether nothing of its content is known.
+    /// Whether no byte of its content is known.
     pub(super) fn has_no_content(&self) -> bool {
         self.head.len == 0
     }
 
-    /// Whether it can be found again once it is closed: by its content, or else by its inode.
+    /// Whether it can be found again after a restart: by its content, or by its name and inode.
     pub(super) fn is_identifiable(&self) -> bool {
         !self.has_no_content() || !self.unlinked
     }
 
-    /// Whether so little is known of its content that another file may well begin with the same.
+    /// Whether so little is read that another file may begin with the same bytes.
     pub(super) fn is_ambiguous(&self) -> bool {
         !self.has_no_content() && self.read < identity::MARKER as u64
     }
 
-    /// Whether this is the beginning of `other`, or all of it: a copy, complete or not.
+    /// Whether `other` begins with all of this file. Then this file is a copy of it, complete or not.
     pub(super) fn is_beginning_of(&self, other: &Self) -> std::io::Result<bool> {
         let is = self.size <= other.size
             && self.head.is_beginning_of(&other.content)
@@ -237,65 +237,65 @@ impl Generation {
         Ok(is)
     }
 
-    /// Whether this is the same file with the same beginning.
+    /// Whether `now` is the same file with the same head.
     pub(super) fn is_same(&self, now: &Self) -> bool {
         self.inode == now.inode && self.head.is_beginning_of(&now.content)
     }
 
-    /// Whether it has to be decompressed to be read on.
+    /// Whether it is an archive.
     pub(super) fn is_compressed(&self) -> bool {
         self.content.is_compressed()
     }
 
-    /// Lets go of the memory it takes to read on.
+    /// Frees the memory of the decoder.
     pub(super) fn release_decoder(&self) {
         self.content.release_decoder();
     }
 
-    /// Whether it holds memory to read on.
+    /// Whether it holds a decoder.
     #[cfg(test)]
     pub(super) fn has_decoder(&self) -> bool {
         self.content.has_decoder()
     }
 
-    /// Whether it is read to where it ends for good.
+    /// Whether it is read to its final end.
     pub(super) fn is_at_its_end(&self) -> bool {
         self.ends.is_some_and(|ends| ends <= self.read)
     }
 
-    /// Declares that it ends where it ends now, finished line or not.
+    /// Declares its current size its final end, even within a line.
     pub(super) fn mark_end(&mut self) {
         self.ends = Some(self.size);
         self.stalled = None;
     }
 
-    /// Says that nobody expects more of it from now on.
-    pub(super) fn left_at(mut self, now: Instant) -> Self {
-        self.left_at = now;
+    /// Marks it as fully read at `now`.
+    pub(super) fn finished_at(mut self, now: Instant) -> Self {
+        self.finished_at = now;
         self
     }
 
-    /// Whether that, and the last time it grew, is so long ago.
-    pub(super) fn was_left_before(&self, now: Instant, long: Duration) -> bool {
-        now.saturating_duration_since(self.left_since()) >= long
+    /// Whether it has been fully read and quiet for this long.
+    pub(super) fn is_finished_for(&self, now: Instant, long: Duration) -> bool {
+        now.saturating_duration_since(self.finished_since()) >= long
     }
 
-    /// When that was, or when it grew last.
-    pub(super) fn left_since(&self) -> Instant {
-        self.left_at.max(self.grew_at)
+    /// Since when it is fully read and quiet.
+    pub(super) fn finished_since(&self) -> Instant {
+        self.finished_at.max(self.grew_at)
     }
 
-    /// Whether it was declared to end before where it ends now: somebody has written on.
+    /// Whether somebody wrote past its declared end.
     pub(super) fn has_grown_past_its_end(&self) -> bool {
         self.size > self.read.max(self.ends.unwrap_or(0))
     }
 
-    /// Takes back that it ends where it was declared to.
+    /// Removes its declared end.
     pub(super) fn clear_end(&mut self) {
         self.ends = None;
     }
 
-    /// Says that it is no copy but the file itself, and may have a writer.
+    /// Treats it as a rotated file with a possible writer, not as a copy. An archive stays an archive.
     pub(super) fn treat_as_rotated(&mut self) {
         if !self.content.is_compressed() {
             self.kind = Kind::Rotated;
@@ -303,45 +303,45 @@ impl Generation {
         }
     }
 
-    /// Has it end where it ends now, if nobody writes to it.
+    /// Declares its current size its final end if nobody writes to it.
     pub(super) fn mark_end_if_copy(&mut self) {
         if self.kind == Kind::Copy {
             self.mark_end();
         }
     }
 
-    /// Whether all that a process before this one may have pushed of it is handed out.
+    /// Whether everything that may have been pushed before the restart is read again.
     pub(super) fn is_past_resends(&self) -> bool {
         self.resumed.is_some_and(|resumed| resumed <= self.read)
     }
 
-    /// Bytes that could be handed out.
+    /// Bytes that can be read now.
     pub(super) fn unread(&self) -> u64 {
         if self.is_stalled() || !self.confirmed { 0 } else { self.rest() }
     }
 
-    /// When the text that nothing follows will be complete, if there is one.
+    /// When the last text is complete if no line follows it.
     pub(super) fn closes_at(&self) -> Option<Instant> {
         let waits = self.is_stalled() && self.confirmed && self.stalled.is_some_and(|stall| stall.lines > self.read);
         waits.then(|| self.grew_at + CLOSE_AFTER)
     }
 
-    /// Takes the text that nothing follows for complete.
+    /// Declares the last text complete.
     pub(super) fn close(&mut self) {
         self.closed = self.stalled.take().map(|stall| stall.lines);
     }
 
-    /// Whether lines of it could be handed out, now or once it is confirmed or a text is complete.
+    /// Whether it has lines to read: now, or once it is confirmed, or once the last text is complete.
     pub(super) fn may_have_lines(&self) -> bool {
         self.unread() > 0 || self.closes_at().is_some() || !self.confirmed && self.size > 0
     }
 
-    /// Bytes that are not handed out, an unfinished line among them.
+    /// Its unread bytes, an unfinished line included.
     pub(super) fn rest(&self) -> u64 {
         self.ends.unwrap_or(self.size).saturating_sub(self.read)
     }
 
-    /// Has the bytes come from another descriptor.
+    /// Reads from another file from now on.
     #[cfg(test)]
     pub(super) fn read_from(&mut self, file: std::fs::File) {
         self.content = Content::plain(file);
@@ -351,7 +351,7 @@ impl Generation {
         self.stalled.is_some_and(|stall| stall.size == self.size)
     }
 
-    /// Reads what follows the position, after making sure that it still follows the same bytes.
+    /// Reads the bytes after the position, and checks that the bytes before it have not changed.
     pub(super) fn read<'a>(&self, chunk: &'a mut [u8]) -> std::io::Result<Result<Unread<'a>, Changed>> {
         let marker = self.marker.bytes();
         let filled = self.content.read_up_to(chunk, self.read - marker.len() as u64)?;
@@ -377,7 +377,7 @@ impl Generation {
         }))
     }
 
-    /// Hands out `bytes`, the first ones after the position. Together with the marker they are what `chunk` began with.
+    /// Moves the position by `bytes`. `chunk` begins with the marker, then the bytes after the position.
     pub(super) fn advance(&mut self, chunk: &[u8], bytes: usize) {
         let marker = self.marker.bytes().len();
         if let Some(read) = chunk.get(..marker + bytes) {
@@ -387,13 +387,13 @@ impl Generation {
         }
     }
 
-    /// Moves on to the end of the hole that stands at the position, without reading it, and returns how many NULs that were.
+    /// Moves the position to the end of the hole that it stands in, without reading it. Returns the number of NULs.
     pub(super) fn skip_hole(&mut self) -> u64 {
         let Ok(Some(end)) = self.content.end_of_hole(self.read) else { return 0 };
         let until = self.clocked.map_or(u64::MAX, |clocked| clocked.until);
         let end = end.min(self.ends.unwrap_or(self.size)).min(until);
         let zeros = end.saturating_sub(self.read);
-        // So that the marker is all NULs. What is shorter is read.
+        // The marker becomes all NULs, so the hole must be longer. A shorter hole is read.
         if zeros <= identity::MARKER as u64 {
             return 0;
         }
@@ -403,7 +403,7 @@ impl Generation {
         zeros
     }
 
-    /// Forgets what held up to a position that is passed.
+    /// Drops what applied only up to the position.
     fn clear_passed(&mut self) {
         self.stalled = None;
         self.closed = self.closed.filter(|closed| *closed > self.read);
@@ -413,12 +413,12 @@ impl Generation {
         }
     }
 
-    /// Has the next entries see this clock, as far as it reaches.
-    pub(super) fn see(&mut self, clocked: Clocked) {
+    /// Sets the clock of the next entries.
+    pub(super) fn set_clock(&mut self, clocked: Clocked) {
         self.clocked = Some(clocked).filter(|clocked| clocked.until > self.read);
     }
 
-    /// Since when the next byte waits to be handed out.
+    /// Since when the next byte waits to be read.
     pub(super) fn waits_since(&mut self) -> Option<Instant> {
         self.growth.since(self.read)
     }
@@ -429,16 +429,16 @@ impl Generation {
     }
 }
 
-/// What follows the position.
+/// The bytes after the position.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unread<'a> {
     pub(super) bytes: &'a [u8],
-    /// Whether the file ends for good with these bytes.
+    /// Whether these bytes reach the final end of the file.
     pub(super) at_end: bool,
-    /// How many of them end with a text that was taken to be complete.
+    /// How many of them belong to texts that are complete because no line followed.
     pub(super) closed: usize,
-    /// Where they stand in the file.
+    /// Their position in the file.
     pub(super) position: u64,
-    /// At how many of them the clock that was written ahead ends.
+    /// How many of them still see the clock in the record.
     pub(super) stop: usize,
 }

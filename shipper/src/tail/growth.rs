@@ -1,9 +1,9 @@
-//! When the bytes of a file came, as far as somebody looked.
+//! Estimates when the bytes of a file were written, from its size at each scan.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// How many looks are remembered. Where there were more, some are merged: the answer is then too old, never too young.
+/// At most this many samples are kept. More are merged: a merged answer is too early, never too late.
 const MAX_SAMPLES: usize = 32;
 
 /// The sizes of a file over time.
@@ -12,27 +12,27 @@ pub(super) struct Growth(VecDeque<Sample>);
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
-    /// The file's size at the look.
+    /// The size of the file.
     size: u64,
-    /// When the first byte since the look before was seen.
+    /// When the first byte since the previous sample was seen.
     at: Instant,
 }
 
 impl Growth {
-    /// The file was seen with this size.
+    /// Adds a sample if the file grew.
     pub(super) fn seen(&mut self, size: u64, at: Instant) {
         if self.0.back().is_some_and(|last| last.size >= size) {
             return;
         }
         if self.0.len() == MAX_SAMPLES {
-            // Every second one goes; the one before it is taken for both.
+            // Each pair becomes one sample with the later size and the earlier time.
             let merged = self.0.iter().step_by(2).zip(self.0.iter().skip(1).step_by(2));
             self.0 = merged.map(|(first, second)| Sample { size: second.size, at: first.at }).collect();
         }
         self.0.push_back(Sample { size, at });
     }
 
-    /// When the byte at `position` came; forgets about those before it.
+    /// When the byte at `position` was seen first. Drops the samples of the bytes before it.
     pub(super) fn since(&mut self, position: u64) -> Option<Instant> {
         while self.0.front().is_some_and(|first| first.size <= position) {
             self.0.pop_front();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn remembers_a_bounded_number_of_looks_and_never_says_too_late() {
+    fn keeps_a_bounded_number_of_samples_and_never_answers_too_late() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut growth = Growth::default();

@@ -1,8 +1,7 @@
-//! What makes a file the same file: its inode, a hash of its head, and a marker just before the position.
+//! Tells whether a file is still the same file: by its inode, a hash of its head, and a marker just before the position.
 //!
-//! The inode alone is reused by the kernel and kept by a truncation; the head alone is shared by files with the same
-//! banner. The marker settles it: if the bytes before the position are not the bytes that were read there, something
-//! happened to the file.
+//! The inode is not enough: the kernel reuses it, and a truncation keeps it. The head is not enough: files with the same
+//! banner share it. The marker decides: if the bytes before the position changed, the file was truncated or replaced.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -10,14 +9,14 @@ use super::content::Content;
 use crate::discover::Inode;
 use crate::state::GenerationRecord;
 
-/// How many bytes of a file's start identify it.
+/// A file is identified by at most this many bytes at its start.
 pub(super) const HEAD: usize = 1024;
-/// How many bytes before the position are compared.
+/// The marker is at most this many bytes before the position.
 pub(super) const MARKER: usize = 64;
-/// How much of two files is compared at once.
+/// Two files are compared in blocks of this many bytes.
 const COMPARED: usize = 64 << 10;
 
-/// The hash of a file's first bytes: of all of them, up to 1 KiB.
+/// The hash of a file's first bytes, up to 1 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) len: u64,
@@ -31,8 +30,8 @@ impl Default for Head {
 }
 
 impl Head {
-    /// Takes in what the file's head has grown by; `false` where its first bytes are not what they were. Where it
-    /// cannot have grown it is only read again if `check` says so.
+    /// Extends the hash if the head grew. Returns `false` if the first bytes changed. Without `check`, a head that cannot
+    /// have grown is not read again.
     pub(super) fn grow(&mut self, content: &Content, size: u64, check: bool) -> std::io::Result<bool> {
         if (self.len >= HEAD as u64 || size <= self.len) && !check {
             return Ok(true);
@@ -47,12 +46,12 @@ impl Head {
         Ok(same)
     }
 
-    /// Whether `bytes` begin with these.
+    /// Whether `bytes` begin with the head.
     pub(super) fn begins(&self, bytes: &[u8]) -> bool {
         bytes.get(..as_len(self.len)).is_some_and(|head| xxh3_64(head) == self.hash)
     }
 
-    /// Whether `content` begins with these bytes, of which there must be some.
+    /// Whether the head is not empty and `content` begins with it.
     pub(super) fn is_beginning_of(&self, content: &Content) -> bool {
         let mut bytes = [0; HEAD];
         let place = bytes.get_mut(..as_len(self.len)).unwrap_or_default();
@@ -62,7 +61,7 @@ impl Head {
     }
 }
 
-/// The bytes before the position, as they were read.
+/// The bytes just before the position, as they were read.
 #[derive(Clone, Debug)]
 pub(super) struct Marker {
     bytes: [u8; MARKER],
@@ -84,7 +83,7 @@ impl Marker {
         xxh3_64(self.bytes())
     }
 
-    /// Whether these bytes still stand before `position`.
+    /// Whether the bytes before `position` are still the same.
     pub(super) fn is_before(&self, content: &Content, position: u64) -> std::io::Result<bool> {
         let mut bytes = [0; MARKER];
         let place = bytes.get_mut(..self.len).unwrap_or_default();
@@ -92,7 +91,7 @@ impl Marker {
         Ok(read == self.len && place == self.bytes())
     }
 
-    /// Moves on to the end of `read`, which begins with this marker's own bytes.
+    /// Takes the last bytes of `read`. It begins with the bytes of this marker.
     pub(super) fn set(&mut self, read: &[u8]) {
         let tail = read.get(read.len().saturating_sub(MARKER)..).unwrap_or_default();
         if let Some(place) = self.bytes.get_mut(..tail.len()) {
@@ -102,7 +101,7 @@ impl Marker {
     }
 }
 
-/// Checks that `content` is the one `record` is about: `Some` with the marker where it is.
+/// Returns the marker if `content` is the content of the file in `record`.
 pub(super) fn verify(content: &Content, record: &GenerationRecord) -> std::io::Result<Option<Marker>> {
     let mut head = [0; HEAD];
     let head_len = as_len(record.head_len).min(HEAD);
@@ -116,19 +115,19 @@ pub(super) fn verify(content: &Content, record: &GenerationRecord) -> std::io::R
     Ok((read == len && marker.hash() == record.marker_hash).then_some(marker))
 }
 
-/// Whether `content` begins as the file of `record` did.
+/// Whether `content` begins with the head in `record`.
 pub(super) fn begins_as(content: &Content, record: &GenerationRecord) -> bool {
     Head { len: record.head_len, hash: record.head_hash }.is_beginning_of(content)
 }
 
-/// Whether `record` names this inode, and not one that had its number before. The number of a device is another one
-/// wherever a volume is attached anew, so where both are known the file's age counts instead.
+/// Whether `record` names this inode, and not an older file with the same number. A volume gets another device number on
+/// another node, so birth times decide if both are known.
 pub(super) fn is_inode(record: &GenerationRecord, inode: Inode) -> bool {
     let same = record.born.zip(inode.born).map_or(record.device == inode.device, |(one, other)| one == other);
     record.inode == inode.inode && same
 }
 
-/// Whether the first `len` bytes of both are the same.
+/// Whether the first `len` bytes of both files are equal.
 pub(super) fn have_the_same(one: &Content, other: &Content, len: u64) -> std::io::Result<bool> {
     let (mut a, mut b) = (vec![0; COMPARED], vec![0; COMPARED]);
     let mut position = 0;
@@ -144,7 +143,7 @@ pub(super) fn have_the_same(one: &Content, other: &Content, len: u64) -> std::io
     Ok(true)
 }
 
-/// A length that is known to be small.
+/// Converts a small length.
 fn as_len(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }

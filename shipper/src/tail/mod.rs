@@ -1,13 +1,13 @@
 //! Follows the files of the log directory through every rotation, and fills batches from them.
 //!
 //! ```text
-//! Tail ── one Stream a log file ── a queue of Generations, oldest first, the live file last
+//! Tail ── one Stream per log file ── a queue of Generations, oldest first, the live file last
 //!  │            │                         │
 //!  scan         next_batch             identity: head hash and marker
-//!  (rotated: what happened to the live file while we looked away)
+//!  (rotated: the rotated files of a stream, in order of age)
 //! ```
 //!
-//! Everything here is synchronous and takes the time as an argument; waiting is the pipeline's business.
+//! Everything here is synchronous and takes the time as an argument. The pipeline does the waiting.
 
 mod archives;
 mod arrivals;
@@ -37,33 +37,33 @@ use rotated::Siblings;
 pub use shed::DELETED;
 use stream::{Stream, Surprise};
 
-/// How much of a file is looked at in one go: it stays in the processor's cache, and holds the longest line.
+/// At least this many bytes of a file are read at once. They fit into the processor's cache.
 const CHUNK: usize = 256 << 10;
 
-/// How often a scan looks again before it leaves the rest to the next one.
+/// At most this many passes with a new listing make one scan. The next scan does the rest.
 const MAX_PASSES: usize = 4;
 
-/// What the tail is told once.
+/// The settings of the tail. They do not change.
 #[derive(Clone, Debug)]
 pub struct TailSettings {
-    /// A push holds at most this many bytes, uncompressed.
+    /// The largest push, uncompressed, in bytes.
     pub batch_bytes: usize,
-    /// Lines that are not enough for a full push wait for others this long.
+    /// How long lines wait for others if they do not fill a push.
     pub batch_wait: Duration,
-    /// Longer lines come in pieces.
+    /// The longest line in bytes. Longer lines are split.
     pub max_line: usize,
-    /// Older entries are skipped: Loki rejects them.
+    /// Older entries are skipped, because Loki rejects them.
     pub max_age: Duration,
-    /// In which zone the files write their times.
+    /// The time zone of timestamps without one.
     pub zone: TimeZone,
-    /// Whether a line without a time continues the one before it.
+    /// Whether a line without a timestamp continues the line before it.
     pub multiline: bool,
-    /// The labels all streams share.
+    /// The labels that all streams share.
     pub labels: Labels,
 }
 
 impl Default for TailSettings {
-    /// What the command line says where nothing is said.
+    /// The defaults of the command line.
     fn default() -> Self {
         Self {
             batch_bytes: 1 << 20,
@@ -78,50 +78,50 @@ impl Default for TailSettings {
 }
 
 impl TailSettings {
-    /// How much of a file is looked at in one go: it must hold the longest line, its end, and the marker before it.
+    /// How many bytes of a file are read at once: enough for the longest line, its line ending, and the marker before it.
     pub(crate) fn chunk_bytes(&self) -> usize {
         CHUNK.max(self.max_line + 4096)
     }
 
-    /// How much memory the one archive takes that is decompressed.
+    /// The memory for the one archive that is decompressed at a time.
     pub(crate) fn archive_bytes(&self) -> usize {
         content::Content::memory(self.chunk_bytes())
     }
 }
 
-/// The present, on both clocks.
+/// The current time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// For waiting.
+    /// The monotonic clock, for waiting.
     pub instant: Instant,
-    /// For timestamps, in nanoseconds since 1970 UTC.
+    /// The wall clock, for timestamps, in nanoseconds since 1970 UTC.
     pub clock: i64,
 }
 
 impl Now {
-    /// The system's.
+    /// Reads the system's clocks.
     pub fn read() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self { instant: Instant::now(), clock: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX) }
     }
 }
 
-/// How one file stands, for `/status`.
+/// The state of one file, for `/status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileState {
     /// The live file's name.
     pub name: Arc<str>,
-    /// Its size when it was looked at last.
+    /// Its size at the last scan.
     pub size: u64,
-    /// The next byte to be handed out, of the oldest generation that is not finished.
+    /// The next byte to read in the oldest unfinished generation.
     pub position: u64,
-    /// Bytes that are not handed out yet, rotated files included.
+    /// Unread bytes, rotated files included.
     pub unread: u64,
-    /// Since when the oldest of them waits.
+    /// Since when the oldest unread byte waits.
     pub unread_since: Option<Instant>,
-    /// How many files there are to read, the live one included.
+    /// How many files are in the queue, the live file included.
     pub generations: usize,
-    /// Why it cannot be read.
+    /// Why the file cannot be read.
     pub error: Option<String>,
 }
 
@@ -132,41 +132,40 @@ pub struct Tail {
     settings: TailSettings,
     metrics: Metrics,
     streams: Vec<Stream>,
-    /// Streams of which nothing is left, to be forgotten.
-    history: Vec<Arc<str>>,
-    /// Where the search for the next due stream starts, so that a flood in one file does not starve the others.
+    /// Streams to remove from the position record.
+    forgotten: Vec<Arc<str>>,
+    /// Where the search for the next due stream starts. It moves on, so that a flood in one file does not starve the others.
     turn: usize,
-    /// The stream whose archive is decompressed. One at a time, because each takes memory.
+    /// The only stream that may decompress an archive.
     decompressing: Option<Arc<str>>,
-    /// Streams that are due by then go along with one that is due now.
+    /// Streams that are due by this time are pushed together with the one that is due now.
     horizon: Option<Instant>,
     chunk: Vec<u8>,
     batch: BatchBuffer,
-    /// The directory when it was looked at last.
+    /// The latest listing of the directory.
     listing: Vec<Found>,
-    /// And when it was looked at before that.
+    /// The listing of the previous scan.
     before: Vec<Found>,
-    /// How many bytes of deleted files may be kept.
+    /// At most this many bytes of deleted files are kept open.
     max_deleted: u64,
-    /// How many files may be open.
+    /// At most this many files are open.
     max_open: usize,
-    /// How many streams are followed at a time.
+    /// At most this many streams are followed at a time.
     max_followed: usize,
-    /// How many files may have a stream of their own in Loki.
+    /// At most this many files have their own stream in Loki.
     max_streams: usize,
-    /// What the last listing lacks.
+    /// How many names the latest listing leaves out.
     left_out: LeftOut,
-    /// Log files that are not followed, because too many are.
+    /// How many log files are not followed, because there are too many.
     not_followed: usize,
-    too_many_logged: bool,
-    sharing_logged: bool,
-    invalid_names_logged: bool,
+    /// Which of its conditions are logged already.
+    already_logged: arrivals::AlreadyLogged,
 }
 
 impl Tail {
-    /// Takes up every stream where `record` says it was left. Nothing is read yet but what identifies the files.
+    /// Resumes every stream at its position in `record`. Reads only the bytes that identify the files.
     ///
-    /// What [`Self::record`] then returns must be on disk before the first batch is pushed.
+    /// The caller must save [`Self::record`] before it pushes the first batch.
     pub fn resume(
         discovery: Discovery,
         settings: TailSettings,
@@ -182,11 +181,11 @@ impl Tail {
             settings,
             metrics,
             streams: Vec::new(),
-            history: Vec::new(),
+            forgotten: Vec::new(),
             turn: 0,
             decompressing: None,
             horizon: None,
-            // What is there before the very first start is none of our business.
+            // Files that were rotated before the very first start are not shipped.
             before: if record.is_empty() { listing.clone() } else { Vec::new() },
             listing,
             max_deleted: DELETED,
@@ -195,9 +194,7 @@ impl Tail {
             max_streams: arrivals::MAX_STREAMS,
             left_out,
             not_followed: 0,
-            too_many_logged: false,
-            sharing_logged: false,
-            invalid_names_logged: false,
+            already_logged: arrivals::AlreadyLogged::default(),
         };
         for (name, record) in record {
             if tail.discovery.is_stream(name) {
@@ -210,12 +207,12 @@ impl Tail {
         Ok(tail)
     }
 
-    /// Whether entries carry structured metadata, for whoever hears that Loki refuses it.
+    /// The switch that turns structured metadata off once Loki refuses it.
     pub fn metadata_switch(&self) -> MetadataSwitch {
         self.batch.metadata_switch()
     }
 
-    /// Looks at the directory and every open file: new files are opened, rotations followed.
+    /// Scans the directory and every open file: opens new files and follows rotations.
     pub fn scan(&mut self, now: Now) -> std::io::Result<()> {
         for _ in 0..MAX_PASSES {
             let before = std::mem::take(&mut self.listing);
@@ -228,16 +225,16 @@ impl Tail {
         }
         self.before.clone_from(&self.listing);
         self.shed();
-        let history = self.streams.extract_if(.., |stream| stream.is_history(now.instant));
-        self.history.extend(history.map(|stream| stream.name));
+        let forgettable = self.streams.extract_if(.., |stream| stream.is_forgettable(now.instant));
+        self.forgotten.extend(forgettable.map(|stream| stream.name));
         self.forget_longest_gone();
         self.report_left_out();
         Ok(())
     }
 
-    /// The next batch that is due, or all there is where `hurry` says not to wait for more lines.
+    /// Returns the next batch that is due. With `hurry` it does not wait for more lines.
     pub fn next_batch(&mut self, now: Now, hurry: bool) -> Option<Batch> {
-        if let Some(name) = self.history.pop() {
+        if let Some(name) = self.forgotten.pop() {
             return Some(Batch::without_entries(name, Record::new(), None));
         }
         self.gather(now.instant);
@@ -267,9 +264,9 @@ impl Tail {
                 Ok(Some(batch)) => return Some(self.written_ahead(batch)),
                 Ok(None) => {}
                 Err(Surprise) => {
-                    // The file under the reader is not what it was: look again before the next turn.
+                    // The file changed while it was read: scan before the next turn.
                     if let Err(error) = self.scan(now) {
-                        tracing::warn!(%error, "failed to look at the log directory");
+                        tracing::warn!(%error, "failed to scan the log directory");
                     }
                 }
             }
@@ -277,40 +274,40 @@ impl Tail {
         None
     }
 
-    /// When the next batch will be due, if no more lines come.
+    /// When the next batch is due if no more lines come.
     pub fn next_due(&self) -> Option<Instant> {
         self.streams.iter().filter_map(|stream| stream.due(&self.settings)).min()
     }
 
-    /// Hands out nothing of the streams that are named, and of all others again.
+    /// Holds the streams in `names`, and releases all others.
     pub fn hold(&mut self, names: &BTreeSet<Arc<str>>) {
         for stream in &mut self.streams {
             stream.held = names.contains(&stream.name);
         }
     }
 
-    /// Whether every complete line that was there at the last scan is handed out; `but_held` leaves out held streams.
-    pub fn is_drained(&self, but_held: bool) -> bool {
-        self.streams.iter().all(|stream| but_held && stream.held || stream.is_drained())
+    /// Whether every complete line of the last scan is in a batch. With `except_held`, held streams do not count.
+    pub fn is_drained(&self, except_held: bool) -> bool {
+        self.streams.iter().all(|stream| except_held && stream.held || stream.is_drained())
     }
 
-    /// When any file grew last.
+    /// The last time that any file grew.
     pub fn grew_at(&self) -> Option<Instant> {
         self.streams.iter().filter_map(Stream::grew_at).max()
     }
 
-    /// Where every stream stands, everything handed out included.
+    /// The positions of all streams. Everything in a batch counts as read.
     pub fn record(&self) -> Record {
         self.streams.iter().map(|stream| (stream.name.to_string(), stream.record())).collect()
     }
 
-    /// How every file stands that there is, readable or not.
+    /// The state of every file, readable or not.
     pub fn files(&mut self) -> Vec<FileState> {
         self.streams.iter_mut().filter(|stream| stream.is_there()).map(Stream::state).collect()
     }
 
-    /// Where one stream is due, those that will be soon go along: the process wakes up, and the position record is written,
-    /// once for all of them.
+    /// If one stream is due, takes along those that will be due soon. Then the process wakes up, and writes the position
+    /// record, once for all of them.
     fn gather(&mut self, now: Instant) {
         if !self.streams.iter().any(|stream| stream.is_due(now, &self.settings)) {
             self.horizon = None;
@@ -325,7 +322,7 @@ impl Tail {
         }
     }
 
-    /// Where `batch` has something written ahead, what the other streams have to write ahead goes along.
+    /// If `batch` has something to save before its push, adds what the other streams have to save.
     fn written_ahead(&mut self, mut batch: Batch) -> Batch {
         if !batch.before.is_empty() {
             for stream in &mut self.streams {
@@ -336,7 +333,7 @@ impl Tail {
         batch
     }
 
-    /// A file of this name, with a stream of its own in Loki, or with its slot in the one that files share.
+    /// A stream for a file of this name: its own stream in Loki, or a slot in the shared stream.
     fn new_stream(&self, name: &str, slot: Option<u16>) -> Stream {
         let log_file = if slot.is_some() { arrivals::SHARED } else { arrivals::stem(name) };
         let mut stream =
@@ -345,32 +342,32 @@ impl Tail {
         stream
     }
 
-    /// A stream taken up where `record` says, from a listing during which nothing was renamed.
+    /// Resumes a stream at its positions in `record`, with a listing during which nothing was renamed.
     fn resumed(&mut self, name: &str, record: &StreamRecord, now: Now) -> std::io::Result<Stream> {
-        let mut looks = 0;
+        let mut passes = 0;
         loop {
-            looks += 1;
+            passes += 1;
             let mut stream = self.new_stream(name, record.chain.slot);
             let siblings = Siblings::of(name, &self.listing, &self.before, &self.discovery);
             stream.resume(record, &siblings, &self.metrics, now);
-            if !siblings.are_stale() || looks == MAX_PASSES {
+            if !siblings.are_stale() || passes == MAX_PASSES {
                 return Ok(stream);
             }
             self.listing = self.list(&[])?;
         }
     }
 
-    /// Looks at every stream with the listing at hand; whether a newer one is needed is returned.
+    /// Observes every stream with the current listing. Returns whether it needs a newer listing.
     fn observe_streams(&mut self, now: Now) -> bool {
-        let mut again = false;
+        let mut needs_listing = false;
         for stream in &mut self.streams {
             let siblings = Siblings::of(&stream.name, &self.listing, &self.before, &self.discovery);
-            again |= stream.observe(&siblings, &self.metrics, now);
+            needs_listing |= stream.observe(&siblings, &self.metrics, now);
         }
-        self.follow_new_files(now) | again
+        self.follow_new_files(now) | needs_listing
     }
 
-    /// The directory as it is now.
+    /// Lists the directory.
     fn list(&mut self, before: &[Found]) -> std::io::Result<Vec<Found>> {
         let streams = &self.streams;
         let known = |name: &str| streams.binary_search_by(|stream| stream.name.as_ref().cmp(name)).is_ok();
@@ -400,13 +397,13 @@ mod tests {
             entries
         };
         let first = entries(&mut tail);
-        // 64 MiB of it stand in no relation to that.
+        // 64 MiB take no more memory.
         let file = std::fs::File::options().append(true).open(dir.path().join("a.log")).unwrap();
         for _ in 0..64 {
             std::io::Write::write_all(&mut &file, &vec![b'x'; 1 << 20]).unwrap();
         }
         tail.scan(Now::read()).unwrap();
-        // The last piece may still be a line that ends there.
+        // The last piece is held: it may be a complete line without its line ending.
         assert_eq!(first + entries(&mut tail), (2 * CHUNK + (64 << 20)) / 4096 - 1);
     }
 }

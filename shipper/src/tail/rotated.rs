@@ -1,4 +1,4 @@
-//! What became of the live file while nobody looked: the copies beside it, in order of age.
+//! The live file of a stream and its rotated files, in order of age, as one listing shows them.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -10,25 +10,25 @@ use super::identity::{begins_as, is_inode, verify};
 use crate::discover::{Discovery, Found, Inode, is_compressed, rotation};
 use crate::state::GenerationRecord;
 
-/// The live file of a stream and its rotated copies, as one listing of the directory had them.
+/// The live file of a stream and its rotated files in one listing.
 pub(super) struct Siblings<'a> {
     discovery: &'a Discovery,
-    /// The file under the stream's own name.
+    /// The file under the stream's name.
     pub(super) live: Option<&'a Found>,
-    /// The copies, oldest (largest number) first. Of one that is just being compressed only the plain one.
+    /// The rotated files, oldest (largest number) first. While a file is being compressed, only the plain file counts.
     rotated: Vec<&'a Found>,
-    /// The copies at the look before; nothing where there was none.
+    /// The rotated files of the previous scan. `None` if there was none.
     before: Option<HashSet<Inode>>,
-    /// Whether one of them was gone, or another file, when it was to be opened.
-    moved: Cell<bool>,
+    /// Whether a listed file was gone or replaced when it was opened.
+    stale: Cell<bool>,
 }
 
 impl<'a> Siblings<'a> {
     pub(super) fn of(name: &str, listing: &'a [Found], before: &[Found], discovery: &'a Discovery) -> Self {
         let siblings = named_after(name, listing);
         let before = (!before.is_empty()).then(|| {
-            let copies = named_after(name, before).filter(|found| found.name != name);
-            copies.map(|found| found.inode).collect()
+            let rotated = named_after(name, before).filter(|found| found.name != name);
+            rotated.map(|found| found.inode).collect()
         });
         let live = siblings.clone().find(|found| found.name == name);
         let mut rotated: Vec<_> = siblings
@@ -37,16 +37,16 @@ impl<'a> Siblings<'a> {
         rotated.sort_by_key(|(number, found)| (std::cmp::Reverse(*number), is_compressed(&found.name)));
         rotated.dedup_by_key(|(number, _)| *number);
         let rotated = rotated.into_iter().map(|(_, found)| found).collect();
-        Self { discovery, live, rotated, before, moved: Cell::new(false) }
+        Self { discovery, live, rotated, before, stale: Cell::new(false) }
     }
 
-    /// One of them from its beginning; `None` where it is gone, another file by now, or a damaged archive.
+    /// Opens one of the files from its start. `None` if it is gone, replaced, or a damaged archive.
     pub(super) fn opened(&self, found: &Found, kind: Kind, now: Now) -> std::io::Result<Option<Generation>> {
         let Some(content) = self.open(found)? else { return Ok(None) };
         let mut generation = match Generation::new(content, found.inode, kind, now) {
-            // While it was still being written the plain file stood beside it, and that one would have been opened.
+            // It is not an archive in the making: then the plain file would still be there.
             Err(error) if is_compressed(&found.name) => {
-                tracing::warn!(file = found.name, %error, "a compressed copy is damaged, and cannot be read");
+                tracing::warn!(file = found.name, %error, "failed to read an archive: it is damaged");
                 return Ok(None);
             }
             generation => generation?,
@@ -61,26 +61,26 @@ impl<'a> Siblings<'a> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             opened => opened?,
         };
-        self.moved.set(self.moved.get() || opened.is_none());
+        self.stale.set(self.stale.get() || opened.is_none());
         Ok(opened.map(|file| if is_compressed(&found.name) { Content::gzip(file) } else { Content::plain(file) }))
     }
 
-    /// Whether there is neither the live file nor any copy.
+    /// Whether there is neither a live file nor a rotated file.
     pub(super) fn are_gone(&self) -> bool {
         self.live.is_none() && self.rotated.is_empty()
     }
 
-    /// Whether the directory is not what the listing says any more, so that nothing may be concluded from it.
+    /// Whether the directory changed since the listing, so that the listing proves nothing.
     pub(super) fn are_stale(&self) -> bool {
-        self.moved.get()
+        self.stale.get()
     }
 
-    /// Finds the file that `record` is about: by its inode where the content agrees, else by its content.
+    /// Finds the file of `record` by its inode, if the content agrees, else by its content.
     pub(super) fn find(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
         self.find_by_inode(record, now).or_else(|| self.find_copy(record, now))
     }
 
-    /// Finds the file that `record` is about by its inode, where the content agrees.
+    /// Finds the file of `record` by its inode, if the content agrees.
     pub(super) fn find_by_inode(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
         let mut all = self.live.into_iter().chain(self.rotated.iter().copied());
         let found = all.find(|found| is_inode(record, found.inode))?;
@@ -88,7 +88,7 @@ impl<'a> Siblings<'a> {
         self.resume(found, kind, record, now)
     }
 
-    /// Finds a copy with the content that `record` is about, newest first.
+    /// Finds the newest rotated file with the content of `record`.
     pub(super) fn find_copy(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
         if record.head_len == 0 {
             return None;
@@ -96,27 +96,27 @@ impl<'a> Siblings<'a> {
         self.rotated.iter().rev().find_map(|found| self.copy_from(found, record, now))
     }
 
-    /// One of the copies from where `record` says, if it has that content.
+    /// Opens a rotated file at the position of `record`, if it has that content.
     pub(super) fn copy_from(&self, found: &Found, record: &GenerationRecord, now: Now) -> Option<Generation> {
         let mut copy = self.resume(found, Kind::Copy, record, now)?;
         copy.mark_end();
         Some(copy)
     }
 
-    /// The copies that are younger than the one with this inode, oldest first; all where none is named.
+    /// The rotated files younger than the one with this inode, oldest first. All of them if no inode is given.
     pub(super) fn younger_than(&self, inode: Option<Inode>) -> Vec<&'a Found> {
         let at = inode.and_then(|inode| self.rotated.iter().position(|found| found.inode == inode));
         self.rotated.iter().skip(at.map_or(0, |at| at + 1)).copied().collect()
     }
 
-    /// The copies that were not there at the look before, or all where there was none. One that is compressed since then
-    /// stands for the one it was made of.
+    /// The rotated files that are new since the previous scan, or all without one. A new archive counts as old: it was made
+    /// from an old file.
     pub(super) fn new_files(&self) -> Vec<&'a Found> {
         let is_new = |found: &&&Found| self.before.is_none() || !is_compressed(&found.name) && !self.was_there(found);
         self.rotated.iter().filter(is_new).copied().collect()
     }
 
-    /// The copies that were not there at the look before, and were not written to before `generation` was.
+    /// The rotated files that are new since the previous scan and were modified after `generation`.
     pub(super) fn younger_than_deleted(&self, generation: &Generation) -> std::io::Result<Vec<&'a Found>> {
         let mut younger = Vec::new();
         for found in self.rotated.iter().filter(|found| !self.was_there(found)) {
@@ -129,7 +129,7 @@ impl<'a> Siblings<'a> {
         Ok(younger)
     }
 
-    /// How to know the youngest copy again that was there at the look before.
+    /// The record of the youngest rotated file of the previous scan.
     pub(super) fn youngest_before(&self) -> Option<GenerationRecord> {
         self.rotated.iter().rev().filter(|found| self.was_there(found)).find_map(|found| {
             let content = self.open(found).ok()??;
@@ -137,8 +137,8 @@ impl<'a> Siblings<'a> {
         })
     }
 
-    /// The copy that is this open file, by its inode or else by its content. To know that of a compressed one all of it
-    /// has to be read, so it is remembered.
+    /// The inode of the rotated file that holds this open file: by inode, else by content. The result is remembered, because
+    /// comparing an archive means reading all of it.
     pub(super) fn copy_of_open(&self, open: &mut Generation, now: Now) -> Option<Inode> {
         let record = open.record();
         if self.rotated.iter().any(|found| is_inode(&record, found.inode)) {
@@ -152,7 +152,7 @@ impl<'a> Siblings<'a> {
         open.copied_to
     }
 
-    /// Whether the file of `record` may be there, under whatever name, though it cannot be read for now.
+    /// Whether the file of `record` may be there under some name, even if it cannot be read now.
     pub(super) fn may_contain(&self, record: &GenerationRecord) -> bool {
         let mut all = self.live.into_iter().chain(self.rotated.iter().copied());
         let another =
@@ -160,9 +160,9 @@ impl<'a> Siblings<'a> {
         all.any(|found| is_inode(record, found.inode) && !another(found))
     }
 
-    /// Sees to it that `youngest` is how to know the youngest copy again that holds anything.
+    /// Updates `youngest` to the record of the youngest rotated file with content.
     pub(super) fn remember_youngest(&self, youngest: &mut Option<GenerationRecord>) {
-        // An empty one can be known by its inode only, which is used again.
+        // An empty file has nothing but its inode, which may be reused.
         for found in self.rotated.iter().rev() {
             if youngest.as_ref().is_some_and(|youngest| is_inode(youngest, found.inode)) {
                 return;
@@ -178,37 +178,36 @@ impl<'a> Siblings<'a> {
         *youngest = None;
     }
 
-    /// Whether no copy is younger than the one that is the file of `record`.
+    /// Whether no rotated file is younger than the file of `record`.
     pub(super) fn is_youngest(&self, record: &GenerationRecord) -> bool {
         self.rotated.last().is_none_or(|found| self.is_file_of(found, record))
     }
 
-    /// Whether the file of `record` is there, under whatever name.
+    /// Whether the file of `record` is there under some name.
     pub(super) fn contain(&self, record: &GenerationRecord) -> bool {
         self.live.into_iter().chain(self.rotated.iter().copied()).any(|found| self.is_file_of(found, record))
     }
 
-    /// Whether this is the file of `record`. An inode is used again: the content has to agree.
+    /// Whether this is the file of `record`. The content must agree, because inodes are reused.
     pub(super) fn is_file_of(&self, found: &Found, record: &GenerationRecord) -> bool {
         is_inode(record, found.inode)
             && self.open(found).is_ok_and(|content| content.is_some_and(|content| begins_as(&content, record)))
     }
 
-    /// The live file from where `record` says, if it is that file.
+    /// Opens the live file at the position of `record`, if it is that file.
     pub(super) fn live_from(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
         let live = self.live.filter(|live| is_inode(record, live.inode))?;
         self.resume(live, Kind::Live, record, now)
     }
 
-    /// The live file, where it holds everything that was read of the one `record` is about, though it is another: somebody
-    /// has written it anew with the same content.
+    /// Opens the live file at the position of `record`, if it is another file with the same content: somebody rewrote it.
     pub(super) fn find_rewritten(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
         let live = self.live.filter(|live| !is_inode(record, live.inode))?;
         self.resume(live, Kind::Live, record, now)
     }
 
-    /// The same, where the file that was written anew is rotated by now, and its writer may not know. Where the one
-    /// `record` is about is still there it is nothing but a copy.
+    /// The same for a rewritten file that is rotated by now. Its writer may still have it open. If the file of `record` is
+    /// still there, the other file is only a copy.
     pub(super) fn find_rewritten_and_rotated(&self, record: &GenerationRecord, now: Now) -> Option<Generation> {
         if record.head_len == 0 || self.contain(record) {
             return None;
@@ -228,14 +227,14 @@ impl<'a> Siblings<'a> {
     fn resume(&self, found: &Found, kind: Kind, record: &GenerationRecord, now: Now) -> Option<Generation> {
         let content = self.open(found).ok()??;
         let mut generation = Generation::resume(content, found.inode, kind, record, now).ok()??;
-        // The size must be known before anything is said about the end.
+        // The caller may declare the size the final end, so it must be current.
         generation.refresh(now.instant).ok()?.ok()?;
         generation.release_decoder();
         Some(generation)
     }
 }
 
-/// The file of this name and its copies. A listing is sorted, and all of them begin with the name.
+/// The file of this name and its rotated files. A listing is sorted, and all their names begin with this name.
 fn named_after<'a>(name: &str, listing: &'a [Found]) -> impl Iterator<Item = &'a Found> + Clone {
     let first = listing.partition_point(|found| found.name.as_str() < name);
     listing.iter().skip(first).take_while(move |found| found.name.starts_with(name))

@@ -1,48 +1,48 @@
-//! What is given up so that the disk and the descriptors last: both belong to others as well.
+//! Closes files when deleted files take too much disk, or too many files are open. Redis needs both, too.
 
 use super::Tail;
 use super::stream::Stream;
 
-/// How many bytes of deleted files are kept on the disk because they are not shipped yet.
+/// At most this many bytes of deleted files are kept open.
 pub const DELETED: u64 = 256 << 20;
 
-/// Descriptors that are needed for other things than log files.
+/// Descriptors reserved for everything other than log files.
 const OTHER_FILES: u64 = 64;
 
 impl Tail {
-    /// Lets go of what is too much: of files that nobody but us keeps on the disk, those that are read already before those
-    /// that are not, the oldest first; where too many are open, of all that are read already before those.
+    /// Over the byte limit, closes deleted files: fully read ones first, then the oldest. Over the descriptor limit, closes
+    /// fully read files first, then deleted ones.
     pub(super) fn shed(&mut self) {
         while self.streams.iter().map(Stream::deleted).sum::<u64>() > self.max_deleted {
-            if !self.shed_oldest() {
+            if !self.close_first_deleted() {
                 break;
             }
         }
         while self.streams.iter().map(Stream::open_files).sum::<usize>() > self.max_open {
-            if !self.leave_oldest() && !self.shed_oldest() {
+            if !self.close_oldest_lingering() && !self.close_first_deleted() {
                 break;
             }
         }
     }
 
-    /// Looks no longer after the file that was read to its end first, if there is one.
-    fn leave_oldest(&mut self) -> bool {
-        let read = self.streams.iter_mut().filter(|stream| stream.left_since().is_some());
-        let Some(oldest) = read.min_by_key(|stream| stream.left_since()) else { return false };
-        oldest.leave_oldest();
+    /// Closes the rotated file that was fully read first. Returns `false` if there is none.
+    fn close_oldest_lingering(&mut self) -> bool {
+        let read = self.streams.iter_mut().filter(|stream| stream.lingering_since().is_some());
+        let Some(oldest) = read.min_by_key(|stream| stream.lingering_since()) else { return false };
+        oldest.close_oldest_lingering();
         true
     }
 
-    /// Gives up the oldest deleted file, if there is one.
-    fn shed_oldest(&mut self) -> bool {
-        let deleted = self.streams.iter_mut().filter(|stream| stream.deleted_since().is_some());
-        let Some(oldest) = deleted.min_by_key(|stream| stream.deleted_since()) else { return false };
-        oldest.shed_oldest(&self.metrics);
+    /// Closes the first deleted file in the order of [`Stream::first_deleted`]. Returns `false` if there is none.
+    fn close_first_deleted(&mut self) -> bool {
+        let deleted = self.streams.iter_mut().filter(|stream| stream.first_deleted().is_some());
+        let Some(first) = deleted.min_by_key(|stream| stream.first_deleted()) else { return false };
+        first.close_first_deleted(&self.metrics);
         true
     }
 }
 
-/// How many log files may be open at a time. The limit is raised as far as we may.
+/// How many log files may be open at a time. Raises the process's limit to the highest allowed value first.
 pub(super) fn max_open() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -60,20 +60,20 @@ mod tests {
     use crate::tail::Now;
 
     #[test]
-    fn gives_up_deleted_files_that_are_read_before_one_that_is_not() {
+    fn drops_fully_read_deleted_files_before_unread_ones() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let start = Now { instant: Instant::now(), ..Now::read() };
         let at = |seconds| Now { instant: start.instant + Duration::from_secs(seconds), ..start };
         let (mut tail, registry) = tail(dir.path(), &Record::new());
-        // One is read to its end when it is deleted, and another has its name by now.
+        // One file is fully read and deleted. A new file has its name.
         std::fs::write(path("read.log"), "read\n").unwrap();
         tail.scan(at(0)).unwrap();
         std::fs::remove_file(path("read.log")).unwrap();
         std::fs::write(path("read.log"), "new\n").unwrap();
         tail.scan(at(1)).unwrap();
         while tail.next_batch(at(6), true).is_some() {}
-        // The other one is older and is not read.
+        // The other file is older and unread.
         let file = std::fs::File::create(path("unread.log")).unwrap();
         std::io::Write::write_all(&mut &file, b"1 unread\n").unwrap();
         file.set_modified(SystemTime::now() - Duration::from_mins(5)).unwrap();
@@ -92,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn keeps_few_files_open_and_gives_up_what_is_read_before_what_is_not() {
+    fn keeps_few_files_open_and_closes_fully_read_files_first() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let start = Now { instant: Instant::now(), ..Now::read() };
         let at = |seconds| Now { instant: start.instant + Duration::from_secs(seconds), ..start };
         let (mut tail, registry) = tail(dir.path(), &Record::new());
         tail.max_open = 3;
-        // Two are read to their end and deleted, one after the other.
+        // Two files are fully read and deleted, one after the other.
         for turn in 0..2 {
             std::fs::write(path("a.log"), format!("{turn}\n")).unwrap();
             tail.scan(at(10 * turn)).unwrap();
@@ -109,7 +109,7 @@ mod tests {
             while tail.next_batch(at(10 * turn + 5), true).is_some() {}
             std::fs::remove_file(path("a.log")).unwrap();
         }
-        // Others are not.
+        // Four more are deleted unread.
         for turn in 2..6 {
             std::fs::write(path("a.log"), format!("{turn} unread\n")).unwrap();
             tail.scan(at(20)).unwrap();

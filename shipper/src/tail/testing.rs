@@ -1,4 +1,4 @@
-//! A tail for the tests of its parts.
+//! A tail for the unit tests of this folder.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::discover::Discovery;
 use crate::metrics::Metrics;
 use crate::state::Record;
 
-/// Follows the log files of `dir` from where `record` says, and counts.
+/// Follows the log files of `dir` from the positions in `record`.
 pub(super) fn tail(dir: &Path, record: &Record) -> (Tail, Registry) {
     let settings = TailSettings { batch_bytes: 20_000, max_line: 4096, ..TailSettings::default() };
     let discovery = Discovery::new(dir.to_owned(), &[Glob::new("*.log").unwrap()], &[]).unwrap();
@@ -19,7 +19,7 @@ pub(super) fn tail(dir: &Path, record: &Record) -> (Tail, Registry) {
     (Tail::resume(discovery, settings, record, metrics, Now::read()).unwrap(), registry)
 }
 
-/// Everything that was counted, as text.
+/// All metrics as text.
 pub(super) fn counted(registry: &Registry) -> String {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry).unwrap();

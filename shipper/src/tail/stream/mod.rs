@@ -1,7 +1,7 @@
-//! One log file through all its generations: the order of reading, and when it is time for a batch.
+//! One log file through all its generations: the order of reading, and when a batch is due.
 //!
-//! Generations are read one after the other, never mixed: an entry's time depends on the entry before it. The first batch
-//! after the order changed is written ahead into the position record, so that a resend goes the same way.
+//! Generations are read one after the other, never mixed: the time of an entry depends on the entry before it. After the
+//! order changed, the position record is saved before the next push, so that a resend reads in the same order.
 
 mod fill;
 mod held;
@@ -24,22 +24,22 @@ use crate::formats::TimeReader;
 use crate::metrics::{Lost, Metrics};
 use crate::state::{Clocked, GenerationRecord, Record, StreamRecord};
 
-/// A rotated file that did not grow for this long gives way to the next one.
+/// A fully read rotated file that did not grow for this long is finished, and the next file follows.
 const QUIET: Duration = Duration::from_secs(1);
-/// A rotated file whose last line is unfinished is given this long to finish it.
+/// A rotated file whose last line is unfinished gets this long for the rest of the line.
 const UNFINISHED: Duration = Duration::from_secs(5);
-/// A rotated or deleted file is looked after this long in case its writer has not noticed.
+/// A finished rotated file stays open for this long, in case its writer has not noticed the rotation.
 const LINGER: Duration = Duration::from_mins(1);
-/// A batch covers at most this many times its own size of the file, however many of its lines are skipped.
+/// A batch reads at most this many times its own size from a file, even if it skips many lines.
 const MAX_SPAN: usize = 4;
-/// A file that could not be read is tried again after this long.
+/// A file that could not be read is retried after this long.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The file under the reader changed: the stream must look at the directory again.
+/// The file changed while it was read: the stream needs a new scan.
 #[derive(Debug)]
 pub(super) struct Surprise;
 
-/// What batches are made with; lent by the tail.
+/// What the tail lends to a stream to make a batch.
 pub(super) struct Workshop<'a> {
     pub(super) settings: &'a TailSettings,
     pub(super) metrics: &'a Metrics,
@@ -58,26 +58,26 @@ pub(super) struct Stream {
     chain: Chain,
     queue: VecDeque<Generation>,
     lingering: Vec<Generation>,
-    /// The generation that was finished last: rotated files younger than it are news.
+    /// The youngest finished generation. Rotated files younger than it are unread.
     anchor: Option<GenerationRecord>,
-    /// The youngest rotated file at the last look, in case that one is deleted.
+    /// The youngest rotated file at the last scan. It replaces the anchor if that file is deleted.
     beside: Option<GenerationRecord>,
-    /// Whether the clock or the order of events decided about the next entries, or there are generations that the record on
-    /// disk does not know, so that it must be on disk before anything is pushed.
+    /// Whether the position record must be saved before the next push: the clock or the order of events decided about the
+    /// next entries, or the record on disk lacks a generation.
     write_ahead: bool,
-    /// Whether lines may be handed out that were pushed before a restart. Until those are through, the order of reading
-    /// stays as it is on disk, whatever has grown since.
+    /// Whether the next lines may have been pushed before a restart. Until those are read again, the order of reading stays
+    /// as it is on disk, even if other files grow.
     replaying: bool,
-    /// When lines were handed out last.
+    /// When the last batch was made.
     sealed_at: Option<Instant>,
-    /// A file could not be read: why, and when to try again.
+    /// Why a file could not be read, and when to retry.
     failed: Option<(String, Instant)>,
-    /// Compressed copies that cannot be read.
+    /// Damaged archives.
     damaged: Vec<Inode>,
     old_entries_logged: bool,
-    /// Whether nothing may be handed out, because Loki refuses the stream.
+    /// Whether the stream is held: Loki refuses its pushes.
     pub(super) held: bool,
-    /// Since when nothing stands under its name, or any of its copies'.
+    /// Since when there is neither a live file nor a rotated file.
     gone_since: Option<Instant>,
 }
 
@@ -103,17 +103,17 @@ impl Stream {
         }
     }
 
-    /// Says which place the file has among those that share a stream of Loki, if it shares one.
+    /// Sets the slot of the file in the shared stream. `None` if it has its own stream.
     pub(super) fn share(&mut self, slot: Option<u16>) {
         self.chain.slot = slot;
     }
 
-    /// The place among the files that share a stream of Loki.
+    /// The slot of the file in the shared stream.
     pub(super) fn slot(&self) -> Option<u16> {
         self.chain.slot
     }
 
-    /// Takes the stream up where `record` left it.
+    /// Resumes the stream at its positions in `record`.
     pub(super) fn resume(&mut self, record: &StreamRecord, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) {
         self.chain = record.chain;
         self.replaying = true;
@@ -122,10 +122,10 @@ impl Stream {
         let last = record.queue.len().saturating_sub(1);
         for (i, generation) in record.queue.iter().enumerate() {
             let found = self.found_again(generation, siblings, now);
-            // Of one that was not read yet nothing can be skipped by mistake.
-            let may_be =
+            // A wrong match for an unread file skips nothing.
+            let is_rewrite =
                 generation.position == 0 && generation.head_len > 0 || self.proves_rewrite(generation.position);
-            let rewritten = || siblings.find_rewritten(generation, now).filter(|_| i == last && may_be);
+            let rewritten = || siblings.find_rewritten(generation, now).filter(|_| i == last && is_rewrite);
             if let Some(mut found) = found.or_else(rewritten) {
                 found.confirmed = true;
                 self.queue.push_back(found);
@@ -144,16 +144,16 @@ impl Stream {
         }
         for generation in &record.lingering {
             let Some(mut found) = siblings.find(generation, now) else { continue };
-            // A file that was empty is known by its inode alone, which another one may have by now.
+            // A file that was empty has only its inode, which may be reused by now.
             let may_be_it = found.kind == Kind::Rotated || found.kind == Kind::Copy && generation.head_len > 0;
             if may_be_it && !self.has_open(found.inode) {
                 found.clear_end();
-                self.lingering.push(found.left_at(now.instant));
+                self.lingering.push(found.finished_at(now.instant));
             }
         }
     }
 
-    /// The next file of a record, by whatever it can be known.
+    /// Finds the next file of a record: by inode, as a rewritten file, or as a copy.
     fn found_again(&mut self, record: &GenerationRecord, siblings: &Siblings<'_>, now: Now) -> Option<Generation> {
         let ambiguous = record.head_len > 0 && record.position < super::identity::MARKER as u64;
         if !ambiguous || record.late {
@@ -168,18 +168,18 @@ impl Stream {
         }
         match (found, copy) {
             (Some(found), Some(copy)) if found.kind == Kind::Live && copy.is_beginning_of(&found).ok()? => Some(found),
-            // Whatever fits is better than to lose the rest.
+            // Any match is better than losing the unread lines.
             (None, None) => siblings.find_copy(record, now).filter(|found| !self.has_open(found.inode)),
             (found, copy) => copy.or(found),
         }
     }
 
-    /// Says that the stream is seen for the first time: what was rotated away before is none of our business.
+    /// Starts a new stream. Files that were rotated before are not shipped.
     pub(super) fn begin(&mut self, siblings: &Siblings<'_>) {
         self.anchor = siblings.youngest_before();
     }
 
-    /// Says that its file was read up to here under another name, if it was.
+    /// Continues after `file`, if its file was read under another name before.
     pub(super) fn take_over(&mut self, chain: Chain, file: &GenerationRecord, siblings: &Siblings<'_>, now: Now) {
         if let Some(mut found) = siblings.live_from(file, now) {
             self.chain = Chain { slot: self.chain.slot, ..chain };
@@ -193,36 +193,36 @@ impl Stream {
         self.queue.iter().chain(&self.lingering).any(|known| known.inode == inode)
     }
 
-    /// The files that are open.
+    /// The inodes of the open files.
     pub(super) fn open_inodes(&self) -> impl Iterator<Item = Inode> {
         self.queue.iter().chain(&self.lingering).map(|known| known.inode)
     }
 
-    /// The number of the inode of the file that was finished last.
+    /// The inode number of the anchor.
     pub(super) fn finished_inode(&self) -> Option<u64> {
         self.anchor.as_ref().map(|anchor| anchor.inode)
     }
 
-    /// Since when nothing stands under its name, or any of its copies'.
+    /// Since when there is neither a live file nor a rotated file.
     pub(super) fn gone_since(&self) -> Option<Instant> {
         self.gone_since
     }
 
-    /// How far the file was read that was finished last, if it is this one.
+    /// The anchor's record, if `found` is the anchor.
     pub(super) fn has_finished(&self, found: &Found) -> Option<(Chain, &GenerationRecord)> {
         let anchor = self.anchor.as_ref().filter(|anchor| super::identity::is_inode(anchor, found.inode))?;
         Some((self.chain, anchor))
     }
 
-    /// Whether a batch should be made now.
+    /// Whether a batch is due now.
     pub(super) fn is_due(&self, now: Instant, settings: &TailSettings) -> bool {
         self.due(settings).is_some_and(|due| due <= now)
     }
 
-    /// When the unread lines are due; at once where they fill a batch, or nothing was sent for a while.
+    /// When the unread lines are due: at once if they fill a batch, or if no batch was made for a while.
     pub(super) fn due(&self, settings: &TailSettings) -> Option<Instant> {
         let due = self.wanted(settings)?;
-        Some(self.failed.as_ref().map_or(due, |(_, again)| due.max(*again)))
+        Some(self.failed.as_ref().map_or(due, |(_, retry_at)| due.max(*retry_at)))
     }
 
     fn wanted(&self, settings: &TailSettings) -> Option<Instant> {
@@ -233,7 +233,7 @@ impl Stream {
             return Some(front.grew_at);
         }
         if unread == 0
-            && let Some(gone) = self.gone_at()
+            && let Some(gone) = self.closes_only_file_at()
         {
             return Some(front.closes_at().unwrap_or(gone));
         }
@@ -248,7 +248,7 @@ impl Stream {
         }
     }
 
-    /// Takes the last text for complete if nothing followed it for a while.
+    /// Declares the last text complete if no line followed it for a while.
     pub(super) fn decide(&mut self, now: Instant) {
         if let Some(front) = self.queue.front_mut()
             && front.closes_at().is_some_and(|at| at <= now)
@@ -258,12 +258,12 @@ impl Stream {
         }
     }
 
-    /// Whether every complete line is handed out.
+    /// Whether every complete line is read.
     pub(super) fn is_drained(&self) -> bool {
         self.queue.iter().all(|generation| generation.unread() == 0 && generation.closes_at().is_none())
     }
 
-    /// When one of its files grew last.
+    /// The last time that one of its files grew.
     pub(super) fn grew_at(&self) -> Option<Instant> {
         self.queue.iter().chain(&self.lingering).map(|generation| generation.grew_at).max()
     }
@@ -281,7 +281,7 @@ impl Stream {
         }
     }
 
-    /// Makes the next batch, if there are lines for one.
+    /// Makes the next batch. `None` if there are no lines for one.
     pub(super) fn next_batch(&mut self, now: Now, workshop: &mut Workshop<'_>) -> Result<Option<Batch>, Surprise> {
         self.move_on(now.instant);
         let Some(front) = self.queue.front_mut().filter(|front| front.unread() > 0) else {
@@ -298,9 +298,9 @@ impl Stream {
             return Ok(self.record_only_batch());
         }
         if let Some(clock) = filled {
-            // The lines after these see the same clock: one record for all that is there by now.
+            // The other lines that are there by now see the same clock, so that one saved record covers them all.
             let clocked = Clocked { until: front.read.max(front.size), now: clock.now, untimed: clock.untimed };
-            front.see(clocked);
+            front.set_clock(clocked);
             if let Some(front) = before.queue.first_mut() {
                 front.clocked = Some(clocked);
             }
@@ -309,7 +309,7 @@ impl Stream {
         let entries = workshop.batch.entries();
         let (body, bytes) = workshop.batch.seal(&self.labels);
         self.sealed_at = Some(now.instant);
-        // These entries saw the clock that was written ahead before, and must not see another one after a crash.
+        // If these entries saw a clock from the record, they must not see another one after a crash.
         if write_ahead && !clocked {
             before.chain.knows(now.clock);
             self.chain.knows(now.clock);
@@ -319,22 +319,22 @@ impl Stream {
         Ok(Some(Batch { name: self.name.clone(), body, entries, bytes, since, before, after }))
     }
 
-    /// Whether the next lines may have been pushed before a restart, so that their times must stay what they were.
+    /// Whether the next lines may have been pushed before a restart. Then their times must stay the same.
     fn may_resend(&self) -> bool {
         self.replaying && !self.queue.iter().all(Generation::is_past_resends)
     }
 
-    /// Says that what [`Self::record`] returns is on disk.
+    /// Tells the stream that [`Self::record`] is saved.
     pub(super) fn recorded(&mut self) {
         self.write_ahead = false;
     }
 
-    /// What must be on disk before anything is pushed; it will be.
+    /// Returns the record if it must be saved before the next push. The caller saves it.
     pub(super) fn take_write_ahead(&mut self) -> Option<StreamRecord> {
         std::mem::take(&mut self.write_ahead).then(|| self.record())
     }
 
-    /// Where the stream stands, everything handed out included.
+    /// The positions of the stream. Everything in a batch counts as read.
     pub(super) fn record(&self) -> StreamRecord {
         StreamRecord {
             chain: self.chain,
@@ -349,18 +349,18 @@ impl Stream {
         Record::from([(self.name.to_string(), record)])
     }
 
-    /// A batch without entries, if need be, to have the order of reading on disk though there is nothing to push.
+    /// A batch without entries that only saves the record. `None` if nothing must be saved.
     fn record_only_batch(&mut self) -> Option<Batch> {
         let before = self.take_write_ahead()?;
         Some(Batch::without_entries(self.name.clone(), self.named(before), Some(self.record())))
     }
 
-    /// Leaves the front generation once it is finished and another one waits, or it is gone: its bytes may be kept on the
-    /// disk by us alone.
+    /// Closes the front generation once it is finished and another one waits, or once it is deleted: an open descriptor
+    /// keeps its bytes on the disk.
     fn move_on(&mut self, now: Instant) {
         loop {
             let alone = self.queue.len() == 1;
-            if alone && self.gone_at().is_none_or(|gone| gone > now) {
+            if alone && self.closes_only_file_at().is_none_or(|gone| gone > now) {
                 return;
             }
             let Some(front) = self.queue.front_mut() else { return };
@@ -376,7 +376,7 @@ impl Stream {
             if !finished {
                 return;
             }
-            // Had it grown a moment later, its lines would have come first.
+            // The order must be saved: had the file grown a moment later, its lines would have come first.
             self.write_ahead = true;
             let Some(done) = self.queue.pop_front() else { return };
             let is_anchor = |anchor: &GenerationRecord| super::identity::is_inode(anchor, done.inode);
@@ -385,41 +385,41 @@ impl Stream {
             }
             // A late file may be the new anchor. Closing it decides that.
             if done.late || done.kind == Kind::Rotated && !alone {
-                self.lingering.push(done.left_at(now));
+                self.lingering.push(done.finished_at(now));
             }
         }
     }
 
-    /// Whether a file that begins with as many bytes of another one can only be that one, written anew, and not by chance,
-    /// as two files can begin with the same banner.
+    /// Whether `same` shared leading bytes prove a rewrite, rather than a common banner.
     fn proves_rewrite(&self, same: u64) -> bool {
         same > 0 && (self.chain.timed || same >= super::identity::HEAD as u64)
     }
 
-    /// A file could not be read; each new reason is told once.
-    fn fail(&mut self, error: &str, again: Instant) {
+    /// A file could not be read. Logs each new reason once.
+    fn fail(&mut self, error: &str, retry_at: Instant) {
         if self.failed.as_ref().is_none_or(|(before, _)| before != error) {
             tracing::warn!(file = %self.name, error, "failed to read a log file, retrying");
         }
-        self.failed = Some((error.to_owned(), again));
+        self.failed = Some((error.to_owned(), retry_at));
     }
 
-    /// A file is gone that was read to its end when it was seen last. Where another one has its name, more may have been
-    /// written to it before.
+    /// A file is gone that was fully read at the last scan. If a new file took its name, the old one may have got more lines
+    /// before.
     fn count_possibly_missing(&self, siblings: &Siblings<'_>, metrics: &Metrics) {
         if !siblings.are_gone() {
             metrics.lost(Lost::Missing, 0);
         }
-        tracing::info!(file = %self.name, "a file that was read to its end is gone; lines written to it since are lost");
+        tracing::info!(file = %self.name, "a fully read file is gone; lines written to it since the last scan are lost");
     }
 
+    /// A file with unread lines is gone.
     fn count_missing(&self, generation: &GenerationRecord, metrics: &Metrics) {
         metrics.lost(Lost::Missing, 0);
         tracing::warn!(
             file = %self.name,
             inode = generation.inode,
             position = generation.position,
-            "a file that was not read to its end is gone, and no copy of it was found"
+            "a file with unread lines is gone, and no rotated file has its content"
         );
     }
 }

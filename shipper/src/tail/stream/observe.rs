@@ -1,4 +1,4 @@
-//! What happened to the files of a stream while they were not looked at.
+//! Finds out at a scan what happened to the files of a stream since the previous one.
 
 use super::super::generation::{Changed, Generation, Kind};
 use super::super::rotated::Siblings;
@@ -9,11 +9,11 @@ use crate::state::GenerationRecord;
 use crate::tail::Now;
 
 impl Stream {
-    /// Looks at the live file and the rotated ones, and follows what happened to them. Whether another look at a new
-    /// listing is needed is returned: what a file holds is only to be trusted if it held it before the listing was made.
+    /// Observes the live file and the rotated files, and follows what happened to them. Returns whether it needs a newer
+    /// listing: a file's content proves nothing if it may be younger than the listing.
     pub(in crate::tail) fn observe(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> bool {
         match self.follow(siblings, metrics, now) {
-            Ok(again) => again,
+            Ok(needs_listing) => needs_listing,
             Err(error) => {
                 self.fail(&error.to_string(), now.instant + RETRY);
                 self.reopen(siblings, metrics, now);
@@ -23,20 +23,20 @@ impl Stream {
     }
 
     fn follow(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
-        // One that cannot be read must not keep the others from being followed.
+        // The live file is followed even if a rotated file cannot be read.
         let rotated = self.observe_rotated(metrics, now);
-        let again = self.observe_newest(siblings, metrics, now)?;
+        let needs_listing = self.observe_newest(siblings, metrics, now)?;
         rotated?;
         self.observe_lingering(siblings, now)?;
         let gone = siblings.are_gone() && !self.is_there();
         self.gone_since = gone.then(|| self.gone_since.unwrap_or(now.instant));
-        if !again && !siblings.are_stale() {
+        if !needs_listing && !siblings.are_stale() {
             siblings.remember_youngest(&mut self.beside);
         }
-        Ok(again)
+        Ok(needs_listing)
     }
 
-    /// The generations that are not live any more: only their content can surprise.
+    /// The rotated generations in the queue. One whose content changed is lost.
     fn observe_rotated(&mut self, metrics: &Metrics, now: Now) -> std::io::Result<()> {
         let (mut gone, mut failed) = (Vec::new(), Ok(()));
         for (i, generation) in self.queue.iter_mut().enumerate().filter(|(_, known)| known.kind != Kind::Live) {
@@ -50,12 +50,12 @@ impl Stream {
         failed
     }
 
-    /// The live file: as it was, rotated away, truncated, written anew, or seen for the first time.
+    /// The newest generation: unchanged, rotated, truncated, rewritten, or new.
     fn observe_newest(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) -> std::io::Result<bool> {
         let unconfirmed = self.queue.pop_back_if(|newest| !newest.confirmed);
         if let Some(newest) = self.queue.back_mut().filter(|newest| newest.kind == Kind::Live) {
             let still_live = siblings.live.is_some_and(|live| live.inode == newest.inode);
-            // A look takes in what is new at its beginning.
+            // Taken before the refresh, which extends the head.
             let ambiguous = newest.is_ambiguous().then(|| newest.record());
             match newest.refresh(now.instant)? {
                 Ok(()) => {
@@ -65,7 +65,7 @@ impl Stream {
                         return Ok(false);
                     }
                 }
-                // The listing may be older than the change, and the copy not in it.
+                // The listing may be older than the change, and lack the copy.
                 Err(Changed) if !std::mem::replace(&mut newest.suspect, true) => return Ok(true),
                 Err(Changed) => {
                     let (record, bytes) = (newest.record(), newest.rest());
@@ -79,7 +79,7 @@ impl Stream {
                         return Ok(true);
                     } else {
                         metrics.lost(Lost::Truncated, bytes);
-                        tracing::warn!(file = %self.name, bytes, "truncated, and no copy holds the unread rest");
+                        tracing::warn!(file = %self.name, bytes, "a file was truncated, and no copy holds its unread lines");
                         self.queue.pop_back();
                         self.newest_is_gone();
                     }
@@ -101,7 +101,7 @@ impl Stream {
         let gone = unconfirmed.as_ref().is_some_and(|before| {
             siblings.live.is_none_or(|live| live.inode != before.inode) && before.has_no_content()
         });
-        // If it began like this at the look before, it did so before this listing: everything before it is in there.
+        // If the head was the same at the previous scan, it is older than this listing, which then holds every older file.
         let confirmed = |live: &Generation| {
             !live.has_no_content() && unconfirmed.as_ref().is_some_and(|before| before.is_same(live))
         };
@@ -114,27 +114,27 @@ impl Stream {
         }
         let Some(live) = live else { return Ok(siblings.are_stale()) };
         self.write_ahead |= live.confirmed;
-        let again = !live.confirmed && !live.has_no_content();
+        let needs_listing = !live.confirmed && !live.has_no_content();
         self.queue.push_back(live);
-        Ok(again)
+        Ok(needs_listing)
     }
 
-    /// The newest file is gone with its bytes. What was rotated before the last look is older than it was, also where that
-    /// grew late and was finished after younger ones.
+    /// The newest file is lost. Files rotated before the last scan are older, even if they finished later.
     pub(super) fn newest_is_gone(&mut self) {
         if self.queue.is_empty() && self.beside.is_some() {
             self.anchor.clone_from(&self.beside);
         }
     }
 
-    /// The newest file stands under its name no more: another one with the same content does, or it was rotated away.
+    /// The newest file lost its name: a file with the same content replaced it, or it was rotated. Returns whether the
+    /// replacement is live.
     fn follow_replacement(&mut self, siblings: &Siblings<'_>, now: Now) -> std::io::Result<bool> {
         let Some(newest) = self.queue.back().filter(|newest| newest.unlinked) else {
             self.rotate_newest();
             return Ok(false);
         };
         let record = newest.record();
-        // Where there is a longer copy, somebody wrote on in the file that took its place, and rotated that one.
+        // A longer copy means that somebody wrote to the replacement, and then rotated it.
         let copy = || siblings.find_copy(&record, now).filter(|copy| copy.size > newest.size);
         let found = siblings.find_rewritten(&record, now);
         let found = found
@@ -162,7 +162,7 @@ impl Stream {
         }
     }
 
-    /// The live file, where it is one that is followed as a rotated one, or was: its name was away for a while.
+    /// Takes the live file back if it is or was followed as a rotated file: somebody renamed it away and back.
     fn take_back(&mut self, siblings: &Siblings<'_>, now: Now) -> Option<Generation> {
         let live = siblings.live?;
         let is_live = |known: &Generation| known.inode == live.inode && !known.is_compressed();
@@ -177,8 +177,8 @@ impl Stream {
         siblings.live_from(anchor, now)
     }
 
-    /// Whether the newest file, of which next to nothing was read, was copied away and truncated, and begins with the same
-    /// bytes again. Then the copy takes its place.
+    /// Whether the newest file was copied and truncated, and begins with the same few bytes again. Then the copy replaces it
+    /// in the queue.
     fn was_copied_away(
         &mut self,
         ambiguous: Option<GenerationRecord>,
@@ -196,8 +196,8 @@ impl Stream {
         }
     }
 
-    /// The copy of a file of which next to nothing was read, so that others may well begin with the same bytes: the first
-    /// one that was made since then. `generations` are older than the file.
+    /// Finds the copy of a file of which so little was read that other files may begin with the same bytes. It is the first
+    /// match that is younger than the first `generations` of the queue.
     pub(super) fn find_ambiguous(
         &mut self,
         record: &GenerationRecord,
@@ -218,15 +218,14 @@ impl Stream {
         Ok(None)
     }
 
-    /// The rotated files that are younger than the first so many generations of the queue, or than the last one that was
-    /// finished.
+    /// The rotated files that are younger than the first `generations` of the queue, or than the anchor if there are none.
     fn younger_than<'a>(
         &mut self,
         generations: usize,
         siblings: &Siblings<'a>,
         now: Now,
     ) -> std::io::Result<Vec<&'a Found>> {
-        // Where a finished one has grown late, younger ones may be finished, too.
+        // A late generation proves nothing: younger files may be finished already.
         let before = self.queue.iter_mut().take(generations).rfind(|known| !known.late);
         Ok(match (before, &self.anchor) {
             (Some(before), _) => match siblings.copy_of_open(before, now) {
@@ -236,12 +235,12 @@ impl Stream {
             (None, Some(anchor)) if siblings.is_youngest(anchor) => Vec::new(),
             (None, Some(anchor)) => match siblings.find(anchor, now) {
                 Some(found) if found.kind != Kind::Live => {
-                    // It may have another inode by now: compressed.
+                    // It may be an archive with another inode by now.
                     self.anchor = Some(found.record());
                     siblings.younger_than(Some(found.inode))
                 }
                 Some(_) => Vec::new(),
-                // It is deleted by now; what was there beside it takes its place.
+                // The anchor is deleted: the youngest rotated file of the last scan replaces it.
                 None => match self.beside.take().map(|beside| siblings.find(&beside, now)) {
                     Some(Some(found)) => {
                         self.anchor = Some(found.record());
@@ -255,8 +254,7 @@ impl Stream {
         })
     }
 
-    /// Opens the rotated files that are younger than the last one that is known, except a copy of the live file that
-    /// is still being made.
+    /// Opens the rotated files that are younger than every known one, except an unfinished copy of the live file.
     fn open_unknown(
         &mut self,
         siblings: &Siblings<'_>,
@@ -294,7 +292,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether a file is open that has no name any more and of which `copy` is the compressed form.
+    /// Whether `copy` is the archive of a deleted file that is still open.
     fn holds_the_original_of(&mut self, copy: &Generation, now: Now) -> std::io::Result<bool> {
         if copy.kind != Kind::Copy {
             return Ok(false);
@@ -307,7 +305,7 @@ impl Stream {
         Ok(false)
     }
 
-    /// Rotated files that were read to their end: back to the front where they grew, closed where they stayed quiet.
+    /// The lingering files: one that grew goes back to the front of the queue, one that stayed quiet is closed.
     fn observe_lingering(&mut self, siblings: &Siblings<'_>, now: Now) -> std::io::Result<()> {
         self.replaying &= self.queue.iter().any(Generation::may_have_lines);
         if self.replaying {
@@ -325,7 +323,7 @@ impl Stream {
                 self.queue.push_front(generation);
                 continue;
             }
-            let is_over = generation.was_left_before(now.instant, LINGER);
+            let is_over = generation.is_finished_for(now.instant, LINGER);
             if !is_over || generation.late && !self.may_be_closed(&mut generation, siblings, now)? {
                 self.lingering.push(generation);
             }
@@ -353,12 +351,12 @@ impl Stream {
         Ok(true)
     }
 
-    /// Looks after a file that was renamed or deleted while it was empty: its writer may not know yet.
+    /// Keeps a file open that was renamed or deleted while it was empty: its writer may not have noticed.
     fn linger(&mut self, mut empty: Generation, live: Option<&Generation>, now: Now) -> std::io::Result<()> {
         if self.has_open(empty.inode) || empty.refresh(now.instant)?.is_err() {
             return Ok(());
         }
-        // Or somebody has written it anew meanwhile, or compressed it.
+        // It may have been rewritten or compressed meanwhile. Then the other file holds the same bytes.
         if empty.unlinked && empty.size > 0 {
             for other in self.queue.iter().chain(live) {
                 if empty.is_beginning_of(other)? {
@@ -368,7 +366,7 @@ impl Stream {
         }
         empty.kind = Kind::Rotated;
         empty.confirmed = true;
-        self.lingering.push(empty.left_at(now.instant));
+        self.lingering.push(empty.finished_at(now.instant));
         Ok(())
     }
 }
@@ -378,12 +376,12 @@ mod tests {
     use super::super::testing::Place;
 
     #[test]
-    fn takes_a_file_for_truncated_only_where_a_new_listing_has_no_copy_of_it() {
+    fn takes_a_file_for_truncated_only_if_a_new_listing_has_no_copy_of_it() {
         let mut place = Place::new();
         place.write("a.log", "one\n");
         place.scan();
         let listing = place.discovery.list().unwrap();
-        // It is copied, truncated and filled again after the listing was made.
+        // The file is copied, truncated and filled again after the listing.
         place.write("a.log.1", "one\ntwo\n");
         place.write("a.log", "three\n");
         place.scan_with(&listing);
@@ -394,12 +392,12 @@ mod tests {
     }
 
     #[test]
-    fn hands_out_nothing_of_a_new_file_while_the_listing_may_lack_what_comes_before_it() {
+    fn reads_nothing_of_a_new_file_while_the_listing_may_lack_an_older_one() {
         let mut place = Place::new();
         place.write("a.log", "");
         place.scan();
         let listing = place.discovery.list().unwrap();
-        // It is filled, copied, truncated and filled again after the listing was made.
+        // The file is filled, copied, truncated and filled again after the listing.
         place.write("a.log.1", "one\n");
         place.write("a.log", "three\n");
         place.scan_with(&listing);

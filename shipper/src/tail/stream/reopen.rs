@@ -1,4 +1,4 @@
-//! Files that cannot be read any more: opened again, or given up.
+//! Opens files again that cannot be read any more, or gives them up.
 
 use super::super::rotated::Siblings;
 use super::Stream;
@@ -6,8 +6,8 @@ use crate::metrics::Metrics;
 use crate::tail::Now;
 
 impl Stream {
-    /// Opens the files anew that cannot be read any more, as after a volume was detached and attached again. One that is
-    /// not there any more, under whatever name, is given up.
+    /// Opens files again that cannot be read any more, for example after a volume was detached and attached again. Gives up
+    /// a file that is gone.
     pub(super) fn reopen(&mut self, siblings: &Siblings<'_>, metrics: &Metrics, now: Now) {
         let mut gone = Vec::new();
         for (i, generation) in self.queue.iter_mut().enumerate() {
@@ -27,7 +27,7 @@ impl Stream {
         self.lingering.retain_mut(|generation| generation.refresh(now.instant).is_ok());
     }
 
-    /// Takes generations out of the queue that cannot be read to their end.
+    /// Removes generations from the queue whose unread lines are lost.
     pub(super) fn give_up(&mut self, gone: &[usize], metrics: &Metrics) {
         for i in gone.iter().rev() {
             if let Some(gone) = self.queue.remove(*i) {
@@ -46,8 +46,8 @@ mod tests {
 
     use super::super::testing::Place;
 
-    /// Gives up what root may do with any file, for this thread.
-    fn be_anybody() {
+    /// Drops the capabilities with which root reads any file, for this thread.
+    fn drop_root_access() {
         let mut sets = capabilities(None).unwrap();
         sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
         set_capabilities(None, sets).unwrap();
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn follows_the_others_though_one_file_cannot_be_read() {
+    fn follows_the_other_files_if_one_cannot_be_read() {
         let mut place = Place::new();
         place.write("a.log", "one\n");
         place.scan();
@@ -76,7 +76,7 @@ mod tests {
         place.scan();
         place.fail(0);
         let rotated = place.dir.path().join("a.log.1");
-        be_anybody();
+        drop_root_access();
         std::fs::set_permissions(&rotated, std::fs::Permissions::from_mode(0o000)).unwrap();
         place.write("a.log", "three\n");
         place.scan();

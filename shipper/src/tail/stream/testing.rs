@@ -1,4 +1,4 @@
-//! A stream for the tests of its parts.
+//! A stream for the unit tests of this folder.
 
 use std::fs::File;
 
@@ -42,14 +42,13 @@ impl Place {
         }
     }
 
-    /// Looks with a listing that may be out of date.
+    /// Scans with a listing that may be outdated.
     pub(super) fn scan_with(&mut self, listing: &[Found]) {
         let siblings = Siblings::of("a.log", listing, listing, &self.discovery);
         self.stream.observe(&siblings, &self.metrics, Now::read());
     }
 
-    /// Has reading of a generation fail: a descriptor that was opened for writing fails as one does whose volume is
-    /// gone.
+    /// Makes reading of a generation fail. A descriptor that is open for writing only fails like one on a detached volume.
     pub(super) fn fail(&mut self, generation: usize) {
         let elsewhere = self.dir.path().join("elsewhere");
         let broken = File::options().create(true).truncate(false).write(true).open(&elsewhere).unwrap();
@@ -58,7 +57,7 @@ impl Place {
         self.stream.queue[generation].read_from(broken);
     }
 
-    /// What the metrics say.
+    /// Whether the metrics contain this line.
     pub(super) fn counted(&self, what: &str) -> bool {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
