@@ -12,10 +12,10 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
     /// A certificate of the file is none of a CA.
-    #[error("invalid certificate of a client CA")]
+    #[error("invalid certificate in the client CA file: expected a CA certificate")]
     Authority(#[source] Error),
     /// There is no certificate to check by.
-    #[error("failed to make a verifier of client certificates")]
+    #[error("failed to set up the check of client certificates")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 

@@ -44,7 +44,7 @@ pub enum ReadError {
         source: rustls::pki_types::pem::Error,
     },
     /// The key is of a kind that cannot sign handshakes, or is not the certificate's.
-    #[error("the key in {key} cannot be used with the certificate in {cert}")]
+    #[error("failed to use the key in {key} with the certificate in {cert}")]
     Pair {
         /// The certificate's file.
         cert: PathBuf,

@@ -42,7 +42,7 @@ pub enum KeepError {
         source: kube::Error,
     },
     /// Others kept writing.
-    #[error("the Secret {namespace}/{name} was changed by others {ATTEMPTS} times while it was to be written")]
+    #[error("failed to write the Secret {namespace}/{name}: others changed it {ATTEMPTS} times in between")]
     Contended {
         /// Where it is.
         namespace: String,
@@ -95,7 +95,7 @@ impl SelfSigned {
         if let Some(configuration) = configuration {
             self.tell(&configuration, &kept.bundle).await?;
         } else {
-            tracing::debug!(name = self.configuration, "no MutatingWebhookConfiguration to tell the CA to yet");
+            tracing::debug!(name = self.configuration, "the MutatingWebhookConfiguration does not exist yet");
         }
         Ok(kept)
     }
@@ -119,7 +119,7 @@ impl SelfSigned {
             match written {
                 Ok(_) => tracing::info!(secret = self.secret, ?change, "issued a certificate"),
                 Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
-                    tracing::info!(secret = self.secret, "another replica was faster");
+                    tracing::info!(secret = self.secret, "another replica wrote the Secret first; reading it again");
                 }
                 Err(source) => return Err(self.secret_error("write", source)),
             }
@@ -170,7 +170,7 @@ impl SelfSigned {
         let patch = serde_json::from_value(Value::Array(operations)).map(Patch::<()>::Json);
         let patch = patch.map_err(|source| self.configuration_error("patch", kube::Error::SerdeError(source)))?;
         match self.configurations().patch(&self.configuration, &PatchParams::default(), &patch).await {
-            Ok(_) => tracing::info!(name = self.configuration, "told the API server which CAs to trust"),
+            Ok(_) => tracing::info!(name = self.configuration, "set the caBundle of the MutatingWebhookConfiguration"),
             // Somebody was faster; we look again soon.
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
             Err(source) => return Err(self.configuration_error("patch", source)),

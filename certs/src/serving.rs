@@ -41,7 +41,7 @@ pub enum SourceError {
     #[error(transparent)]
     Keep(#[from] KeepError),
     /// The API server, or the file system, does not answer.
-    #[error("no certificate within {PATIENCE:?}")]
+    #[error("failed to get a certificate within {PATIENCE:?}")]
     Slow,
 }
 
@@ -176,9 +176,9 @@ impl ServingCert {
         if before != Some(&fault) {
             let error = &fault;
             if self.current.load().is_some() {
-                tracing::error!(error, "the new certificate cannot be used, the last good one stays");
+                tracing::error!(error, "failed to use the new certificate; still serving the last valid one");
             } else {
-                tracing::error!(error, "there is no certificate yet, and no review can be answered");
+                tracing::error!(error, "no certificate yet: the webhook cannot answer reviews");
             }
         }
         Some(fault)
@@ -229,12 +229,12 @@ mod tests {
 
         let half = |text: &str| text.split_at(text.len() / 2).0.to_owned();
         let bad = [
-            (new.cert.clone(), old.key.clone(), "tls.key cannot be used with the certificate in"),
+            (new.cert.clone(), old.key.clone(), "tls.key with the certificate in"),
             (String::new(), new.key.clone(), "invalid certificate chain in"),
             (half(&new.cert), new.key.clone(), "invalid certificate chain in"),
             (format!("{}{}", new.cert, half(ca.cert())), new.key.clone(), "invalid certificate chain in"),
             // The CA before the leaf.
-            (format!("{}{}", ca.cert(), new.cert), new.key.clone(), "tls.key cannot be used with the certificate in"),
+            (format!("{}{}", ca.cert(), new.cert), new.key.clone(), "tls.key with the certificate in"),
             (new.cert.clone(), String::new(), "invalid private key in"),
             (new.cert.clone(), new.key.replace("PRIVATE", "ENCRYPTED PRIVATE"), "invalid private key in"),
             (new.cert.clone(), half(&new.key), "invalid private key in"),

@@ -33,10 +33,10 @@ pub fn on_signals(within: Option<Duration>) -> std::io::Result<CancellationToken
             say(move || tracing::info!(signal = name, "shutting down"));
             let again = tokio::time::timeout(within.unwrap_or(Duration::MAX), next(&mut terminate, &mut interrupt));
             if let Ok(name) = again.await {
-                say(move || tracing::warn!(signal = name, "told twice, ending at once"));
+                say(move || tracing::warn!(signal = name, "second signal: exiting immediately"));
                 std::process::exit(INSISTED);
             }
-            say(|| tracing::error!("stuck, and the time to end is over: ending at once"));
+            say(|| tracing::error!("shutdown timed out: exiting immediately"));
             std::process::exit(OVERDUE);
         });
     })?;

@@ -185,7 +185,7 @@ async fn goes_on_with_the_last_good_pair_and_logs_which_file_is_at_fault_and_why
     running.is_ready(true).await;
     // Another certificate, and still the key of the first one.
     std::fs::write(running.dir.path().join(CERT_FILE), pair().cert).unwrap();
-    let line = running.says("the new certificate cannot be used, the last good one stays").await;
+    let line = running.says("failed to use the new certificate; still serving the last valid one").await;
     for file in [CERT_FILE, KEY_FILE] {
         let path = running.dir.path().join(file).display().to_string();
         assert!(line.contains(&path), "{path} is not in {line}");

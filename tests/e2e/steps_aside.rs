@@ -222,7 +222,7 @@ async fn a_sidecar_that_does_not_start_leaves_the_next_pods_alone_until_one_runs
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     world.report("mended", &json!({"running": {"startedAt": now}})).await;
     eventually("the fuse closes", PATIENCE, || async {
-        Ok(world.installation.process.log().contains("new pods get one again").then_some(()))
+        Ok(world.installation.process.log().contains("a log shipper runs again").then_some(()))
     })
     .await
     .unwrap();

@@ -26,7 +26,7 @@ const RESERVED_PART: usize = 6;
 const ARRIVAL: Duration = Duration::from_secs(2);
 
 const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 7 MiB");
-const BROKEN: Refusal = (StatusCode::BAD_REQUEST, "the body broke off");
+const BROKEN: Refusal = (StatusCode::BAD_REQUEST, "the connection ended in the middle of the body");
 const LATE: Refusal = (StatusCode::REQUEST_TIMEOUT, "the body did not arrive within the deadline");
 const NO_MEMORY: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "no memory for the body: too many large requests at once");
 

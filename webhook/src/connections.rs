@@ -98,7 +98,7 @@ where
 }
 
 fn given_up() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection gave its place to a new one")
+    io::Error::new(io::ErrorKind::ConnectionAborted, "closed to make room for a new connection")
 }
 
 /// The stream of one connection, which ends when its place is needed.
@@ -116,7 +116,7 @@ impl<T> Held<T> {
         }
         if let Some(metrics) = self.metrics.take() {
             metrics.connection_refused();
-            tracing::debug!("a connection gave its place to a new one");
+            tracing::debug!("closed a connection to make room for a new one");
         }
         Err(given_up())
     }

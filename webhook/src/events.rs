@@ -95,7 +95,7 @@ impl Queue {
                 owners.say(&note.namespace, &refusal);
             } else if let Err(error) = create(&api, &note).await {
                 self.metrics.event_dropped();
-                tracing::warn!(namespace = note.namespace, error = chain(&*error), "failed to create an event");
+                tracing::warn!(namespace = note.namespace, error = chain(&*error), "failed to create an Event");
             }
             tokio::time::sleep(PACE).await;
         }

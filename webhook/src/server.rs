@@ -152,7 +152,7 @@ async fn answer(webhook: &Webhook, bodies: &Bodies, parameters: &str, headers: &
 /// The body, if it is JSON, no larger than allowed, and here in time.
 async fn whole_body(bodies: &Bodies, headers: &HeaderMap, body: Body, within: Duration) -> Result<Whole, Refusal> {
     if !is_json(headers) {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json"));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid Content-Type: expected application/json"));
     }
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     bodies.read(body, announced, within).await

@@ -398,7 +398,7 @@ mod collisions {
             });
             let judged = judged(&pod);
             assert_eq!(judged.verdict.outcome(), "log_mount_too_wide", "{path}");
-            assert_warned(&judged, "mount it at /var/opt/redislabs/log itself");
+            assert_warned(&judged, "mount the volume at /var/opt/redislabs/log itself");
         }
         for (log_dir, path) in [
             ("/var/lib/redislabs/log", "/var/lib"),
@@ -495,7 +495,7 @@ mod workload {
     fn listens_nowhere_on_the_network_of_the_host() {
         let judged = judged(&pod(|pod| pod["spec"]["hostNetwork"] = json!(true)));
         assert_eq!(arg(&judged, "--listen"), None);
-        assert_warned(&judged, "host's network");
+        assert_warned(&judged, "host network");
     }
 
     #[test]
@@ -841,7 +841,7 @@ mod overrides {
     fn of_image_and_url_must_be_on_the_list() {
         for (key, value) in [("image", "evil/shipper:1"), ("loki-url", "https://evil/loki/api/v1/push")] {
             let judged = with(key, value);
-            assert_warned(&judged, "is not among the webhook's");
+            assert_warned(&judged, "is not allowed by the webhook's");
             assert!(!sidecar(&judged).to_string().contains("evil"));
         }
         let config = Config {
@@ -872,7 +872,7 @@ mod overrides {
         ] {
             assert_eq!(with("inject", value).verdict.outcome(), expected, "{value:?}");
         }
-        assert_warned(&with("inject", "nope"), "neither \"true\" nor \"false\"");
+        assert_warned(&with("inject", "nope"), "expected \"true\" or \"false\"");
     }
 
     #[test]

@@ -157,7 +157,7 @@ mod inject_command {
     #[test]
     fn says_which_documents_lose_their_comments() {
         let ran = run(&["inject", "-f", "mixed.yaml"], "");
-        assert!(ran.err.contains("warning: comments are not kept in statefulset/rec (mixed.yaml)"), "{}", ran.err);
+        assert!(ran.err.contains("warning: comments are lost in statefulset/rec (mixed.yaml)"), "{}", ran.err);
         assert!(ran.out.contains("# The nodes.\n"), "{}", ran.out);
         // The only comment of this one stands before its content, where it stays.
         let ran = run(&["inject", "-f", "rec.yaml"], "");
@@ -210,7 +210,8 @@ mod inject_command {
             spec.remove("imagePullSecrets");
             spec.extend(own.clone().map(|own| ("imagePullSecrets".to_owned(), own)));
             let outcome = inject(&pod, None, &config).unwrap();
-            let told = outcome.pods[0].judged.warnings.iter().any(|warning| warning.contains("its ServiceAccount"));
+            let told =
+                outcome.pods[0].judged.warnings.iter().any(|warning| warning.contains("the pod's ServiceAccount"));
             assert_eq!(told, own.is_none(), "{:?}", outcome.pods[0].judged.warnings);
             assert_ne!(outcome.object["spec"]["imagePullSecrets"], pod["spec"]["imagePullSecrets"]);
             assert_eq!(uninject(&outcome.object).object, pod);
@@ -299,7 +300,7 @@ mod redis_enterprise_cluster {
         let config = Config { image_pull_secrets: vec!["login".to_owned()], ..Config::default() };
         let object = cluster(&json!({}));
         let outcome = inject(&object, None, &config).unwrap();
-        assert!(outcome.pods[0].judged.warnings[0].contains("spec.pullSecrets names login"));
+        assert!(outcome.pods[0].judged.warnings[0].contains("spec.pullSecrets contains login"));
         assert_eq!(outcome.object["spec"].get("imagePullSecrets"), None);
     }
 
@@ -455,7 +456,7 @@ mod uninject_command {
         let vanilla = fixture("a-vanilla");
         let mut theirs = vanilla.clone();
         theirs["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "log-shipper"}));
-        for (pod, said) in [(vanilla, "it has no container log-shipper"), (theirs, "was not added by this webhook")] {
+        for (pod, said) in [(vanilla, "it has no container log-shipper"), (theirs, "this webhook did not add")] {
             let ran = run(&["uninject", "-o", "json"], &pod.to_string());
             assert_eq!((ran.code, serde_json::from_str::<Value>(&ran.out).unwrap()), (1, pod));
             assert!(ran.err.contains(said), "{}", ran.err);

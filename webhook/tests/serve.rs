@@ -78,7 +78,7 @@ fn is_a_lame_duck_before_it_ends() {
     assert_eq!(status(port("admin_listen"), "/metrics"), 200);
 
     terminate(&child.0);
-    wait_for(&mut log, "not ready any more, still answering");
+    wait_for(&mut log, "shutting down: not ready, still answering reviews");
     assert_eq!(status(port("admin_listen"), "/ready"), 503);
     assert_eq!(status(port("admin_listen"), "/live"), 200);
     TcpStream::connect(("127.0.0.1", port("listen"))).unwrap();

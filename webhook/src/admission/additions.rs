@@ -27,8 +27,7 @@ const STATE_SUB_PATH: &str = "log-shipper-state";
 /// The kubelet evicts a pod whose emptyDir grows beyond this. The shipper's files take a few KiB, and at most 4 MiB each.
 const STATE_SIZE_LIMIT: &str = "64Mi";
 /// The other containers wait for a native sidecar to start.
-const NATIVE_RISK: &str = "the log shipper is a native sidecar: where its image cannot be pulled or it cannot start, Redis does not \
-     start either; sidecarMode container has no such risk";
+const NATIVE_RISK: &str = "the log shipper is a native sidecar: if its image cannot be pulled or it cannot start, Redis does not start either; sidecarMode container avoids this";
 /// `rw-r--r--`: any UID may read its own token. Only the sidecar mounts the volume.
 const DEFAULT_MODE: u32 = 0o644;
 
@@ -107,21 +106,25 @@ fn warnings(case: &Case<'_>) -> Vec<String> {
     if case.is_native() {
         warnings.push(NATIVE_RISK.to_owned());
     } else if case.config.sidecar_mode == SidecarMode::Native {
-        warnings.push("this API server knows no native sidecars, so the log shipper is a plain container".to_owned());
+        warnings.push(
+            "this API server does not support native sidecars, so the log shipper is a plain container".to_owned(),
+        );
     }
     let asked = case.config.token.expiration_seconds;
     if asked < MIN_TOKEN_SECONDS {
-        warnings.push(format!("a token cannot live for {asked} seconds, so it lives for {MIN_TOKEN_SECONDS}"));
+        warnings.push(format!(
+            "a token lifetime of {asked} seconds is too short, so the token gets {MIN_TOKEN_SECONDS} seconds"
+        ));
     }
     if uses_host_network(case.pod) {
         warnings.push(format!(
-            "the pod uses the host's network, where port {ADMIN_PORT} may be taken: the log shipper serves no metrics"
+            "the pod uses the host network, where port {ADMIN_PORT} may be taken, so the log shipper serves no metrics"
         ));
     }
     let without_room = amounts(case).filter(|(resource, amount)| !fits(case.pod, resource, amount));
     warnings.extend(without_room.map(|(resource, amount)| {
         format!(
-            "the pod's own {resource} budget has no {} left for the log shipper, which shares what is there",
+            "the pod-level {resource} has no {} left for the log shipper, so it shares what is there",
             amount.as_str()
         )
     }));

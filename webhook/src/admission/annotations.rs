@@ -100,12 +100,12 @@ pub fn overridden<'a>(pod: &Value, config: &'a Config) -> Overridden<'a> {
                 Some(format!("the value is longer than {MOST_BYTES} bytes"))
             }
             (Some((_, apply)), Some(text)) => apply(config.to_mut(), text.trim()).err(),
-            (Some(_), None) => Some("the value is no text".to_owned()),
+            (Some(_), None) => Some("invalid value: expected a string".to_owned()),
             (None, _) => {
                 let known = || OVERRIDES.iter().map(|(known, _)| *known).chain(OTHERS);
                 let near = if key.len() <= MOST_GUESSED { nearest(key, known()) } else { None };
                 let hint = near.map_or_else(
-                    || known().collect::<Vec<_>>().join(", "),
+                    || format!("expected one of {}", known().collect::<Vec<_>>().join(", ")),
                     |near| format!("did you mean {PREFIX}{near}?"),
                 );
                 Some(format!("unknown annotation; {hint}"))
@@ -122,7 +122,7 @@ fn allowed(given: &str, default: &str, list: &[String], key: &str) -> Result<(),
     if given == default || is_allowed(given, list) {
         Ok(())
     } else {
-        Err(format!("{given:?} is not among the webhook's {key}"))
+        Err(format!("{given:?} is not allowed by the webhook's {key}"))
     }
 }
 
@@ -131,7 +131,7 @@ fn patterns(text: &str) -> Result<Vec<String>, String> {
     let patterns = text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
     let patterns = patterns.map(glob).collect::<Result<Vec<_>, _>>()?;
     if patterns.is_empty() {
-        Err("names no pattern, such as dmcproxy.log,redis-*.log".to_owned())
+        Err(format!("invalid list {text:?}: expected comma-separated patterns, such as dmcproxy.log,redis-*.log"))
     } else {
         Ok(patterns)
     }

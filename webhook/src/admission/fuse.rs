@@ -107,8 +107,7 @@ impl Blown {
     pub fn text(&self) -> String {
         let Self { pod, cause, .. } = self;
         format!(
-            "fuse blown: the log shipper of pod {pod} does not start, so new pods of this namespace get none; repair the cause, \
-             and delete pod {pod} if Redis has to run without it meanwhile; the cause: {cause}"
+            "fuse blown: the log shipper of pod {pod} does not start, so new pods of this namespace get none; fix the cause, or delete pod {pod} to run Redis without the log shipper; the cause: {cause}"
         )
     }
 }

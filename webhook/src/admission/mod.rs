@@ -139,7 +139,7 @@ fn judge_within(
     let patch = patch::patch(pod, additions);
     let verdict = match patch::applies(pod, &patch) {
         Ok(()) => Verdict::Injected(patch),
-        Err(error) => Verdict::Failed(format!("the patch does not apply: {error}")),
+        Err(error) => Verdict::Failed(format!("failed to apply the patch: {error}")),
     };
     in_time().then_some(Judged { verdict, warnings })
 }

@@ -23,12 +23,12 @@ pub fn patch(pod: &Value, additions: Additions) -> Patch {
 /// added to takes nothing from the operations that follow.
 pub fn applies(pod: &Value, patch: &Patch) -> Result<(), String> {
     for operation in &patch.0 {
-        let PatchOperation::Add(add) = operation else { return Err(format!("{operation} adds nothing")) };
+        let PatchOperation::Add(add) = operation else { return Err(format!("{operation} is no addition")) };
         let parent = add.path.split_back().and_then(|(parent, last)| Some((pod.pointer(parent.as_str())?, last)));
         match parent {
             Some((Value::Object(_), _)) => {}
             Some((Value::Array(_), last)) if last.encoded() == "-" => {}
-            _ => return Err(format!("{} is in no list and no map", add.path)),
+            _ => return Err(format!("{} is not in a list or a map", add.path)),
         }
     }
     Ok(())
@@ -91,6 +91,6 @@ mod tests {
     #[test]
     fn only_additions_apply() {
         let patch: Patch = serde_json::from_value(json!([{"op": "remove", "path": "/spec"}])).unwrap();
-        assert!(applies(&json!({"spec": {}}), &patch).unwrap_err().contains("adds nothing"));
+        assert!(applies(&json!({"spec": {}}), &patch).unwrap_err().contains("is no addition"));
     }
 }

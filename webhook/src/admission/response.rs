@@ -53,7 +53,7 @@ impl Answer {
             Verdict::Injected(patch) => match serde_json::to_vec(patch) {
                 Ok(patch) => Some(patch),
                 Err(error) => {
-                    verdict = Verdict::Failed(format!("the patch cannot be written as JSON: {error}"));
+                    verdict = Verdict::Failed(format!("failed to write the patch as JSON: {error}"));
                     None
                 }
             },

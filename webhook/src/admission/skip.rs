@@ -62,12 +62,12 @@ impl Skip {
     pub fn explanation(self, case: &Case<'_>) -> String {
         let matching = &case.config.matching;
         match self {
-            Self::NotAPod => "the object is no core/v1 pod".to_owned(),
-            Self::Subresource => "only a subresource of the pod is concerned".to_owned(),
-            Self::NotACreation => "the pod is not being created".to_owned(),
-            Self::NoObject => "the request holds no object".to_owned(),
+            Self::NotAPod => "the object is not a core/v1 Pod".to_owned(),
+            Self::Subresource => "the request is about a subresource of the pod".to_owned(),
+            Self::NotACreation => "the request does not create the pod".to_owned(),
+            Self::NoObject => "the request contains no object".to_owned(),
             Self::ReservedNamespace => format!(
-                "namespace {} is never injected, as are default, kube-*, openshift-* and {}",
+                "namespace {} is reserved: the webhook never injects default, kube-*, openshift-* and {}",
                 case.namespace().unwrap_or("(none)"),
                 case.config.namespace
             ),
@@ -77,38 +77,38 @@ impl Skip {
             }
             Self::NoNodeContainer => format!("the pod has no container {}", matching.container),
             Self::NoLogMount => format!(
-                "container {} has no volume mounted at {}, so its logs cannot be reached by a sidecar (is persistence off?)",
+                "container {} has no volume mounted at {}, so a sidecar cannot reach its logs (is persistence off?)",
                 matching.container, matching.log_dir
             ),
             Self::LogMountTooWide => format!(
-                "the volume that covers {} is mounted over the log shipper's own {} too; mount it at {} itself",
+                "the mount that covers {} would also cover the log shipper's own {}; mount the volume at {} itself",
                 matching.log_dir,
                 case.target().and_then(|target| target.covered_own_dir()).unwrap_or_default(),
                 matching.log_dir
             ),
             Self::LogMountUnclear => format!(
-                "the subPathExpr of the mount that covers {} names a variable that is not in the env of container {} (one of \
-                 envFrom cannot be copied)",
+                "the subPathExpr of the mount that covers {} names a variable that is not in the env of container {} (variables of envFrom cannot be copied)",
                 matching.log_dir, matching.container
             ),
-            Self::OptedOut => format!("annotation {INJECT} says so"),
+            Self::OptedOut => format!("annotation {INJECT} opts out"),
             Self::InvalidOptIn => format!(
-                "annotation {}: {:?} is neither \"true\" nor \"false\", so the pod is not injected",
+                "annotation {}: invalid value {:?}: expected \"true\" or \"false\"; the pod is not injected",
                 INJECT,
                 annotation(case.pod, INJECT).unwrap_or_default()
             ),
-            Self::MirrorPod => "a kubelet made this pod from a file; its containers cannot be changed here".to_owned(),
+            Self::MirrorPod => {
+                "the pod mirrors a static pod of a kubelet, whose containers cannot be changed here".to_owned()
+            }
             Self::WindowsPod => "the log shipper is a Linux program".to_owned(),
             Self::BeingDeleted => "the pod has a deletionTimestamp".to_owned(),
-            Self::AlreadyInjected => "the log shipper is there already, as it would be added now".to_owned(),
+            Self::AlreadyInjected => "the pod already has the current log shipper".to_owned(),
             Self::Drift => format!(
-                "drift: the container {SIDECAR} was added by another version or configuration of this webhook and is left \
-                 alone; a new pod gets the new one"
+                "drift: another version or configuration of this webhook added the container {SIDECAR}; it stays as it is, and a new pod gets the new one"
             ),
             Self::NameTaken => format!(
-                "the pod has a container {SIDECAR} of its own, so the log shipper is not added; rename that container"
+                "the pod has its own container {SIDECAR}, so the log shipper is not added; rename that container"
             ),
-            Self::SteppedAside => "the pod was refused with the log shipper, so it is left alone".to_owned(),
+            Self::SteppedAside => "the pod was refused with the log shipper, so it gets none".to_owned(),
             Self::FuseBlown => "a log shipper in this namespace does not start, so new pods get none".to_owned(),
             Self::NoRoom => "a LimitRange of the namespace leaves no room for the log shipper".to_owned(),
         }

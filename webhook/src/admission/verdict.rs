@@ -53,6 +53,6 @@ impl Judged {
     }
 
     pub(super) fn late() -> Self {
-        Self { verdict: Verdict::Failed("the API server's deadline was too near".to_owned()), warnings: Vec::new() }
+        Self { verdict: Verdict::Failed("the API server's deadline was too close".to_owned()), warnings: Vec::new() }
     }
 }

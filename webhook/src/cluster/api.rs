@@ -28,7 +28,7 @@ pub(crate) async fn connect() -> Option<(kube::Client, bool)> {
         Ok(Err(error)) => chain(&*error),
         Err(_elapsed) => format!("no answer within {PATIENCE:?}"),
     };
-    tracing::warn!(error, "no API server: no Events, and sidecarMode auto means container");
+    tracing::warn!(error, "found no API server; the webhook creates no Events, and sidecarMode auto means container");
     None
 }
 
@@ -38,7 +38,7 @@ pub(crate) async fn needed(needed: bool) -> anyhow::Result<Option<kube::Client>>
         return Ok(None);
     }
     let client = kube::Client::try_default().await;
-    client.map(Some).context("--self-signed and --managed-rbac need an API server, in a pod or by a kubeconfig")
+    client.map(Some).context("--self-signed and --managed-rbac need an API server: run in a pod, or set KUBECONFIG")
 }
 
 /// Minor versions may carry a `+` or worse behind the number.

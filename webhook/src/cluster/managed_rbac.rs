@@ -50,13 +50,16 @@ pub enum ManageError {
     #[error("failed to list the namespaces that opted in")]
     Namespaces(#[source] kube::Error),
     /// The binding grants something else, which no update can change.
-    #[error("the ClusterRoleBinding {BINDING} binds {role}, not {}; delete it, and it is made anew", rbac::WRITER)]
+    #[error(
+        "invalid ClusterRoleBinding {BINDING}: it binds {role}, expected {}; delete it, and the webhook creates it again",
+        rbac::WRITER
+    )]
     OtherRole {
         /// What it binds.
         role: String,
     },
     /// Others kept writing.
-    #[error("the ClusterRoleBinding {BINDING} was changed by others {ATTEMPTS} times while it was to be written")]
+    #[error("failed to write the ClusterRoleBinding {BINDING}: others changed it {ATTEMPTS} times in between")]
     Contended,
     /// The API server does not answer.
     #[error("no answer from the API server within {PATIENCE:?}")]
@@ -97,7 +100,7 @@ pub async fn keep(client: kube::Client, metrics: Metrics, shutdown: Cancellation
             }
             Err(error) => {
                 metrics.failures.inc();
-                tracing::error!(error = chain(&error), "the namespaces that may push are not those that opted in");
+                tracing::error!(error = chain(&error), "failed to let the namespaces push that opted in");
                 AFTER_FAILURE
             }
         };
@@ -130,7 +133,7 @@ fn changes(client: &kube::Client) -> impl Stream<Item = ()> + Send + use<> {
     let bindings = watcher(bindings, watcher::Config::default().fields(&binding)).default_backoff();
     let told = |what: &'static str, error: Option<watcher::Error>| {
         if let Some(error) = error {
-            tracing::warn!(what, error = chain(&error), "a watch broke off, starting it again");
+            tracing::warn!(what, error = chain(&error), "a watch failed; starting it again");
         }
     };
     futures::stream::select(
@@ -158,7 +161,7 @@ async fn look(client: &kube::Client) -> Result<usize, ManageError> {
             }
         };
         match written {
-            Ok(_) => tracing::info!(namespaces = wanted.len(), "the namespaces that may push changed"),
+            Ok(_) => tracing::info!(namespaces = wanted.len(), "updated the namespaces that may push"),
             // Somebody was faster: what is there now may be right already.
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
             Err(source) => return Err(failed("write")(source)),

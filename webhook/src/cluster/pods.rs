@@ -173,7 +173,7 @@ impl Following {
             is_current,
         };
         if let Some(closed) = self.knowledge.fuses().seen(seen, Instant::now()) {
-            tracing::info!(namespace = closed.namespace, "a log shipper runs: new pods get one again");
+            tracing::info!(namespace = closed.namespace, "a log shipper runs again; new pods of the namespace get one");
         }
     }
 
@@ -192,7 +192,7 @@ impl Following {
 
     fn tell(&self, blown: &Blown) {
         let Blown { namespace, pod, cause, .. } = blown;
-        tracing::warn!(namespace, pod, cause, "a log shipper does not start: new pods of the namespace get none");
+        tracing::warn!(namespace, pod, cause, "a log shipper does not start; new pods of the namespace get none");
         if let Some(owner) = &blown.owner {
             let message = format!("redis-log-shipper: {}", blown.text());
             self.events.tell_owner(owner.clone(), namespace, "LogShipperFuseBlown", message);

@@ -47,14 +47,17 @@ pub(super) async fn follow(client: kube::Client, config: Arc<ArcSwap<Config>>, k
                             namespace,
                             ?pod,
                             refusal,
-                            "a pod was refused with its log shipper: stepping aside"
+                            "a pod was refused with the log shipper; stepping aside"
                         );
                     }
                 }
                 Ok(_) => knowledge.attempts().unclear(&due.identity),
                 Err(error) => {
                     knowledge.attempts().unclear(&due.identity);
-                    tracing::warn!(error = chain(&error), "failed to look for a pod: not stepping aside for it");
+                    tracing::warn!(
+                        error = chain(&error),
+                        "failed to check whether a pod exists; not stepping aside for it"
+                    );
                 }
             }
         }
@@ -102,7 +105,7 @@ async fn refusal(client: &kube::Client, due: &Due) -> Option<String> {
 
 /// What happened and what to change, as the owner reads it.
 fn words(refusal: Option<&str>) -> String {
-    let said = refusal.unwrap_or("the refusal is not known, see the Events of the pod's owner");
+    let said = refusal.unwrap_or("the reason is unknown; see the Events of the pod's owner");
     let change = match said {
         said if said.contains("quota") && said.contains("ephemeral-storage") => {
             "set resources.ephemeralStorage in the webhook's configuration, or raise the ResourceQuota"
@@ -112,14 +115,14 @@ fn words(refusal: Option<&str>) -> String {
             "change the LimitRange, or resources in the webhook's configuration"
         }
         _ => {
-            "exempt the container log-shipper from what refused it, or annotate the pod redis-log-shipper.io/inject=false"
+            "exempt the container log-shipper from the policy that refused it, or annotate the pod with redis-log-shipper.io/inject=false"
         }
     };
     // The end names the cause; what comes before it names the pod and the controller.
     let start = said.chars().count().saturating_sub(REFUSAL_CHARS);
     let said: String = said.chars().skip(start).collect();
     format!(
-        "stepped aside: with the log shipper the pod is refused, so it gets none; {change}, then delete the pod: {said}"
+        "stepped aside: the pod is refused with the log shipper, so it gets none; {change}, then delete the pod; the refusal: {said}"
     )
 }
 
@@ -134,7 +137,7 @@ mod tests {
             (Some("failed quota: q: must specify limits.ephemeral-storage for: log-shipper"), "ephemeralStorage"),
             (Some("maximum cpu usage per Pod is 2, but limit is 3"), "change the LimitRange"),
             (Some("denied: no sidecars"), "exempt the container log-shipper"),
-            (None, "the refusal is not known"),
+            (None, "the reason is unknown"),
         ] {
             let words = words(said);
             assert!(words.contains(change) && words.contains(said.unwrap_or_default()), "{words}");

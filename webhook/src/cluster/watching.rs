@@ -31,8 +31,7 @@ impl Watching {
         tracing::warn!(
             what,
             error,
-            "failed to watch: no stepping aside, no limits and no fuse until it succeeds; the component step-aside has the \
-             permission"
+            "failed to watch; stepping aside, limits and fuses do not work until it succeeds; the component step-aside contains the permission"
         );
     }
 }

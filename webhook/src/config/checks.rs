@@ -28,14 +28,18 @@ pub(super) fn non_empty(text: &str) -> Result<String, String> {
 
 pub(super) fn absolute(text: &str) -> Result<String, String> {
     let path = text.trim_end_matches('/');
-    if path.starts_with('/') { Ok(path.to_owned()) } else { Err(format!("{text:?} is no absolute path")) }
+    if path.starts_with('/') {
+        Ok(path.to_owned())
+    } else {
+        Err(format!("invalid path {text:?}: expected an absolute path, such as /var/opt/redislabs/log"))
+    }
 }
 
 /// The name of an image, as far as the API server looks at it.
 pub(crate) fn image(text: &str) -> Result<String, String> {
     let text = non_empty(text)?;
     if text.contains(char::is_whitespace) {
-        return Err(format!("{text:?} is no image, such as registry/name:tag"));
+        return Err(format!("invalid image {text:?}: expected a name without spaces, such as registry/name:tag"));
     }
     Ok(text)
 }
@@ -111,7 +115,9 @@ pub(crate) fn url(text: &str) -> Result<String, String> {
     if url.as_ref().is_some_and(is_full) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no full push URL, such as https://loki:3100/loki/api/v1/push"))
+        Err(format!(
+            "invalid URL {text:?}: expected a full push URL without a user, such as https://loki:3100/loki/api/v1/push"
+        ))
     }
 }
 
@@ -121,7 +127,7 @@ pub(crate) fn tenant(text: &str) -> Result<String, String> {
     if good && !matches!(text, "." | "..") {
         Ok(text.to_owned())
     } else {
-        Err(format!("invalid tenant {text:?}: expected letters, digits, -, _ and ., and neither . nor .. alone"))
+        Err(format!("invalid tenant {text:?}: expected letters, digits, -, _ and ., but not . or .. alone"))
     }
 }
 
@@ -131,7 +137,7 @@ pub(crate) fn glob(text: &str) -> Result<String, String> {
     if is_glob && !text.is_empty() {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no pattern, such as redis-*.log, and without a comma"))
+        Err(format!("invalid pattern {text:?}: expected a glob pattern without a comma, such as redis-*.log"))
     }
 }
 
@@ -143,7 +149,7 @@ pub(crate) fn zone(text: &str) -> Result<String, String> {
     if looks_good && known() {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no time zone, such as UTC or Europe/Berlin"))
+        Err(format!("invalid time zone {text:?}: expected an IANA name, such as UTC or Europe/Berlin"))
     }
 }
 
@@ -156,7 +162,7 @@ pub(super) fn is_label_name(name: &str) -> bool {
 /// The value of a stream label: the shipper separates several labels by commas.
 pub(super) fn label_value(text: &str) -> Result<String, String> {
     if text.contains(|c: char| c == ',' || c.is_control()) {
-        Err(format!("{text:?} holds a comma or a control character, which no label can"))
+        Err(format!("invalid label value {text:?}: expected no comma and no control character"))
     } else {
         Ok(text.to_owned())
     }
@@ -168,10 +174,7 @@ pub(super) fn field(text: &str) -> Result<String, String> {
     if FIELDS.contains(&text) || label.is_some_and(|label| qualified_name(label).is_ok()) {
         Ok(text.to_owned())
     } else {
-        Err(format!(
-            "{text:?} is no field of a pod that can be a label, which are {} and metadata.labels['KEY']",
-            FIELDS.join(", ")
-        ))
+        Err(format!("invalid field {text:?}: expected one of {}, or metadata.labels['KEY']", FIELDS.join(", ")))
     }
 }
 
@@ -181,7 +184,7 @@ pub(super) fn qualified_name(text: &str) -> Result<String, String> {
     if is_name(name, 63, b"-_.") && domain.is_none_or(is_domain) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no label key, such as redis.io/cluster"))
+        Err(format!("invalid label key {text:?}: expected a key such as redis.io/cluster"))
     }
 }
 
@@ -189,7 +192,7 @@ pub(super) fn config_map(text: &str) -> Result<String, String> {
     if is_domain(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no name of a ConfigMap, such as kube-root-ca.crt"))
+        Err(format!("invalid ConfigMap name {text:?}: expected a name such as kube-root-ca.crt"))
     }
 }
 
@@ -202,7 +205,7 @@ pub(super) fn config_map_key(text: &str) -> Result<String, String> {
     if good {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no key of a ConfigMap that can be a file beside token and namespace, such as ca.crt"))
+        Err(format!("invalid ConfigMap key {text:?}: expected a file name such as ca.crt, but not token or namespace"))
     }
 }
 

@@ -32,7 +32,8 @@ impl Quantity {
     /// Reads a quantity; negative amounts and zero are refused.
     pub fn parse(text: &str) -> Result<Self, String> {
         let millis = millis(text).filter(|millis| *millis > 0);
-        let millis = millis.ok_or_else(|| format!("{text:?} is no amount above zero, such as 100m or 64Mi"))?;
+        let millis = millis
+            .ok_or_else(|| format!("invalid amount {text:?}: expected a quantity above zero, such as 100m or 64Mi"))?;
         Ok(Self { text: text.to_owned(), millis })
     }
 

@@ -63,11 +63,15 @@ fn read_loki(section: &mut Section<'_>, config: &mut Config) {
         let config_map = section.parsed("configMap", config_map);
         let key = section.parsed("key", config_map_key);
         if !is_whole {
-            section.fault(line, "configMap", "a CA source needs both configMap and key");
+            section.fault(line, "configMap", "missing configMap or key: expected both for each CA file");
         }
         if key.as_ref().is_some_and(|key| keys.contains(key)) {
             // The API server would refuse the pod.
-            section.fault(line, "key", "two CA sources have this key, which is the file's name in the pod; rename one");
+            section.fault(
+                line,
+                "key",
+                "duplicate key: expected another key for each CA file, because the key is the file's name in the pod",
+            );
         }
         keys.extend(key.clone());
         Some(CaSource { config_map: config_map?, key: key? })
@@ -83,7 +87,9 @@ fn read_loki(section: &mut Section<'_>, config: &mut Config) {
                     section.fault(
                         line,
                         "expirationSeconds",
-                        format!("{seconds} is no number of seconds, such as 3600"),
+                        format!(
+                            "invalid number of seconds {seconds}: expected a whole number above zero, such as 3600"
+                        ),
                     );
                 }
             }
@@ -109,7 +115,7 @@ fn read_labels(
     for (name, value) in section.text_map(key).unwrap_or_default() {
         match read(&value) {
             _ if !is_label_name(&name) => {
-                section.fault(line, key, format!("{name:?} is no label name, which is [a-zA-Z_][a-zA-Z0-9_]*"));
+                section.fault(line, key, format!("invalid label name {name:?}: expected [a-zA-Z_][a-zA-Z0-9_]*"));
             }
             Ok(value) => labels.push((name, value)),
             Err(fault) => section.fault(line, key, fault),
@@ -239,7 +245,7 @@ namespace: ops
         {
             assert_eq!(faults(good), [""; 0], "{good}");
         }
-        assert!(faults("include: dmcproxy.log\n")[0].contains("expected a list of texts"));
+        assert!(faults("include: dmcproxy.log\n")[0].contains("expected a list of strings"));
         assert!(read("- a\n- b\n").unwrap_err().contains("expected a map"));
     }
 
@@ -247,40 +253,40 @@ namespace: ops
     #[test]
     fn refuses_what_would_be_no_pod_or_no_command_line() {
         for (text, said) in [
-            ("image: 'a b'", "no image"),
-            ("labelsFrom: {a: \"metadata.lables['x']\"}", "no field of a pod"),
-            ("labelsFrom: {a: \"metadata.labels['-']\"}", "no field of a pod"),
-            ("labelsFrom: {a: \"metadata.annotations['x']\"}", "no field of a pod"),
-            ("labels: {a: 'x,y'}", "comma"),
-            ("include: ['[a']", "no pattern"),
-            ("exclude: ['{a,b}']", "no pattern"),
-            ("timezone: Europe/Berln", "no time zone"),
-            ("match: {clusterLabel: 'a/b/c'}", "no label key"),
-            ("ca: [{configMap: A_B, key: ca.crt}]", "no name of a ConfigMap"),
-            ("ca: [{configMap: a, key: ../ca.crt}]", "no key of a ConfigMap"),
-            ("ca: [{configMap: a, key: token}]", "no key of a ConfigMap"),
-            ("ca: [{configMap: a, key: ca.crt}, {configMap: b, key: ca.crt}]", "two CA sources have this key"),
-            ("lokiUrl: 'https://lo ki/push'", "no full push URL"),
-            ("lokiUrl: 'https:///push'", "no full push URL"),
+            ("image: 'a b'", "invalid image"),
+            ("labelsFrom: {a: \"metadata.lables['x']\"}", "invalid field"),
+            ("labelsFrom: {a: \"metadata.labels['-']\"}", "invalid field"),
+            ("labelsFrom: {a: \"metadata.annotations['x']\"}", "invalid field"),
+            ("labels: {a: 'x,y'}", "invalid label value"),
+            ("include: ['[a']", "invalid pattern"),
+            ("exclude: ['{a,b}']", "invalid pattern"),
+            ("timezone: Europe/Berln", "invalid time zone"),
+            ("match: {clusterLabel: 'a/b/c'}", "invalid label key"),
+            ("ca: [{configMap: A_B, key: ca.crt}]", "invalid ConfigMap name"),
+            ("ca: [{configMap: a, key: ../ca.crt}]", "invalid ConfigMap key"),
+            ("ca: [{configMap: a, key: token}]", "invalid ConfigMap key"),
+            ("ca: [{configMap: a, key: ca.crt}, {configMap: b, key: ca.crt}]", "duplicate key"),
+            ("lokiUrl: 'https://lo ki/push'", "invalid URL"),
+            ("lokiUrl: 'https:///push'", "invalid URL"),
             ("imagePullSecrets: [{name: A_B}]", "invalid Secret name"),
             ("imagePullSecrets: [{}]", "missing name"),
             ("imagePullSecrets: [login]", "a list of maps"),
             ("drainTimeout: 5", "invalid drain timeout"),
             ("drainTimeout: 11m", "at most 10m"),
             ("drainTimeout: -1s", "at most 10m"),
-            ("seccomp: true", "always is what true was"),
-            ("seccomp: false", "never is what false was"),
-            ("seccomp: [auto]", "expected a text"),
-            ("lokiUrl: 'https://loki:password@evil/push'", "no full push URL"),
-            ("tenant: .", "neither . nor .. alone"),
-            ("tenant: ..", "neither . nor .. alone"),
+            ("seccomp: true", "true meant always"),
+            ("seccomp: false", "false meant never"),
+            ("seccomp: [auto]", "expected a string"),
+            ("lokiUrl: 'https://loki:password@evil/push'", "invalid URL"),
+            ("tenant: .", "not . or .. alone"),
+            ("tenant: ..", "not . or .. alone"),
             ("allowedImages: ['registry/good*']", "only at the end, after / or : or @"),
             ("allowedImages: ['*']", "only at the end"),
             ("allowedImages: ['registry/*/shipper']", "only at the end"),
             ("allowedLokiUrls: ['https://good.example.com*']", "only at the end, after / or :"),
             ("allowedLokiUrls: ['https://*']", "a scheme and a host before the *"),
             ("allowedLokiUrls: ['good.example.com/*']", "a scheme and a host before the *"),
-            ("allowedLokiUrls: ['good.example.com']", "no full push URL"),
+            ("allowedLokiUrls: ['good.example.com']", "invalid URL"),
         ] {
             let faults = faults(text);
             assert!(faults.len() == 1 && faults[0].contains(said), "{text}: {faults:?}");

@@ -61,12 +61,12 @@ impl Reloader {
                 Ok(false) => {}
                 Ok(true) => {
                     told(true);
-                    tracing::info!(path = %self.path.display(), "a new configuration is in force");
+                    tracing::info!(path = %self.path.display(), "using the new configuration");
                 }
                 Err(error) => {
                     told(false);
                     let error = chain(&error);
-                    tracing::error!(error, "the new configuration cannot be used, the last good one stays");
+                    tracing::error!(error, "failed to use the new configuration; still using the last valid one");
                 }
             }
         }

@@ -60,7 +60,7 @@ pub(super) fn parse<'f>(text: &str, faults: &'f mut Vec<Fault>) -> Result<Option
 impl Section<'_> {
     /// A text; `None` where the key is absent or null.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
-        self.value(key, "a text", |node| match node {
+        self.value(key, "a string", |node| match node {
             Node::Text(text) => Some(text),
             Node::Number(number) => Some(number.to_string()),
             _ => None,
@@ -87,7 +87,7 @@ impl Section<'_> {
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         let line = self.line_of(key);
-        let text = self.value(key, "a text", |node| match node {
+        let text = self.value(key, "a string", |node| match node {
             Node::Text(text) => Some(text),
             Node::Bool(flag) => Some(flag.to_string()),
             _ => None,
@@ -105,7 +105,7 @@ impl Section<'_> {
 
     /// A list of texts, each with its line.
     fn texts(&mut self, key: &'static str) -> Option<Vec<(u64, String)>> {
-        self.value(key, "a list of texts", |node| match node {
+        self.value(key, "a list of strings", |node| match node {
             Node::List(items) => items
                 .into_iter()
                 .map(|item| match item.value {
@@ -131,7 +131,7 @@ impl Section<'_> {
 
     /// A map of texts.
     pub(super) fn text_map(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
-        self.value(key, "a map of texts", |node| match node {
+        self.value(key, "a map of strings", |node| match node {
             Node::Map(entries) => entries
                 .into_iter()
                 .map(|(name, value)| match value.value {
@@ -199,12 +199,14 @@ impl Section<'_> {
     pub(super) fn finish(self) {
         for (name, _) in &self.entries {
             let near = nearest(&name.value, self.known.iter().copied());
-            let hint =
-                near.map_or_else(|| format!("one of {}", self.known.join(", ")), |near| format!("did you mean {near}"));
+            let hint = near.map_or_else(
+                || format!("expected one of {}", self.known.join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
             self.faults.push(Fault {
                 line: name.referenced.line(),
                 key: if self.path.is_empty() { name.value.clone() } else { format!("{}.{}", self.path, name.value) },
-                fault: format!("unknown key; {hint}?"),
+                fault: format!("unknown key; {hint}"),
             });
         }
     }
@@ -261,7 +263,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a number, true, false, a list or a map")
+        f.write_str("a string, a number, true, false, a list or a map")
     }
 
     fn visit_unit<E>(self) -> Result<Node, E> {

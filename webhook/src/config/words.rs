@@ -66,8 +66,8 @@ impl Seccomp {
     /// Reads the setting; it was a boolean once.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
-            "true" => Err("invalid value true: expected auto, always or never; always is what true was".to_owned()),
-            "false" => Err("invalid value false: expected auto, always or never; never is what false was".to_owned()),
+            "true" => Err("invalid value true: expected auto, always or never; true meant always".to_owned()),
+            "false" => Err("invalid value false: expected auto, always or never; false meant never".to_owned()),
             _ => words::parse(text),
         }
     }

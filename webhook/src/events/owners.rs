@@ -34,11 +34,11 @@ const UID_CHARS: usize = 64;
 pub(super) enum Refusal {
     #[error("invalid owner: expected a namespace, apiVersion, kind, name and uid as Kubernetes writes them")]
     Invalid,
-    #[error("no events for owners of this kind: expected a StatefulSet, a ReplicaSet or a Job")]
+    #[error("invalid kind of owner: expected a StatefulSet, a ReplicaSet or a Job")]
     Kind,
-    #[error("no such namespace, or it did not opt in")]
+    #[error("the namespace does not exist, or did not opt in")]
     Namespace,
-    #[error("no such owner with this uid")]
+    #[error("no owner has this name and uid")]
     Owner,
     #[error("failed to check the owner of a pod")]
     Api(#[from] kube::Error),
@@ -109,8 +109,7 @@ impl Owners {
                 if !std::mem::replace(&mut self.forbidden_was_said, true) {
                     tracing::warn!(
                         error,
-                        "no events: the webhook may not look up namespaces and owners; apply the ClusterRole \
-                         redis-log-webhook-events of the manifests again"
+                        "no Events: the webhook lacks the permission to look up namespaces and owners; apply the ClusterRole redis-log-webhook-events of the manifests again"
                     );
                 }
             }
@@ -118,11 +117,11 @@ impl Owners {
                 tracing::warn!(
                     namespace,
                     error,
-                    "no event for the owner of a pod: ask redis-log-webhook explain what became of the pod"
+                    "no Event for the owner of a pod; run redis-log-webhook explain to see what happened to the pod"
                 );
             }
-            Refusal::Api(_) => tracing::warn!(namespace, error, "no event: the owner of a pod could not be checked"),
-            _ => tracing::debug!(namespace, error, "no event for the owner of a pod"),
+            Refusal::Api(_) => tracing::warn!(namespace, error, "no Event for the owner of a pod"),
+            _ => tracing::debug!(namespace, error, "no Event for the owner of a pod"),
         }
     }
 

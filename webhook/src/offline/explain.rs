@@ -13,8 +13,7 @@ use crate::admission::{Judged, Verdict, annotations, presence};
 use crate::config::Config;
 
 /// What nothing here can know.
-pub const NOT_CHECKED: &str = "the namespace's label redis-log-shipper.io/inject=enabled is not checked here: the API server's \
-     selector asks for it before it calls the webhook";
+pub const NOT_CHECKED: &str = "the namespace's label redis-log-shipper.io/inject=enabled is not checked here: the API server checks it before it calls the webhook";
 
 /// The rule of a review that comes before those of the pod.
 const REQUEST_RULE: &str = "the request is the creation of a pod";

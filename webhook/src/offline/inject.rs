@@ -73,6 +73,6 @@ fn apply(judged: &mut Judged, pod: &mut Value) {
     if let Verdict::Injected(patch) = &judged.verdict
         && let Err(error) = json_patch::patch(pod, patch)
     {
-        judged.verdict = Verdict::Failed(format!("the patch does not apply: {error}"));
+        judged.verdict = Verdict::Failed(format!("failed to apply the patch: {error}"));
     }
 }

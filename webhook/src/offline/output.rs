@@ -19,7 +19,7 @@ pub(crate) fn objects(changes: &[Change<'_>], output: Output) -> anyhow::Result<
     }
     for change in changes.iter().filter(|change| render::loses_comments(change)) {
         let Document { source, object, .. } = change.document;
-        eprintln!("warning: comments are not kept in {} ({source})", title(object));
+        eprintln!("warning: comments are lost in {} ({source})", title(object));
     }
     Ok(render::yaml(changes)?)
 }

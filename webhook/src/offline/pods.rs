@@ -12,8 +12,7 @@ const TEMPLATES: [&str; 3] = ["/spec/template", "/spec/jobTemplate/spec/template
 
 /// Kubernetes gives a pod its `ServiceAccount`'s pull secrets only where it names none. In a cluster that has happened before the
 /// webhook is asked.
-const ACCOUNT_SHUT_OUT: &str = "the pod names no imagePullSecrets yet: with the configured ones in its manifest it does not get those of \
-     its ServiceAccount; add them to the manifest too where Redis needs them";
+const ACCOUNT_SHUT_OUT: &str = "with imagePullSecrets in the manifest, Kubernetes no longer adds those of the pod's ServiceAccount; add them to the manifest if Redis needs them";
 
 /// Where in an object a pod stands, or something that makes pods.
 #[derive(Debug, Clone)]

@@ -35,7 +35,7 @@ pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -
     if !config.image_pull_secrets.is_empty() {
         let names = config.image_pull_secrets.join(", ");
         judged.warnings.push(format!(
-            "imagePullSecrets are not added to a RedisEnterpriseCluster: make sure that its spec.pullSecrets names {names}"
+            "a RedisEnterpriseCluster is given no imagePullSecrets; make sure that its spec.pullSecrets contains {names}"
         ));
     }
     let (containers, volumes) = (added(patch, "containers"), added(patch, "volumes"));

@@ -30,8 +30,7 @@ pub(crate) fn text(explanations: &[Explanation], style: Style) -> String {
 }
 
 fn one(text: &mut String, explanation: &Explanation, style: Style) {
-    let namespace =
-        explanation.namespace.as_ref().map_or("no namespace named".to_owned(), |of| format!("namespace {of}"));
+    let namespace = explanation.namespace.as_ref().map_or("no namespace".to_owned(), |of| format!("namespace {of}"));
     line(text, "", &format!("{} ({namespace})", explanation.title));
     for row in &explanation.rules {
         line(text, mark(row.fault.is_none(), style), row.rule);

@@ -50,7 +50,7 @@ pub enum NotInjected {
     #[error("it has no container {SIDECAR}")]
     NoSidecar,
     /// A container of that name, but nothing says that it is ours.
-    #[error("its container {SIDECAR} was not added by this webhook")]
+    #[error("this webhook did not add its container {SIDECAR}")]
     NotOurs,
     /// A fault of this program.
     #[error("failed to make a patch that applies: {0}")]

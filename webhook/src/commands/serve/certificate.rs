@@ -55,7 +55,7 @@ impl Certificate {
                     lifetimes: Lifetimes::default(),
                 }))
             }
-            (None, None) => anyhow::bail!("--self-signed needs an API server to keep the certificate in"),
+            (None, None) => anyhow::bail!("--self-signed needs an API server to store the certificate in"),
         }
     }
 }

@@ -137,7 +137,7 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     }
     // A lame duck: not ready any more, and still answering whoever has not heard of it.
     readiness.set(false);
-    tracing::info!(seconds = args.shutdown_delay, "not ready any more, still answering");
+    tracing::info!(seconds = args.shutdown_delay, "shutting down: not ready, still answering reviews");
     tokio::time::sleep(Duration::from_secs(args.shutdown_delay)).await;
     closing.cancel();
     let served = serving.await.context("the HTTPS server panicked")?;
