@@ -106,7 +106,7 @@ async fn is_gone_after_the_drain_timeout_though_it_is_stuck() {
     let (place, loki) = (Place::new(), Loki::start_with_tls().await);
     let mut running = frozen(&place, &loki, "100ms").await;
     running.signal("-TERM");
-    running.says("stuck, and the time to end is over").await;
+    running.says("shutdown timed out").await;
     assert_eq!(running.ends().await.code(), Some(1));
 }
 
