@@ -12,16 +12,10 @@ use harness::servers::{Servers, loki};
 use harness::store::Store;
 use harness::writer::LogFile;
 
+use crate::documentation::pages;
+
 /// Enough for what is rare: every fiftieth entry of some files is a traceback.
 const ENTRIES: usize = 600;
-
-/// Every page there is.
-fn pages() -> Vec<PathBuf> {
-    let docs = std::fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
-        .chain([repository().join("README.md")])
-        .collect()
-}
 
 /// The queries of a page: its blocks that are LogQL, and those in the middle of a sentence.
 fn queries(page: &Path) -> Vec<String> {

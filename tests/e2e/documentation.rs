@@ -4,9 +4,11 @@
 
 mod links;
 mod metrics;
+mod tables;
 mod texts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use harness::repository;
 use prometheus_client::registry::Registry;
@@ -16,6 +18,14 @@ const UPDATE: &str = "UPDATE_GOLDEN";
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(repository().join(path)).unwrap()
+}
+
+/// Every page of the documentation, README included.
+pub(crate) fn pages() -> Vec<PathBuf> {
+    let docs = std::fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .chain([repository().join("README.md")])
+        .collect()
 }
 
 /// The texts that the page explains: the first column of its tables.

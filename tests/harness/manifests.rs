@@ -11,40 +11,53 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::process::eventually;
-use crate::repository;
 use crate::servers::Tools;
+use crate::{read_object, repository};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const OVERLAYS: [&str; 2] = ["overlays/plain", "overlays/openshift"];
-/// Each certificate with the components that do not depend on one, and all of these together.
-const COMBINATIONS: [&[&str]; 11] = [
-    &["self-signed"],
-    &["cert-manager"],
-    &["openshift-service-ca"],
-    &["self-signed", "monitoring"],
-    &["self-signed", "dashboards"],
-    &["self-signed", "dashboards/openshift"],
-    &["self-signed", "network-policy"],
-    &["self-signed", "matchconditions"],
-    &["self-signed", "managed-rbac"],
-    &["self-signed", "step-aside"],
-    &[
-        "cert-manager",
-        "monitoring",
-        "dashboards",
-        "dashboards/openshift",
-        "network-policy",
-        "matchconditions",
-        "managed-rbac",
-        "step-aside",
-    ],
-];
+/// The components that issue the serving certificate. An installation has exactly one of them.
+const ISSUERS: [&str; 3] = ["self-signed", "cert-manager", "openshift-service-ca"];
 
-/// All that can be rendered, by a name.
+/// Everything that can be rendered, by a name: the overlays, each issuer, each other component, and all others together.
 pub fn all(kustomize: &Path) -> anyhow::Result<Vec<(String, Vec<Value>)>> {
-    let overlays = OVERLAYS.into_iter().map(|overlay| Ok((overlay.to_owned(), render(kustomize, overlay)?)));
-    let with = |components: &[&str]| Ok((components.join(", "), render_with(kustomize, components)?));
-    overlays.chain(COMBINATIONS.into_iter().map(with)).collect()
+    let mut rendered = Vec::new();
+    for overlay in folders("overlays", "Kustomization")? {
+        rendered.push((format!("overlays/{overlay}"), render(kustomize, &format!("overlays/{overlay}"))?));
+    }
+    for components in combinations()? {
+        let components: Vec<_> = components.iter().map(String::as_str).collect();
+        rendered.push((components.join(", "), render_with(kustomize, &components)?));
+    }
+    Ok(rendered)
+}
+
+fn combinations() -> anyhow::Result<Vec<Vec<String>>> {
+    let (issuers, others): (Vec<_>, Vec<_>) =
+        folders("components", "Component")?.into_iter().partition(|name| ISSUERS.contains(&name.as_str()));
+    ensure!(issuers.len() == ISSUERS.len(), "of {ISSUERS:?} only {issuers:?} exist");
+    let alone = others.iter().map(|other| vec!["self-signed".to_owned(), other.clone()]);
+    let mut combinations: Vec<_> = alone.collect();
+    combinations.push(std::iter::once("cert-manager".to_owned()).chain(others).collect());
+    combinations.extend(issuers.into_iter().map(|issuer| vec![issuer]));
+    Ok(combinations)
+}
+
+/// The folders below `manifests/PARENT` with a kustomization of this kind, such as `dashboards/openshift`.
+fn folders(parent: &str, kind: &str) -> anyhow::Result<Vec<String>> {
+    let top = repository().join("manifests").join(parent);
+    let (mut found, mut left) = (Vec::new(), vec![top.clone()]);
+    while let Some(folder) = left.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.ends_with("kustomization.yaml") && read_object(&path)?["kind"] == kind {
+                found.push(folder.strip_prefix(&top)?.display().to_string());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Renders an overlay, such as `overlays/plain`.
@@ -154,4 +167,19 @@ async fn established(cluster: &Cluster, definition: &Value) -> anyhow::Result<()
         Ok(conditions.as_array().is_some_and(|list| list.iter().any(is_served)).then_some(()))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_each_component_alone_and_all_together() {
+        let combinations = combinations().unwrap();
+        let together = combinations.iter().max_by_key(|components| components.len()).unwrap();
+        for name in together {
+            assert!(combinations.iter().any(|some| some.len() < 3 && some.contains(name)), "{name} is not alone");
+        }
+        assert!(together.len() > 7 && together.contains(&"dashboards/openshift".to_owned()), "{together:?}");
+    }
 }

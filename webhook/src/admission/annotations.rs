@@ -84,6 +84,11 @@ pub struct Overridden<'a> {
     pub warnings: Vec<String>,
 }
 
+/// The names of all annotations that the webhook reads or writes, without the prefix.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    OVERRIDES.iter().map(|(name, _)| *name).chain(OTHERS)
+}
+
 /// Applies the pod's overrides to `config`.
 pub fn overridden<'a>(pod: &Value, config: &'a Config) -> Overridden<'a> {
     let (mut config, mut warnings) = (Cow::Borrowed(config), Vec::new());
@@ -102,10 +107,9 @@ pub fn overridden<'a>(pod: &Value, config: &'a Config) -> Overridden<'a> {
             (Some((_, apply)), Some(text)) => apply(config.to_mut(), text.trim()).err(),
             (Some(_), None) => Some("invalid value: expected a string".to_owned()),
             (None, _) => {
-                let known = || OVERRIDES.iter().map(|(known, _)| *known).chain(OTHERS);
-                let near = if key.len() <= MOST_GUESSED { nearest(key, known()) } else { None };
+                let near = if key.len() <= MOST_GUESSED { nearest(key, names()) } else { None };
                 let hint = near.map_or_else(
-                    || format!("expected one of {}", known().collect::<Vec<_>>().join(", ")),
+                    || format!("expected one of {}", names().collect::<Vec<_>>().join(", ")),
                     |near| format!("did you mean {PREFIX}{near}?"),
                 );
                 Some(format!("unknown annotation; {hint}"))
