@@ -1,7 +1,7 @@
-//! The tail on real files in a temporary directory, with a clock of its own: what comes out is compared with what was
-//! written.
+//! The tail on real files in a temporary directory, with a simulated clock. The tests compare the visible entries with the
+//! written lines.
 //!
-//! Nothing here is told by the kernel that a file has changed: the poll alone must find it.
+//! The kernel sends no notifications here: scans alone must find every change.
 
 mod links;
 mod loki;

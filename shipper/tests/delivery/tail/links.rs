@@ -1,4 +1,4 @@
-//! One file under several names, and several files that look alike.
+//! One file under several names, and several files that begin alike.
 
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -22,7 +22,7 @@ fn ships_a_file_with_two_names_once() {
 }
 
 #[test]
-fn follows_a_link_to_the_file_it_leads_to_now() {
+fn follows_a_link_to_its_current_target() {
     let mut world = World::new();
     world.append("run-1.txt", 2);
     symlink("run-1.txt", world.path("current.log")).unwrap();
@@ -36,13 +36,13 @@ fn follows_a_link_to_the_file_it_leads_to_now() {
 }
 
 #[test]
-fn never_reads_what_a_link_leads_to_outside_the_directory() {
+fn never_reads_a_link_target_outside_the_directory() {
     let mut world = World::new();
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "secret\n").unwrap();
     symlink(token.path(), world.path("token.log")).unwrap();
     world.append_and_ship("a.log", 1);
-    // Not even where the link takes the place of a file that was followed.
+    // The link replaces a followed file.
     symlink(token.path(), world.path("link")).unwrap();
     world.rename("link", "a.log");
     world.ship();
@@ -56,7 +56,7 @@ fn does_not_ship_a_file_again_that_is_renamed_to_another_name_inside_the_glob() 
     world.append("a.log", 1);
     world.rename("a.log", "b.log");
     world.append_and_ship("a.log", 1);
-    // Its old stream lets go of it, and the new name takes it over.
+    // The old stream closes the file, and the stream of the new name continues it.
     world.pass(120);
     world.ship();
     world.append("b.log", 1);
@@ -88,7 +88,7 @@ fn tells_two_files_apart_that_begin_alike() {
 }
 
 #[test]
-fn waits_for_nobody_where_a_name_is_that_of_a_fifo_or_a_device() {
+fn does_not_wait_for_a_fifo_or_a_device() {
     let mut world = World::new();
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, world.path("fifo.log"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
@@ -103,7 +103,7 @@ fn waits_for_nobody_where_a_name_is_that_of_a_fifo_or_a_device() {
 }
 
 #[test]
-fn reads_a_file_once_it_may_and_the_others_meanwhile() {
+fn reads_a_file_once_it_is_readable_and_the_other_files_meanwhile() {
     // A thread of its own loses root's powers: the test runner may reuse this one.
     let reads = std::thread::spawn(|| {
         let mut sets = capabilities(None).unwrap();
@@ -127,7 +127,7 @@ fn reads_a_file_once_it_may_and_the_others_meanwhile() {
 }
 
 #[test]
-fn takes_up_a_name_once_it_is_that_of_a_regular_file() {
+fn follows_a_name_once_it_is_a_regular_file() {
     let mut world = World::new();
     std::fs::create_dir(world.path("a.log")).unwrap();
     symlink("b.txt", world.path("b.log")).unwrap();

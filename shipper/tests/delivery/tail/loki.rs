@@ -1,5 +1,5 @@
-//! The Loki of a world: the shipper's own client, on a clock that jumps over its waits, against a receiver in memory with
-//! whims.
+//! The Loki of a world: the shipper's own client, on a paused clock, against a receiver in memory that misbehaves on
+//! demand.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -16,40 +16,40 @@ use tokio::time::Instant;
 
 use crate::receiver::{Answer, Push, Receiver};
 
-/// A line with this in it is rejected by name; its neighbours are stored.
+/// Loki rejects a line with this word, and names it. It stores the other lines.
 pub(crate) const REJECTED: &str = "rejected";
-/// A push with this in it is refused as a whole, in words that nobody knows.
+/// Loki refuses a whole push with this word, with an unknown message.
 pub(crate) const POISON: &str = "poison";
 
-/// What becomes of a batch.
+/// What happens to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Stored, and everybody knows.
+    /// Loki stores and acknowledges it.
     Acknowledged,
-    /// Stored, but the shipper dies before it knows.
+    /// Loki stores it, and the shipper dies before the answer.
     Stored,
-    /// The shipper dies, and nothing is stored.
+    /// The shipper dies, and Loki stores nothing.
     Lost,
 }
 
-/// What Loki, or what stands before it, does to one request.
+/// What Loki or a proxy before it does to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whim {
-    /// Nothing out of the ordinary.
+    /// Nothing special.
     None,
-    /// It is refused with this status.
+    /// Refuses it with this status.
     Refuses(u16),
-    /// It wants to be left alone for a while.
+    /// Answers 429 with a `Retry-After`.
     Throttles,
-    /// More than one entry is too much.
+    /// Refuses more than one entry with 413.
     TooLarge,
-    /// Structured metadata is not allowed.
+    /// Refuses structured metadata.
     NoMetadata,
-    /// It is stored, and the answer gets lost.
+    /// Stores it, and the answer gets lost.
     Silent,
-    /// The connection breaks.
+    /// Breaks the connection.
     Resets,
-    /// No answer ever comes.
+    /// Never answers.
     Hangs,
 }
 
@@ -72,7 +72,7 @@ impl Whim {
     }
 }
 
-/// What is stored, is stored but for what is rejected, and for what lies too far ahead of `clock`.
+/// Stores a push except the rejected lines and the entries too far ahead of `clock`.
 fn stored(push: &Push, how: Answer, clock: i64) -> Answer {
     if push.lines().any(|line| line.contains(POISON)) {
         return Answer::refused(400, "no");
@@ -93,13 +93,13 @@ fn stored(push: &Push, how: Answer, clock: i64) -> Answer {
 /// An entry further ahead of Loki's clock is too new.
 const GRACE: i64 = 10 * 60 * 1_000_000_000;
 
-/// What is to come.
+/// The next answers.
 #[derive(Default)]
 struct Script {
-    /// Loki's clock when its runtime started: that clock is right, whatever the shipper's says.
+    /// Loki's clock when its runtime started. It is always right.
     clock: i64,
     whims: VecDeque<Whim>,
-    /// How the shipper dies, once the whims are over.
+    /// How the shipper dies after the last whim.
     end: Option<Fate>,
 }
 
@@ -123,17 +123,17 @@ impl Loki {
         Self { runtime, receiver, client, script, died }
     }
 
-    /// Has one of the next requests meet a whim.
-    pub(crate) fn is_in_for(&self, whim: Whim) {
+    /// Adds a whim for one of the next requests.
+    pub(crate) fn expect(&self, whim: Whim) {
         self.script.lock().unwrap().whims.push_back(whim);
     }
 
-    /// So much time passes in the world.
+    /// Moves Loki's clock.
     pub(crate) fn pass(&self, time: Duration) {
         self.script.lock().unwrap().clock += i64::try_from(time.as_nanos()).unwrap();
     }
 
-    /// Pushes a batch; whether the shipper lived to hear that it is stored is returned.
+    /// Pushes a batch. Returns whether the shipper lived to receive the acknowledgement.
     pub(crate) fn push(&mut self, body: &Bytes, entries: usize, fate: Fate) -> bool {
         self.script.lock().unwrap().end = Some(fate).filter(|fate| *fate != Fate::Acknowledged);
         let (client, died) = (&mut self.client, &self.died);
@@ -151,7 +151,7 @@ impl Loki {
         lives
     }
 
-    /// The entries one sees, by stream and time: those that share both and the text are one.
+    /// The visible entries by stream and time. Entries with the same stream, time and text are one.
     pub(crate) fn shows(&self) -> BTreeMap<(String, i64), Vec<String>> {
         let mut shown = BTreeMap::<_, Vec<String>>::new();
         for (labels, time, line) in self.receiver.stored() {
@@ -188,7 +188,7 @@ fn client_of(receiver: &Receiver) -> Client<Receiver> {
     let settings = PushSettings {
         url: Uri::from_static("http://loki.test/loki/api/v1/push"),
         token_file: None,
-        // None of the system's: they are not needed, and take their time.
+        // Without this file the client loads the system's CA files, which takes long.
         ca_files: vec![PathBuf::from("no-such-file")],
         rate_limit: None,
     };

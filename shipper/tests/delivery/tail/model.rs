@@ -1,6 +1,7 @@
-//! Anything in any order, compared with what must be visible: every line that Loki takes, once.
+//! The model test: random steps in random order. Afterwards every line that Loki does not reject must be visible once.
 //!
-//! What nobody could ship is not done: a file is only truncated without a copy, or deleted for good, once it is shipped.
+//! Some steps destroy lines that nobody can ship. So a file is truncated without a copy, or deleted for good, only after it
+//! is shipped.
 
 use std::time::{Duration, Instant};
 
@@ -13,51 +14,53 @@ use super::world::World;
 /// What can happen to a log file.
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many lines with a time.
+    /// Appends this many lines with a timestamp.
     Append(usize),
-    /// A line that continues the one before it.
+    /// Appends a line that continues the line before it.
     Continue,
-    /// A line that Loki rejects by name, or will not have anything to do with; one that it takes follows.
+    /// Appends a line that Loki rejects or refuses, and then one that it stores.
     AppendRefused(&'static str),
-    /// A line but for its end, which is the next thing that is written. (Of less, the next file may begin with the same.)
+    /// Appends a line without its line ending, which the next write adds. (With a shorter part, the next file could begin with
+    /// the same bytes.)
     Half,
     Copytruncate,
     Rename,
-    /// A writer that has not noticed the rename writes on.
+    /// A writer that has not noticed the rename appends a line.
     AppendLate,
-    /// The youngest rotated file is compressed.
+    /// Compresses the youngest rotated file.
     Gzip,
-    /// The file is copied, and the copy takes its place.
+    /// Copies the file, and renames the copy to its name.
     Rewrite,
-    /// Nothing of it is kept.
+    /// Truncates the file without a copy.
     Truncate,
     Delete,
-    /// The file gets a second name that the globs choose, until it is rotated.
+    /// Gives the file a second name that the globs match, until it is rotated.
     Link,
-    /// The clock is set, by so many seconds.
+    /// Sets the clock by this many seconds.
     SetClock(i64),
     Scan,
     Pass(u64),
-    /// This many batches are acknowledged, with a look at the directory before each.
+    /// Pushes this many batches, each after a scan.
     Ship(usize),
-    /// One batch is made though the directory was not looked at since.
+    /// Pushes one batch without a scan.
     ShipBlindly,
-    /// One more batch is made while those before it wait to be acknowledged.
+    /// Makes one more batch while earlier ones wait for their acknowledgement.
     Make,
-    /// Loki, or what stands before it, will misbehave.
+    /// Adds a whim of Loki or of a proxy before it.
     Expect(Whim),
-    /// One more is pushed, stored or not, and then the shipper dies before it knows.
+    /// Pushes one more batch, stored or not. The shipper dies before the answer, and starts again.
     Crash(Fate),
-    /// The same, and what is not synced is gone as well.
+    /// The same, but the machine fails: what is not synced is lost.
     Fail(Fate),
-    /// The machine fails, and nothing is looked at until the next start.
+    /// The machine fails, and the shipper stays down.
     Stop,
-    /// One more is pushed, stored or not, the shipper dies before it knows, and stays away.
+    /// Pushes one more batch, stored or not. The shipper dies before the answer, and stays down.
     Die(Fate),
+    /// Starts the shipper if it is down.
     Start,
 }
 
-/// Of two files, and which one it happens to.
+/// Random steps, each with the index of its file.
 fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let whim = prop_oneof![
         2 => Just(Whim::None),
@@ -101,16 +104,16 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
     proptest::collection::vec((file, step), 1..40)
 }
 
-/// One log file and its neighbours.
+/// One log file and its other names.
 struct File {
     name: &'static str,
     rotated: &'static str,
     second_name: &'static str,
-    /// The rest of a line that is half written.
+    /// The rest of an unfinished line.
     half: Option<String>,
-    /// When the youngest rotated file was renamed, if it was, so that it may still have a writer.
+    /// When the youngest rotated file was renamed. `None` if it cannot have a writer.
     late: Option<Instant>,
-    /// Whether that one was empty when it was renamed: while we are down it is known by its inode alone.
+    /// Whether that file was empty when it was renamed. During a downtime only its inode identifies it.
     renamed_empty: bool,
 }
 
@@ -123,7 +126,7 @@ impl File {
         world.path(self.name).exists()
     }
 
-    /// Nobody looks after a renamed file for longer than a minute.
+    /// The shipper keeps a renamed file open for one minute.
     fn has_a_late_writer(&self, world: &World) -> bool {
         self.late.is_some_and(|renamed| world.now.instant - renamed < Duration::from_secs(58))
     }
@@ -140,7 +143,7 @@ impl File {
         }
     }
 
-    /// What happens to the file alone.
+    /// Does a step that concerns only the file.
     fn apply(&mut self, step: &Step, world: &mut World) {
         match step {
             Step::Append(lines) => {
@@ -190,7 +193,7 @@ impl File {
             Step::Link if self.exists(world) && !world.path(self.second_name).exists() => {
                 std::fs::hard_link(world.path(self.name), world.path(self.second_name)).unwrap();
             }
-            // Nothing to do it to.
+            // The step is not possible now.
             _ => {}
         }
     }
@@ -199,7 +202,7 @@ impl File {
 struct Model {
     world: World,
     files: [File; 2],
-    /// Whether lines may be left in a file that has no name any more, and would end with us.
+    /// Whether a deleted file may hold unread lines, which are lost if the shipper dies.
     fragile: bool,
 }
 
@@ -207,7 +210,7 @@ impl Model {
     fn new() -> Self {
         let mut world = World::new();
         let files = [File::new("a.log", "a.log.1", "b.log"), File::new("c.log", "c.log.1", "d.log")];
-        // What is rotated away before the shipper ever saw the file belongs to the time before it.
+        // The shipper does not ship files that were rotated before it first saw the live file.
         for file in &files {
             world.append(file.name, 1);
         }
@@ -221,13 +224,13 @@ impl Model {
         match step {
             Step::SetClock(seconds) => world.now.clock += seconds * 1_000_000_000,
             Step::Pass(seconds) => world.pass(*seconds),
-            Step::Expect(whim) => world.loki.is_in_for(*whim),
+            Step::Expect(whim) => world.loki.expect(*whim),
             Step::Start if !runs => world.start(),
             Step::Truncate if exists && runs => {
                 file.before_rotation(world);
                 file.finish_line(file.name, world);
                 world.ship();
-                // The last of it is acknowledged, but that is not on disk yet.
+                // The last line is acknowledged, but the position is not synced yet.
                 world.append(file.name, 1);
                 world.pass_time(Duration::from_millis(200));
                 world.ship_one(Fate::Acknowledged);
@@ -285,7 +288,7 @@ impl Model {
         }
     }
 
-    /// Everything is shipped, every line once, and lines are dated by the right clock from then on.
+    /// Ships everything, and checks that every line is visible once.
     fn end(mut self) {
         for file in &mut self.files {
             file.finish_line(file.name, &self.world);
@@ -295,11 +298,11 @@ impl Model {
         }
         self.world.ship();
         self.world.assert_every_line_once();
-        self.the_clock_is_right_again();
+        self.assert_the_clock_is_right_again();
     }
 
-    /// Whatever was done to the clock: once it is right, lines are dated by it.
-    fn the_clock_is_right_again(&mut self) {
+    /// Checks that new lines get right times once the clock is right.
+    fn assert_the_clock_is_right_again(&mut self) {
         self.world.now.clock = self.world.right_clock();
         for file in &self.files {
             self.world.append(file.name, 1);
@@ -320,8 +323,7 @@ fn run(steps: &[(usize, Step)]) {
     model.end();
 }
 
-/// The same 2,000 cases every time, so that a change is judged by itself; new ones, as many as `PROPTEST_CASES` says, where
-/// that is set.
+/// The same 2,000 cases every time, so that a failure comes from the change. With `PROPTEST_CASES` set, as many new cases.
 fn config() -> ProptestConfig {
     let new = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_some() {
@@ -338,7 +340,7 @@ proptest! {
     }
 }
 
-/// What went wrong once with both files.
+/// Step sequences with two files that failed once.
 const FOUND_WITH_TWO: &[&[(usize, Step)]] = &[
     &[
         (0, Step::Append(1)),
@@ -370,7 +372,7 @@ const FOUND_WITH_TWO: &[&[(usize, Step)]] = &[
     ],
 ];
 
-/// What went wrong once. A sequence that the model finds goes here.
+/// Step sequences that failed once. Add a sequence that the model finds here.
 const FOUND: &[&[Step]] = &[
     &[
         Step::AppendRefused(REJECTED),
@@ -492,7 +494,7 @@ const FOUND: &[&[Step]] = &[
 ];
 
 #[test]
-fn shows_every_line_once_where_that_went_wrong_once() {
+fn shows_every_line_once_in_sequences_that_failed_once() {
     let with_one = FOUND.iter().map(|steps| steps.iter().map(|step| (0, step.clone())).collect::<Vec<_>>());
     let with_two = FOUND_WITH_TWO.iter().map(|steps| steps.to_vec());
     for steps in with_one.chain(with_two) {

@@ -1,4 +1,4 @@
-//! Bytes to entries, nothing being rotated.
+//! Bytes to entries, without rotation.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::world::{Fate, World};
 const HOUR: i64 = 3_600_000_000_000;
 
 #[test]
-fn ships_what_is_there_and_what_comes() {
+fn ships_existing_and_new_lines() {
     let mut world = World::with_shipped_lines(3);
     world.append("a.log", 2);
     world.append("b.log", 2);
@@ -15,7 +15,7 @@ fn ships_what_is_there_and_what_comes() {
 }
 
 #[test]
-fn ships_a_file_that_was_there_before_it() {
+fn ships_a_file_that_is_older_than_the_shipper() {
     let mut world = World::new();
     world.tail = None;
     world.append("a.log", 3);
@@ -24,7 +24,7 @@ fn ships_a_file_that_was_there_before_it() {
 }
 
 #[test]
-fn finds_bytes_in_a_file_that_was_empty() {
+fn ships_a_file_that_was_empty_at_first() {
     let mut world = World::new();
     world.append_text("a.log", "");
     world.ship();
@@ -45,7 +45,7 @@ fn holds_a_line_until_it_is_complete() {
 }
 
 #[test]
-fn puts_a_line_together_that_came_in_many_writes() {
+fn joins_a_line_that_came_in_many_writes() {
     let mut world = World::new();
     world.append("a.log", 1);
     for byte in world.line().bytes() {
@@ -57,7 +57,7 @@ fn puts_a_line_together_that_came_in_many_writes() {
 }
 
 #[test]
-fn keeps_empty_lines_and_leaves_line_endings_out() {
+fn keeps_empty_lines_and_removes_line_endings() {
     let mut world = World::new();
     world.append_text("a.log", "one\r\n\ntwo\n");
     world.ship();
@@ -65,7 +65,7 @@ fn keeps_empty_lines_and_leaves_line_endings_out() {
 }
 
 #[test]
-fn leaves_out_zeros_and_the_byte_order_mark_and_replaces_invalid_utf8() {
+fn removes_nuls_and_the_byte_order_mark_and_replaces_invalid_utf8() {
     let mut world = World::new();
     world.append_text("a.log", b"\xef\xbb\xbf2026-02-20 22:31:07,000 INFO one\n\0\0\0\0two\xff\n\0\0");
     world.ship();
@@ -74,13 +74,13 @@ fn leaves_out_zeros_and_the_byte_order_mark_and_replaces_invalid_utf8() {
 }
 
 #[test]
-fn passes_a_hole_without_reading_it() {
+fn skips_a_hole_without_reading_it() {
     use std::os::unix::fs::FileExt as _;
     const HOLE: u64 = 1 << 40;
     let mut world = World::new();
     world.append_text("a.log", "one\n");
     world.ship();
-    // A writer that did not notice a truncation goes on at its old place. Reading a tebibyte takes minutes of a core.
+    // A writer that did not notice a truncation continues at its old offset. Reading a tebibyte would take minutes.
     let file = std::fs::File::options().write(true).open(world.path("a.log")).unwrap();
     file.write_all_at(b"two\n", HOLE).unwrap();
     world.ship();
@@ -96,7 +96,7 @@ fn passes_a_hole_without_reading_it() {
 }
 
 #[test]
-fn cuts_a_line_over_the_limit_and_leaves_its_neighbours_alone() {
+fn splits_a_line_over_the_limit_and_keeps_the_lines_beside_it() {
     let mut world = World::with(|settings| settings.max_line = 100);
     world.append_text("a.log", format!("before\n{}\nafter\n", "0123456789".repeat(25)));
     world.ship();
@@ -133,7 +133,7 @@ fn joins_a_traceback_to_its_first_line() {
 }
 
 #[test]
-fn joins_no_lines_where_it_is_told_not_to() {
+fn joins_no_lines_if_multiline_is_off() {
     let mut world = World::with(|settings| settings.multiline = false);
     world.append_text("a.log", "2026-02-20 22:31:07,000 ERROR x\nTraceback\n");
     world.ship();
@@ -141,7 +141,7 @@ fn joins_no_lines_where_it_is_told_not_to() {
 }
 
 #[test]
-fn joins_lines_across_the_edges_of_what_it_reads_at_once() {
+fn joins_lines_across_the_edges_of_a_chunk() {
     let mut world = World::with(|settings| settings.batch_bytes = 300_000);
     let mut text = String::new();
     for _ in 0..10_000 {
@@ -154,11 +154,11 @@ fn joins_lines_across_the_edges_of_what_it_reads_at_once() {
 }
 
 #[test]
-fn holds_a_text_that_may_go_on_but_not_for_long() {
+fn holds_a_text_that_may_continue_but_not_for_long() {
     let mut world = World::new();
     world.append("a.log", 1);
     world.scan();
-    // The first batch tells the order of reading, and there is nothing else yet.
+    // The first batch only saves the order of reading.
     while world.push_one(Fate::Acknowledged) {}
     assert!(world.seen().is_empty());
     let due = world.tail.as_ref().unwrap().next_due().unwrap() - world.now.instant;
@@ -168,7 +168,7 @@ fn holds_a_text_that_may_go_on_but_not_for_long() {
 }
 
 #[test]
-fn puts_lines_before_the_first_time_right_before_it() {
+fn gives_lines_before_the_first_timestamp_a_time_right_before_it() {
     let mut world = World::new();
     world.append_text("a.log", "==== banner\n2026-02-20 22:30:07,000 INFO line\n");
     world.ship();
@@ -186,12 +186,12 @@ fn skips_entries_that_loki_would_reject_for_their_age() {
 }
 
 #[test]
-fn waits_for_more_lines_only_where_it_has_just_sent_some() {
+fn waits_for_more_lines_only_after_a_recent_batch() {
     let mut world = World::with_shipped_lines(1);
     world.append("a.log", 2);
     world.scan();
     let next = |world: &mut World| world.tail.as_mut().unwrap().next_batch(world.now, false).map(|batch| batch.entries);
-    // The second one may go on.
+    // The second line may be continued.
     assert_eq!(next(&mut world), Some(1));
     world.append("a.log", 1);
     world.pass_time(Duration::from_millis(900));
@@ -218,7 +218,7 @@ fn wakes_up_once_for_files_that_are_due_about_the_same_time() {
     let tail = world.tail.as_mut().unwrap();
     let batches: Vec<_> = std::iter::from_fn(|| tail.next_batch(world.now, false)).collect();
     assert_eq!(batches.iter().map(|batch| batch.entries).collect::<Vec<_>>(), [1, 1, 1]);
-    // All three texts were taken for complete, and one record says so.
+    // One saved record declares all three texts complete.
     assert_eq!(batches.iter().map(|batch| batch.before.len()).collect::<Vec<_>>(), [3, 0, 0]);
 }
 
@@ -246,7 +246,7 @@ fn gives_every_quiet_file_its_turn_beside_a_flood() {
         world.append(&format!("quiet-{n}.log"), 2);
     }
     world.scan();
-    // The order of reading is told first, then each has its turn.
+    // Each stream saves its order of reading first, and then has its turn.
     for _ in 0..2 * 21 {
         world.push_one(Fate::Acknowledged);
     }
@@ -256,14 +256,14 @@ fn gives_every_quiet_file_its_turn_beside_a_flood() {
     }
 }
 
-/// A line of a file in which lines tell their times, or do not.
+/// Appends a line with a timestamp to `timed.log`, and a line without one to any other file.
 fn write(world: &mut World, name: &str) {
     let line = if name == "timed.log" { world.line() } else { world.untimed_line() };
     world.append_text(name, line);
 }
 
 #[test]
-fn goes_on_in_order_though_the_clock_is_set_back_a_little() {
+fn keeps_the_order_though_the_clock_is_set_back_a_little() {
     let mut world = World::new();
     for name in ["timed.log", "untimed.log"] {
         for _ in 0..3 {
@@ -276,7 +276,7 @@ fn goes_on_in_order_though_the_clock_is_set_back_a_little() {
 }
 
 #[test]
-fn dates_lines_by_the_right_clock_again_after_the_clock_was_an_hour_ahead() {
+fn uses_the_right_clock_again_after_the_clock_was_an_hour_ahead() {
     for name in ["timed.log", "untimed.log"] {
         for restarts in [false, true] {
             let mut world = World::new();
@@ -333,7 +333,7 @@ fn follows_a_thousand_files() {
 }
 
 #[test]
-fn tells_how_the_files_stand() {
+fn reports_the_state_of_the_files() {
     let mut world = World::with_shipped_lines(2);
     let shipped = world.tail.as_mut().unwrap().files().remove(0);
     assert_eq!((shipped.position, shipped.unread, shipped.unread_since), (shipped.size, 0, None));

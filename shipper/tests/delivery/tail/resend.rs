@@ -4,7 +4,7 @@ use super::world::{Fate, World};
 
 #[test]
 fn a_resend_after_a_crash_is_identical() {
-    // Lines with a time, without one, with one far ahead, and all of that in a file that tells no time at all.
+    // Lines with a timestamp, without one, and with one far ahead, and a file without any timestamp.
     for text in [
         "2026-02-20 22:31:07,000 INFO line 1\nTraceback INFO line 2\n2999-01-01 00:00:00,000 INFO line 3\n",
         "INFO line 1\nINFO line 2\nINFO line 3\n",
@@ -50,7 +50,7 @@ fn a_resend_after_a_crash_is_identical_though_a_rotated_file_grew_late() {
 }
 
 #[test]
-fn a_resend_after_a_crash_is_identical_though_a_text_went_on_after_it_was_taken_for_complete() {
+fn a_resend_after_a_crash_is_identical_though_a_complete_text_was_continued() {
     let mut world = World::with_shipped_lines(1);
     world.append("a.log", 1);
     world.pass(3);
@@ -75,10 +75,10 @@ fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back() {
 }
 
 #[test]
-fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back_and_a_time_cannot_be_any_more() {
+fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back_before_a_timestamp() {
     let mut world = World::with_shipped_lines(1);
     world.pass(7200);
-    // The first of them is pushed before anybody knows whether the second one goes on.
+    // The first line is pushed while the second may still be continued.
     world.append("a.log", 2);
     world.ship_with(Fate::Stored);
     world.now.clock -= 7_200_000_000_000;
@@ -87,12 +87,12 @@ fn a_resend_after_a_crash_is_identical_though_the_clock_was_set_back_and_a_time_
 }
 
 #[test]
-fn a_resend_after_a_crash_is_identical_though_an_unfinished_line_was_finished_after_it_was_given_up() {
+fn a_resend_after_a_crash_is_identical_though_an_unfinished_line_was_finished_after_it_was_shipped() {
     let mut world = World::with_shipped_lines(1);
     world.append_text("a.log", "2026-02-20 22:31:07,000 INFO half");
     world.rename("a.log", "a.log.1");
     world.append("a.log", 1);
-    // Nobody finishes it, so that it is taken for all there will be.
+    // Nobody finishes the line, so it is shipped unfinished.
     while world.entries().len() < 2 {
         world.scan();
         world.push_one(Fate::Stored);
@@ -115,7 +115,7 @@ fn a_resend_after_a_crash_is_identical_though_the_oldest_of_three_files_grew_lat
     }
     world.append_and_ship("a.log", 1);
     world.append("a.log.2", 2);
-    // The first of them is pushed, and the record says that the file grew late.
+    // The first line is pushed, and the record says that the file grew late.
     world.scan();
     world.push_one(Fate::Stored);
     world.crash_and_restart();
@@ -124,7 +124,7 @@ fn a_resend_after_a_crash_is_identical_though_the_oldest_of_three_files_grew_lat
 }
 
 #[test]
-fn a_batch_that_got_lost_is_made_again() {
+fn a_lost_batch_is_made_again() {
     let mut world = World::new();
     world.append("a.log", 3);
     world.ship_with(Fate::Lost);

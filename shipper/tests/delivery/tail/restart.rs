@@ -21,7 +21,7 @@ fn up(mut world: World) -> World {
 }
 
 #[test]
-fn takes_up_where_it_was_after_a_restart() {
+fn resumes_after_a_restart() {
     let mut world = up(down());
     world.crash_and_restart();
     world.assert_ships_every_line_once_in_order();
@@ -29,15 +29,14 @@ fn takes_up_where_it_was_after_a_restart() {
 }
 
 #[test]
-fn takes_up_where_it_was_though_the_labels_are_others() {
+fn resumes_though_the_labels_changed() {
     let mut world = down();
     world.settings.labels = Labels::parse(&["job=other".to_owned()]).unwrap();
     world = up(world);
     assert_eq!(world.metric("entries_read_total"), 3);
 }
 
-/// The file is rotated while the shipper is down, and the new one holds so many lines. Nothing is missed, and nothing is
-/// read twice.
+/// Rotates the file while the shipper is down, and appends `lines` to the new file. Checks that every line is read once.
 fn rotated_while_it_was_down(rotate: fn(&World, &str), lines: usize) {
     let mut world = down();
     rotate(&world, "a.log");
@@ -71,7 +70,7 @@ fn finds_the_copy_of_a_file_that_was_truncated_while_it_was_down_and_is_larger()
 }
 
 #[test]
-fn finds_its_file_again_though_the_one_in_its_place_begins_alike() {
+fn finds_its_file_again_though_the_new_live_file_begins_alike() {
     let banner = "=".repeat(1500) + "\n";
     for rotate in [World::copytruncate, World::rotate_by_rename] {
         let mut world = World::new();
@@ -90,10 +89,10 @@ fn finds_its_file_again_though_the_one_in_its_place_begins_alike() {
 }
 
 #[test]
-fn reads_a_file_from_its_start_that_was_truncated_while_it_was_down_and_counts_it() {
+fn reads_a_file_from_its_start_that_was_truncated_while_it_was_down_and_counts_the_loss() {
     for lines in [0, 1, 50] {
         let mut world = down();
-        // The third line is gone.
+        // The third line is lost.
         world.written -= 1;
         world.truncate("a.log");
         world.pass(1);
@@ -105,9 +104,9 @@ fn reads_a_file_from_its_start_that_was_truncated_while_it_was_down_and_counts_i
 }
 
 #[test]
-fn reads_a_file_from_its_start_that_has_the_inode_of_another_one() {
+fn reads_a_file_from_its_start_that_has_the_inode_of_an_older_file() {
     let mut world = down();
-    // The third line is gone with its file, whose inode is that of a file of another name by now.
+    // The third line is lost: another name has the inode now, and the file holds other lines.
     world.written -= 1;
     world.pass(1);
     let text = world.lines(50);
@@ -134,7 +133,7 @@ fn finds_its_files_again_though_they_were_compressed() {
 }
 
 #[test]
-fn lets_go_of_an_archive_once_it_is_read_though_there_is_no_new_file() {
+fn closes_an_archive_once_it_is_read_though_there_is_no_new_file() {
     let world = down();
     world.rotate_by_rename("a.log");
     world.gzip("a.log.1");
@@ -149,7 +148,7 @@ fn lets_go_of_an_archive_once_it_is_read_though_there_is_no_new_file() {
 }
 
 #[test]
-fn reads_the_plain_file_while_its_compressed_form_is_still_being_made() {
+fn reads_the_plain_file_while_its_archive_is_still_being_written() {
     let mut world = down();
     world.rotate_by_rename("a.log");
     world.copy("a.log.1", "saved");
@@ -164,7 +163,7 @@ fn reads_the_plain_file_while_its_compressed_form_is_still_being_made() {
 }
 
 #[test]
-fn goes_on_where_a_compressed_file_is_damaged() {
+fn continues_after_a_damaged_archive() {
     let mut world = down();
     world.written -= 1;
     world.rotate_by_rename("a.log");
@@ -174,15 +173,14 @@ fn goes_on_where_a_compressed_file_is_damaged() {
     world.append("a.log", 2);
     let world = up(world);
     world.assert_every_line_once_in_order();
-    // The file that was read, and the archive that cannot be.
+    // The file that was being read, and the archive.
     assert_eq!(world.metric("files_lost_total"), 2);
 }
 
 #[test]
-fn reads_a_file_from_its_start_that_took_the_place_of_another_one() {
+fn reads_a_file_from_its_start_that_replaced_another_one() {
     for lines in [1, 50] {
-        // The third line is gone with its file: replaced by another, or written over in place, as where an inode is
-        // used again.
+        // The third line is lost: the file was replaced, or overwritten in place like a file with a reused inode.
         for in_place in [true, false] {
             let mut world = down();
             world.written -= 1;
@@ -226,9 +224,9 @@ fn does_not_ship_what_was_rotated_away_before_it_ever_ran() {
 }
 
 #[test]
-fn takes_up_where_it_was_though_the_volume_is_attached_to_another_node() {
+fn resumes_though_the_volume_is_attached_to_another_node() {
     let mut world = World::new();
-    // Too short to be known by what it holds, and without a time that would tell it again.
+    // The line is too short to identify the file, and has no timestamp.
     let line = world.untimed_line();
     world.append_text("a.log", line);
     world.append("b.log", 2);
@@ -242,7 +240,7 @@ fn takes_up_where_it_was_though_the_volume_is_attached_to_another_node() {
 }
 
 #[test]
-fn starts_from_the_beginning_where_nothing_is_known() {
+fn starts_from_the_beginning_without_positions() {
     let mut world = down();
     world.forget_positions();
     let world = up(world);
@@ -250,7 +248,7 @@ fn starts_from_the_beginning_where_nothing_is_known() {
 }
 
 #[test]
-fn says_of_no_file_that_was_read_to_its_end_that_it_was_not() {
+fn counts_no_loss_of_a_fully_read_file() {
     let mut world = World::new();
     world.append_text("a.log", "2026-02-20 22:31:07,000 INFO one\n");
     world.append_text("b.log", "2026-02-20 22:31:07,000 INFO two\n2026-02-20 22:31:08,000 INFO unfin");

@@ -16,7 +16,7 @@ fn drains_a_renamed_file_before_the_new_one() {
 }
 
 #[test]
-fn sees_several_renames_between_two_looks() {
+fn sees_several_renames_between_two_scans() {
     let mut world = World::with_shipped_lines(2);
     for _ in 0..3 {
         world.append("a.log", 2);
@@ -27,7 +27,7 @@ fn sees_several_renames_between_two_looks() {
 }
 
 #[test]
-fn sees_several_renames_between_two_looks_though_all_files_begin_alike() {
+fn sees_several_renames_between_two_scans_though_all_files_begin_alike() {
     let mut world = World::new();
     let banner = "=".repeat(1500) + "\n";
     world.append_text("a.log", &banner);
@@ -42,7 +42,7 @@ fn sees_several_renames_between_two_looks_though_all_files_begin_alike() {
 }
 
 #[test]
-fn finds_a_file_that_came_and_was_rotated_between_two_looks() {
+fn finds_a_file_that_was_created_and_rotated_between_two_scans() {
     let mut world = World::new();
     world.append("a.log", 1);
     world.rotate_by_rename("a.log");
@@ -69,7 +69,7 @@ fn follows_a_cascade_inside_and_outside_the_glob() {
 }
 
 #[test]
-fn follows_a_writer_that_stays_on_the_renamed_file_for_a_minute_and_then_lets_go_of_it() {
+fn follows_a_writer_that_stays_on_the_renamed_file_for_a_minute_and_then_closes_it() {
     let mut world = World::with_shipped_lines(2);
     world.rename("a.log", "a.log.1");
     let start = world.now.instant;
@@ -113,7 +113,7 @@ fn follows_a_writer_that_stays_on_a_file_that_was_renamed_while_it_was_empty() {
     world.assert_ships_every_line_once();
 }
 
-/// A file that was renamed while it was empty, with a late line that is shipped. Its successor stays empty.
+/// A file that was renamed while it was empty, with a shipped late line. The new live file stays empty.
 fn renamed_empty_with_a_late_line() -> World {
     let mut world = World::with_shipped_lines(1);
     world.copytruncate("a.log");
@@ -124,7 +124,7 @@ fn renamed_empty_with_a_late_line() -> World {
     world
 }
 
-/// Long enough for a rotated file to be closed, with a scan every second.
+/// Scans every second until a rotated file is closed.
 fn outlive_the_late_writer(world: &mut World) {
     for _ in 0..4 {
         world.ship();
@@ -170,7 +170,7 @@ fn ships_a_late_line_once_though_an_older_file_waits_to_be_pushed() {
     world.rotate_by_rename("a.log");
     world.append_text("a.log", "");
     world.scan();
-    // The late line comes first. The other lines wait for longer than a late writer has.
+    // The late line comes first. The other lines wait for longer than a late writer is waited for.
     world.append("a.log.1", 1);
     for _ in 0..5 {
         world.pass(1);
@@ -255,7 +255,7 @@ fn finds_a_file_between_one_that_was_compressed_and_the_live_one() {
 }
 
 #[test]
-fn waits_for_a_file_that_is_away_for_a_while() {
+fn waits_for_a_file_that_is_missing_for_a_while() {
     let mut world = World::with_shipped_lines(2);
     world.append("a.log", 1);
     world.delete("a.log");
@@ -267,7 +267,7 @@ fn waits_for_a_file_that_is_away_for_a_while() {
 }
 
 #[test]
-fn reads_a_file_that_is_deleted_and_made_anew_between_two_looks() {
+fn reads_a_file_that_is_deleted_and_created_again_between_two_scans() {
     let mut world = World::new();
     for lines in [1, 3, 1] {
         world.append("a.log", 2);
@@ -275,7 +275,7 @@ fn reads_a_file_that_is_deleted_and_made_anew_between_two_looks() {
         world.delete("a.log");
         world.append_and_ship("a.log", lines);
     }
-    // Nobody holds it any more, so that its inode may be used again.
+    // Nobody has the file open any more, so its inode may be reused.
     world.delete("a.log");
     world.ship();
     world.pass(60);
@@ -285,7 +285,7 @@ fn reads_a_file_that_is_deleted_and_made_anew_between_two_looks() {
 }
 
 #[test]
-fn drains_a_deleted_file_that_is_still_written_to_and_then_lets_go_of_it() {
+fn drains_a_deleted_file_that_is_still_written_to_and_then_closes_it() {
     let mut world = World::with_shipped_lines(2);
     let mut writer = File::options().append(true).open(world.path("a.log")).unwrap();
     world.delete("a.log");
@@ -301,14 +301,14 @@ fn drains_a_deleted_file_that_is_still_written_to_and_then_lets_go_of_it() {
 }
 
 #[test]
-fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
+fn closes_a_deleted_file_though_no_new_file_takes_its_name() {
     let mut world = World::new();
     world.append("a.log", 2);
     let mut writer = File::options().append(true).open(world.path("a.log")).unwrap();
     world.scan();
     world.delete("a.log");
     world.ship();
-    // Every time before it would be let go of.
+    // Each write comes just before the file would be closed.
     for _ in 0..3 {
         world.pass(30);
         writer.write_all(world.line().as_bytes()).unwrap();
@@ -325,7 +325,7 @@ fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
     assert!(world.tail.as_mut().unwrap().files().is_empty());
     assert_eq!(*world.entries().last().unwrap(), "unfinished");
     assert_eq!(world.entries().len(), 6);
-    // It was read to its end: nothing is missed at the next start.
+    // It was fully read: the next start counts no loss.
     world.crash_and_restart();
     assert_eq!(world.metric("files_lost_total"), 0);
     world.written += 5;
@@ -335,7 +335,7 @@ fn lets_go_of_a_deleted_file_though_no_other_takes_its_place() {
 
 #[test]
 fn takes_back_a_file_that_is_renamed_away_and_back() {
-    // Nothing else is there, the new file is taken away again, or it took the old one's place long ago.
+    // Turn 0: there is no new file. Turn 1: the new file is replaced at once. Turn 2: it is replaced after two minutes.
     for turn in 0..3 {
         let mut world = World::with_shipped_lines(2);
         world.append("a.log", 1);
@@ -356,7 +356,7 @@ fn takes_back_a_file_that_is_renamed_away_and_back() {
 }
 
 #[test]
-fn takes_back_a_copy_that_is_put_in_the_place_of_the_file_again() {
+fn takes_back_a_copy_that_is_renamed_to_the_live_file() {
     let mut world = World::with_shipped_lines(2);
     world.append("a.log", 1);
     world.copytruncate("a.log");
@@ -367,12 +367,12 @@ fn takes_back_a_copy_that_is_put_in_the_place_of_the_file_again() {
 }
 
 #[test]
-fn decompresses_a_copy_of_what_it_has_open_once_and_not_at_every_look() {
+fn decompresses_the_archive_of_an_open_file_once_and_not_at_every_scan() {
     let mut world = World::with(|settings| settings.batch_bytes = 4096);
     world.append("a.log", 20_000);
     world.ship_one(Fate::Acknowledged);
     world.rotate_by_rename("a.log");
-    // The new one stays empty, and nothing more can be pushed for now.
+    // The new file stays empty, and nothing can be pushed for now.
     world.append_text("a.log", "");
     world.scan();
     world.gzip("a.log.1");
@@ -386,16 +386,16 @@ fn decompresses_a_copy_of_what_it_has_open_once_and_not_at_every_look() {
     world.assert_ships_every_line_once_in_order();
 }
 
-/// How much this thread has read from files so far.
+/// How many bytes this thread has read from files.
 fn bytes_read() -> u64 {
     let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
     counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
 
 #[test]
-fn gives_up_the_oldest_deleted_file_before_deleted_files_fill_the_disk() {
+fn closes_the_oldest_deleted_file_before_deleted_files_fill_the_disk() {
     let mut world = World::new();
-    // Two thirds of the bound each; a third one takes no room, because all of it is a hole.
+    // Two files with two thirds of the limit each. A third file takes no space: it is one hole.
     let size = redis_log_shipper::tail::DELETED / 3 * 2;
     for name in ["hole.log", "old.log", "new.log"] {
         let file = File::create(world.path(name)).unwrap();
@@ -419,7 +419,7 @@ fn gives_up_the_oldest_deleted_file_before_deleted_files_fill_the_disk() {
 }
 
 #[test]
-fn keeps_its_descriptors_few_however_often_files_are_rotated() {
+fn keeps_few_descriptors_however_often_files_are_rotated() {
     let mut world = World::new();
     for turn in 0..200 {
         world.append("a.log", 2);
@@ -433,7 +433,7 @@ fn keeps_its_descriptors_few_however_often_files_are_rotated() {
 }
 
 #[test]
-fn forgets_a_file_a_day_after_the_last_of_it_is_gone_and_reads_another_one_of_its_name() {
+fn forgets_a_stream_a_day_after_its_last_file_is_gone_and_reads_a_new_file_of_its_name() {
     let mut world = World::new();
     for name in ["a.log", "b.log"] {
         world.append(name, 2);
@@ -443,7 +443,7 @@ fn forgets_a_file_a_day_after_the_last_of_it_is_gone_and_reads_another_one_of_it
     world.delete("a.log");
     world.pass(25 * 3600);
     world.ship();
-    // Another one may still be made of the copy.
+    // The rotated file may still be renamed back.
     assert_eq!(world.known(), ["a.log", "b.log"]);
     world.delete("a.log.1");
     world.ship();

@@ -1,4 +1,4 @@
-//! Files that are truncated, copied before or not, and files that are written anew.
+//! Files that are truncated, with or without a copy, and files that are rewritten.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -15,7 +15,7 @@ fn recovers_the_unread_rest_from_the_copy_after_a_truncation() {
 }
 
 #[test]
-fn recovers_the_unread_rest_from_the_copy_though_the_file_begins_with_the_same_again() {
+fn recovers_the_unread_rest_from_the_copy_though_the_file_begins_with_the_same_bytes_again() {
     let mut world = World::new();
     let banner = "=".repeat(1500) + "\n";
     world.append_text("a.log", &banner);
@@ -29,7 +29,7 @@ fn recovers_the_unread_rest_from_the_copy_though_the_file_begins_with_the_same_a
     let mut seen = world.seen();
     seen.retain(|line| line.starts_with("line"));
     assert_eq!(seen, (1..=8).map(|n| format!("line {n}")).collect::<Vec<_>>());
-    // Each banner once, with or without lines that it begins.
+    // Each banner once, alone or joined with the lines after it.
     assert!(world.metric("entries_read_total") <= 8 + 3);
 }
 
@@ -74,8 +74,8 @@ fn notices_a_truncation_after_which_the_file_regrew_past_the_position() {
 }
 
 #[test]
-fn notices_a_truncation_between_a_look_and_the_reading_of_what_it_found() {
-    // Of a file of which something was read, and of one of which nothing was.
+fn notices_a_truncation_between_a_scan_and_the_next_read() {
+    // A partly read file and an unread file.
     for read in [2, 0] {
         let mut world = World::new();
         world.append_and_ship("a.log", read);
@@ -106,7 +106,7 @@ fn notices_a_truncation_after_which_the_file_begins_with_the_same_half_line() {
 }
 
 #[test]
-fn recovers_everything_after_two_truncations_between_two_looks() {
+fn recovers_everything_after_two_truncations_between_two_scans() {
     let mut world = World::with_shipped_lines(2);
     world.append("a.log", 2);
     world.copytruncate("a.log");
@@ -128,7 +128,7 @@ fn recovers_a_file_that_was_filled_and_truncated_before_it_was_ever_read() {
 }
 
 #[test]
-fn skips_the_hole_that_a_writer_leaves_which_goes_on_at_its_old_place() {
+fn skips_the_hole_of_a_writer_that_continues_at_its_old_offset() {
     let mut world = World::with_shipped_lines(100);
     let writer = File::options().write(true).open(world.path("a.log")).unwrap();
     let place = writer.metadata().unwrap().len();
@@ -140,7 +140,7 @@ fn skips_the_hole_that_a_writer_leaves_which_goes_on_at_its_old_place() {
 }
 
 #[test]
-fn ships_nothing_again_where_a_file_is_replaced_by_one_with_the_same_content() {
+fn ships_nothing_again_if_a_file_is_replaced_by_one_with_the_same_content() {
     for down in [false, true] {
         let mut world = World::with_shipped_lines(3);
         if down {
@@ -159,7 +159,7 @@ fn ships_nothing_again_where_a_file_is_replaced_by_one_with_the_same_content() {
 }
 
 #[test]
-fn takes_a_new_file_for_a_new_one_though_it_begins_with_the_same_short_line() {
+fn reads_a_new_file_from_its_start_though_it_begins_with_the_same_short_line() {
     let mut world = World::new();
     world.append_text("a.log", "jemalloc: using background threads\n");
     world.ship();

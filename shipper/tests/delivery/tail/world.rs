@@ -1,7 +1,7 @@
 //! A log directory, a tail that follows it, and a Loki that it is pushed to.
 //!
-//! What stands here for the pipeline does as that does: batches are made ahead, what must be known before a push is synced
-//! before it, and acknowledged positions are written at once and synced a second later.
+//! The world does what the pipeline does: it makes batches ahead, saves the record before a push that needs it, writes
+//! acknowledged positions at once, and syncs them a second later.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
@@ -26,28 +26,28 @@ use super::loki::Loki;
 /// 2026-02-20 22:31:00 UTC.
 const START: i64 = 1_771_626_660_000_000_000;
 
-/// Acknowledged positions are synced after this time at the latest.
+/// Acknowledged positions are synced at least this often.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// So many batches are made at most before the first of them is acknowledged.
+/// At most this many batches wait for their acknowledgement.
 const MADE: usize = 3;
 
-/// Everything there is.
+/// The directory, the tail, Loki, and the clock.
 pub(crate) struct World {
     dir: tempfile::TempDir,
     pub(crate) tail: Option<Tail>,
     pub(crate) loki: Loki,
-    /// Batches that are made and not acknowledged, the oldest first.
+    /// Unacknowledged batches, oldest first.
     made: VecDeque<Batch>,
-    /// The position record as the process knows it and has written it.
+    /// The position record that the process has written.
     record: Record,
-    /// And as it is synced.
+    /// The position record that is synced.
     saved: Record,
     saved_at: Instant,
     pub(crate) now: Now,
-    /// How long the world has been there.
+    /// The simulated time since the start.
     passed: Duration,
     pub(crate) written: u64,
-    /// The lines that Loki rejects for good.
+    /// The numbers of the lines that Loki rejects.
     rejected: BTreeSet<u64>,
     pub(crate) settings: TailSettings,
     pub(crate) include: &'static str,
@@ -101,31 +101,31 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// The shipper dies: whatever it has not written is forgotten.
+    /// The shipper dies: what it has not written is lost.
     pub(crate) fn crash(&mut self) {
         self.tail = None;
         self.made.clear();
         self.saved.clone_from(&self.record);
     }
 
-    /// The machine fails: what is not synced is forgotten as well.
+    /// The machine fails: what is not synced is lost.
     pub(crate) fn fail(&mut self) {
         self.record.clone_from(&self.saved);
         self.crash();
     }
 
-    /// The position file is gone.
+    /// The position file is deleted.
     pub(crate) fn forget_positions(&mut self) {
         self.record.clear();
         self.saved.clear();
     }
 
-    /// The streams of which positions are kept.
+    /// The streams in the position record.
     pub(crate) fn known(&self) -> Vec<&str> {
         self.record.keys().map(String::as_str).collect()
     }
 
-    /// The volume has another device number from now on, as on another node.
+    /// The volume moves to another node, where it has another device number.
     pub(crate) fn attach_elsewhere(&mut self) {
         for stream in self.saved.values_mut() {
             let rotated = stream.lingering.iter_mut().chain(&mut stream.anchor).chain(&mut stream.beside);
@@ -138,7 +138,7 @@ impl World {
         self.start();
     }
 
-    /// It takes up what is on disk.
+    /// The shipper starts with the synced record.
     pub(crate) fn start(&mut self) {
         self.record.clone_from(&self.saved);
         let glob = Glob::new(self.include).unwrap();
@@ -175,12 +175,12 @@ impl World {
         }
     }
 
-    /// What a clock says that nobody has ever set.
+    /// The time of a clock that nobody has set.
     pub(crate) fn right_clock(&self) -> i64 {
         START + i64::try_from(self.passed.as_nanos()).unwrap()
     }
 
-    /// What a metric counts, all its labels together.
+    /// The sum of a metric over all its labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
@@ -189,26 +189,26 @@ impl World {
         values.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
-    /// How many of the directory's files are open.
+    /// The number of open files in the directory.
     pub(crate) fn descriptors(&self) -> usize {
         let targets =
             std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
         targets.filter(|target| target.starts_with(self.dir.path())).count()
     }
 
-    /// A line as the Python programs write it, numbered, so that no two are alike.
+    /// A numbered line with a timestamp, as Python programs write it.
     pub(crate) fn line(&mut self) -> String {
         let at = jiff::Timestamp::from_nanosecond(i128::from(self.now.clock)).unwrap();
         format!("{} {}", at.strftime("%Y-%m-%d %H:%M:%S,%3f"), self.untimed_line())
     }
 
-    /// A line that tells no time.
+    /// A numbered line without a timestamp.
     pub(crate) fn untimed_line(&mut self) -> String {
         self.written += 1;
         format!("INFO line {}\n", self.written)
     }
 
-    /// A line that Loki rejects for good, and one that it does not.
+    /// A line that Loki rejects, and one that it stores.
     pub(crate) fn line_that_is(&mut self, rejected: &str) -> String {
         let line = self.line();
         self.rejected.insert(self.written);
@@ -235,7 +235,7 @@ impl World {
         self.touch(&file);
     }
 
-    /// A file was modified now: later than every other, whatever was done to the clock.
+    /// Sets the modification time to now, but later than that of every other file.
     fn touch(&self, file: &File) {
         let now = u64::try_from(self.now.clock).unwrap().max(self.modified.get() + 1);
         self.modified.set(now);
@@ -250,7 +250,7 @@ impl World {
         std::fs::remove_file(self.path(name)).unwrap();
     }
 
-    /// Moves the rotated copies of `name` on by one.
+    /// Renames the rotated files of `name`: each number grows by one.
     pub(crate) fn make_room(&self, name: &str) {
         for (number, ending) in (1..99).rev().flat_map(|number| [(number, ""), (number, ".gz")]) {
             let from = self.path(&format!("{name}.{number}{ending}"));
@@ -282,7 +282,7 @@ impl World {
         self.rename(name, &format!("{name}.1"));
     }
 
-    /// Compresses a file as logrotate does, the original goes last.
+    /// Compresses a file as logrotate does: it deletes the original last.
     pub(crate) fn gzip(&self, name: &str) {
         let compressed = File::create(self.path(&format!("{name}.gz"))).unwrap();
         let mut gzip = GzEncoder::new(compressed, Compression::fast());
@@ -297,7 +297,7 @@ impl World {
         self.tail.as_mut().unwrap().scan(now).unwrap();
     }
 
-    /// Pushes everything that can be pushed; if the first batch meets another fate than being acknowledged, only that.
+    /// Pushes everything that can be pushed. If `fate` is not `Acknowledged`, pushes one batch.
     pub(crate) fn ship_with(&mut self, fate: Fate) {
         let mut idle = 0;
         while idle < 20 {
@@ -313,18 +313,18 @@ impl World {
         }
     }
 
-    /// Pushes everything that can be pushed, all of it acknowledged.
+    /// Pushes everything that can be pushed. Loki acknowledges all of it.
     pub(crate) fn ship(&mut self) {
         self.ship_with(Fate::Acknowledged);
     }
 
-    /// Looks at the directory and pushes the next batch, if there is one.
+    /// Scans the directory and pushes the next batch. Returns `false` if there is none.
     pub(crate) fn ship_one(&mut self, fate: Fate) -> bool {
         self.scan();
         self.push_one(fate)
     }
 
-    /// Makes one more batch while those before it are not acknowledged yet, if there is one and not too many are.
+    /// Makes one more batch before the earlier ones are acknowledged. Returns `false` if there is none, or too many wait.
     pub(crate) fn make_one(&mut self) -> bool {
         if self.made.len() < MADE
             && let Some(batch) = self.tail.as_mut().unwrap().next_batch(self.now, true)
@@ -335,8 +335,8 @@ impl World {
         false
     }
 
-    /// Pushes the next batch, if there is one. Where its fate is another than to be acknowledged, the shipper has to be
-    /// started again.
+    /// Pushes the next batch. Returns `false` if there is none. If `fate` is not `Acknowledged`, the caller must restart the
+    /// shipper.
     pub(crate) fn push_one(&mut self, fate: Fate) -> bool {
         if self.made.is_empty() && !self.make_one() {
             return false;
@@ -357,19 +357,19 @@ impl World {
         true
     }
 
-    /// The lines one sees in Loki, without their times, and without banners.
+    /// The visible lines in Loki, without timestamps and banners.
     pub(crate) fn seen(&self) -> Vec<String> {
         let entries = self.entries();
         let lines = entries.iter().flat_map(|entry| entry.lines()).filter(|line| line.bytes().any(|byte| byte != b'='));
         lines.map(|line| line.split("INFO ").last().unwrap().to_owned()).collect()
     }
 
-    /// The entries one sees in Loki, by stream and time.
+    /// The visible entries in Loki, by stream and time.
     pub(crate) fn entries(&self) -> Vec<String> {
         self.loki.shows().into_values().flatten().collect()
     }
 
-    /// The times of those.
+    /// The times of the visible entries.
     pub(crate) fn times(&self) -> Vec<i64> {
         self.loki.shows().into_keys().map(|(_, time)| time).collect()
     }
@@ -383,7 +383,7 @@ impl World {
         by_number.into_values().collect()
     }
 
-    /// Whether Loki has every line that was written and that it takes.
+    /// Whether Loki shows every written line that it does not reject.
     pub(crate) fn shows_everything(&self) -> bool {
         self.seen().len() == self.expected().len()
     }
