@@ -1,4 +1,4 @@
-//! Who may connect: clients with a certificate of a CA that an administrator named, such as the API server's.
+//! The check of client certificates: which clients, such as the API server, may connect.
 
 use std::sync::Arc;
 
@@ -8,18 +8,19 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 
-/// Why clients cannot be checked.
+/// Why the check cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
-    /// A certificate of the file is none of a CA.
+    /// A certificate in the file is not a CA certificate.
     #[error("invalid certificate in the client CA file: expected a CA certificate")]
     Authority(#[source] Error),
-    /// There is no certificate to check by.
+    /// The file has no certificate.
     #[error("failed to set up the check of client certificates")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// Takes clients whose certificate one of `authorities` signed, and whose common name is one of `names` unless there are none.
+/// Accepts clients whose certificate is signed by one of `authorities`. If there are `names`, the common name must be one
+/// of them.
 pub fn client_verifier(
     authorities: Vec<CertificateDer<'static>>,
     names: Vec<String>,
@@ -33,7 +34,7 @@ pub fn client_verifier(
     Ok(Arc::new(Named { signed, names }))
 }
 
-/// A verifier that also looks at the common name.
+/// A verifier that also checks the common name.
 #[derive(Debug)]
 struct Named {
     signed: Arc<dyn ClientCertVerifier>,

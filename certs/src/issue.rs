@@ -1,4 +1,4 @@
-//! A certificate authority of our own: one CA, and the leaves it signs.
+//! Our own certificate authority: one CA, and the leaves that it signs.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// Clocks of one cluster differ: certificates are valid from a little before they were issued.
+/// The clocks of a cluster differ, so a certificate is valid from a little before it is issued.
 pub(crate) const BACKDATED: Duration = Duration::from_mins(5);
 
 /// A certificate could not be issued.
@@ -60,7 +60,7 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), cert })
     }
 
-    /// The CA of a certificate and its key, both as PEM; `None` where they cannot be read or do not belong together.
+    /// The CA of a certificate and its key, both as PEM; `None` if they are invalid or do not belong together.
     pub fn from_pem(cert: &str, key: &str) -> Option<Self> {
         let key = KeyPair::from_pem(key).ok()?;
         let der = CertificateDer::from_pem_slice(cert.as_bytes()).ok()?;
@@ -77,7 +77,7 @@ impl Authority {
         self.issuer.key().serialize_pem()
     }
 
-    /// The CA's own certificate as PEM: what clients must trust, a webhook's `caBundle`.
+    /// The CA certificate as PEM, which clients must trust: the `caBundle` of a webhook.
     pub fn cert(&self) -> &str {
         &self.cert
     }
@@ -101,8 +101,8 @@ impl Authority {
         self.sign(params, &name)
     }
 
-    /// Issues a client certificate for a user of a Kubernetes API server: the common name is the user's, the
-    /// organization a group's.
+    /// Issues a client certificate for a user of a Kubernetes API server. The common name is the user, the organization is
+    /// a group.
     pub fn client(&self, user: &str, group: &str, lifetime: Duration) -> Result<PemPair, IssueError> {
         let mut params = valid_for(lifetime, SystemTime::now());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

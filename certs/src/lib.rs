@@ -1,9 +1,9 @@
-//! Serving certificates: issued, read, and swapped while connections are served.
+//! Serving certificates: issued, read, and replaced while connections are served.
 //!
 //! ```text
-//! issue (a CA of our own, a leaf) ── rotation (when) ── secret (one for all replicas) ─┐
+//! issue (our own CA, a leaf) ─────── rotation (when) ── secret (one for all replicas) ─┐
 //!                                                                                      ├─ ServingCert ── every handshake
-//! cert-manager, service CA, a person ── files: tls.crt tls.key ── read ────────────────┘   └ the last good pair stays
+//! cert-manager, service CA, a person ── files: tls.crt tls.key ── read ────────────────┘   └ the last valid pair stays
 //! ```
 
 mod clients;
@@ -18,7 +18,7 @@ pub use issue::{Authority, IssueError, PemPair};
 pub use read::{CERT_FILE, KEY_FILE, ReadError, read_pair};
 pub use rotation::{CaKey, Change, Kept, Lifetimes, next};
 pub use secret::{KeepError, SelfSigned};
-pub use serving::{ServingCert, Source, SourceError};
+pub use serving::{CertificateSource, ServingCert, SourceError};
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! From a folder with `tls.crt` and `tls.key` to something rustls can serve with.
+//! From a directory with `tls.crt` and `tls.key` to a certificate that rustls can serve.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use rustls::sign::CertifiedKey;
 
 use crate::issue::PemPair;
 
-/// The certificate chain's file, as Kubernetes names it in a Secret of type `kubernetes.io/tls`.
+/// The file of the certificate chain, as Kubernetes names it in a Secret of type `kubernetes.io/tls`.
 pub const CERT_FILE: &str = "tls.crt";
 /// The private key's file.
 pub const KEY_FILE: &str = "tls.key";
-/// How many swaps in a row are believed to be swaps.
+/// How many times in a row the files may change while they are read.
 const SWAPS: usize = 3;
 
-/// Why a certificate and its key cannot be served with.
+/// Why a certificate and its key are unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// One of the two files cannot be read.
@@ -24,38 +24,38 @@ pub enum ReadError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: std::io::Error,
     },
-    /// No certificate chain in the file.
+    /// The file has no certificate chain.
     #[error("invalid certificate chain in {path}: expected PEM with one or more CERTIFICATE blocks, leaf first")]
     Chain {
         /// The file.
         path: PathBuf,
-        /// What the parser said, where it said anything.
+        /// The parser's error, if it has one.
         source: Option<rustls::pki_types::pem::Error>,
     },
-    /// No private key in the file.
+    /// The file has no private key.
     #[error("invalid private key in {path}: expected PEM with a PKCS#8, PKCS#1 or SEC1 key")]
     Key {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The parser's error.
         source: rustls::pki_types::pem::Error,
     },
-    /// The key is of a kind that cannot sign handshakes, or is not the certificate's.
+    /// The key belongs to another certificate, or cannot sign handshakes.
     #[error("failed to use the key in {key} with the certificate in {cert}")]
     Pair {
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What rustls said.
+        /// The error of rustls.
         source: rustls::Error,
     },
 }
 
-/// The bytes of both files, before anything is made of them. Equal bytes need not be parsed again.
+/// The bytes of both files. Equal bytes need not be parsed again.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RawPair {
     cert: Vec<u8>,
@@ -67,12 +67,12 @@ impl RawPair {
         Self { cert: pair.cert.clone().into_bytes(), key: pair.key.clone().into_bytes() }
     }
 
-    /// Both files. The kubelet may swap them in between: then they are read again.
+    /// Reads both files, and reads them again if the kubelet swaps them in between.
     pub(crate) fn read(dir: &Path) -> Result<Self, ReadError> {
         Self::settled(|| Self::read_once(dir))
     }
 
-    /// What `read` yields twice in a row.
+    /// The pair that `read` returns twice in a row.
     fn settled(mut read: impl FnMut() -> Result<Self, ReadError>) -> Result<Self, ReadError> {
         let mut pair = read();
         for _ in 0..SWAPS {

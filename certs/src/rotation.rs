@@ -1,13 +1,14 @@
-//! When a certificate of our own must be issued anew: a decision about what is kept, and about nothing else.
+//! When a self-signed certificate must be issued again. This is a pure decision about the stored certificates.
 //!
 //! ```text
-//! CA 1 ───────────────────────────────┐ trusted until nobody serves a leaf of it any more
+//! CA 1 ───────────────────────────────┐ trusted until nobody serves a leaf of it
 //!                CA 2 ── trusted first, signs after an overlap ───────────────
 //! leaf a (CA 1) ─────────── leaf b (CA 1) ── leaf c (CA 2) ───────────────────
 //! ```
 //!
-//! Replicas and API servers learn of a change one after the other. So a CA is trusted for a while before it signs, and for a
-//! while after its last leaf was replaced: whoever still serves the old leaf, and whoever still trusts the old bundle, agree.
+//! Replicas and API servers learn of a change one after the other. So a new CA is trusted for a while before it signs, and
+//! an old CA is trusted for a while after its last leaf was replaced. Thus a replica with the old leaf and an API server
+//! with the old bundle still accept each other.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -19,37 +20,37 @@ use x509_parser::prelude::{GeneralName, X509Certificate};
 
 use crate::issue::{Authority, BACKDATED, IssueError, PemPair};
 
-/// How long certificates live.
+/// The lifetimes of certificates.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetimes {
-    /// A CA's; a new one is issued when a third is left, which must be longer than a leaf lives.
+    /// The lifetime of a CA. A new one is issued when a third is left, which must be longer than the lifetime of a leaf.
     pub ca: Duration,
-    /// A leaf's; a new one is issued when a third is left.
+    /// The lifetime of a leaf. A new one is issued when a third is left.
     pub leaf: Duration,
-    /// How long everybody may take to learn of a change.
+    /// The longest time until all replicas and API servers know a change.
     pub overlap: Duration,
 }
 
 impl Default for Lifetimes {
     fn default() -> Self {
         let day = Duration::from_hours(24);
-        // Replicas look every few seconds; an hour is for those that were cut off.
+        // Replicas check every few seconds. An hour is enough for one that was disconnected.
         Self { ca: day * 365, leaf: day * 90, overlap: Duration::from_hours(1) }
     }
 }
 
-/// Everything that is kept: what all replicas serve with and clients trust.
+/// The stored certificates: what all replicas serve, and what clients trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The CAs to trust as PEM, the newest first: a webhook's `caBundle`.
+    /// The CA certificates that clients trust, as PEM, the newest first: the `caBundle` of a webhook.
     pub bundle: String,
     /// The private key of the newest CA.
     pub ca_key: CaKey,
-    /// What is served with.
+    /// The served certificate and key.
     pub pair: PemPair,
 }
 
-/// A CA's private key as PEM, which no log shows.
+/// A CA's private key as PEM. It is never logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CaKey(pub String);
 
@@ -59,20 +60,20 @@ impl std::fmt::Debug for CaKey {
     }
 }
 
-/// Why something new is kept.
+/// Why the stored certificates change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// There was nothing, or nothing that could be used any more.
+    /// Nothing was stored, or nothing usable.
     Everything,
-    /// A new CA is trusted; it signs nothing yet.
+    /// A new CA is trusted. It signs nothing yet.
     NewAuthority,
-    /// A new leaf, signed by the newest CA: the old one is due, has expired, or cannot be used.
+    /// A new leaf, signed by the newest CA. The old leaf is due, has expired, or is unusable.
     NewLeaf,
-    /// Nobody serves a leaf of the old CA any more.
+    /// Nobody serves a leaf of the old CA any more, so it is removed.
     OldAuthorityGone,
 }
 
-/// What must be kept instead of `kept` at `now`, or `None` where all is well. One step at a time.
+/// What must be stored instead of `kept` at `now`; `None` if nothing has to change. It changes one thing at a time.
 pub fn next(
     kept: Option<&Kept>,
     names: &[&str],
@@ -89,7 +90,7 @@ pub fn next(
         let pair = authority.serving_at(names, lifetimes.leaf, now)?;
         Ok(Some((Change::NewLeaf, Kept { pair, ..kept.clone() })))
     };
-    // The CAs are good: whoever serves a leaf of theirs until they learn of the new one goes on being trusted.
+    // The CAs are valid, so replicas that still serve one of their leaves stay trusted.
     let (Some((newest, newest_pem)), Some((leaf, signer))) = (authorities.first(), leaf) else { return new_leaf() };
     if leaf.expires <= now {
         return new_leaf();
@@ -122,18 +123,18 @@ fn authority(lifetimes: &Lifetimes, now: SystemTime) -> Result<Authority, IssueE
     Authority::new_at("redis-log-shipper webhook CA", lifetimes.ca, now)
 }
 
-/// What the decision needs to know of what is kept.
+/// The facts about the stored certificates that matter for the decision.
 struct Facts {
     /// The newest CA, with its key.
     authority: Authority,
-    /// The bundle's CAs, the newest first, each with its PEM.
+    /// The CA certificates of the bundle, the newest first, each with its PEM.
     authorities: Vec<(Certificate, String)>,
-    /// The leaf, and which CA of the bundle signed it; `None` where it cannot be served with.
+    /// The leaf, and the index of the CA in the bundle that signed it; `None` if the leaf is unusable.
     leaf: Option<(Certificate, usize)>,
 }
 
 impl Facts {
-    /// `None` where the newest CA cannot sign, or one of the others cannot be read.
+    /// `None` if the newest CA cannot sign, or any other CA certificate is unreadable.
     fn read(kept: &Kept) -> Option<Self> {
         let ders = CertificateDer::pem_slice_iter(kept.bundle.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
         let pems = kept.bundle.split_inclusive("-----END CERTIFICATE-----\n");
@@ -161,11 +162,11 @@ fn leaf(pair: &PemPair) -> Option<Certificate> {
     Certificate::read(&CertificateDer::from_pem_slice(pair.cert.as_bytes()).ok()?)
 }
 
-/// What the decision needs to know of a certificate.
+/// The facts about one certificate that matter for the decision.
 struct Certificate {
     issued: SystemTime,
     expires: SystemTime,
-    /// Its own key's identifier.
+    /// The identifier of its own key.
     id: Option<Vec<u8>>,
     /// The identifier of the key that signed it.
     issuer: Option<Vec<u8>>,
@@ -196,7 +197,7 @@ impl Certificate {
     }
 
     fn is_for(&self, names: &[&str]) -> bool {
-        // Addresses may be written in more than one way.
+        // An IP address has several spellings.
         let address = |name: &str| name.parse::<IpAddr>().ok();
         let is = |mine: &str, name: &str| mine == name || address(name).is_some_and(|name| address(mine) == Some(name));
         names.iter().all(|name| self.names.iter().any(|mine| is(mine, name)))
@@ -244,7 +245,7 @@ mod tests {
         next(kept, &NAMES, &Lifetimes::default(), now).unwrap()
     }
 
-    /// Whether a client that trusts `bundle` accepts `leaf`, as rustls decides it.
+    /// Whether rustls accepts `leaf` as a client that trusts `bundle`.
     fn accepts(bundle: &str, leaf: &PemPair, now: SystemTime) -> Result<(), String> {
         let mut roots = RootCertStore::empty();
         for ca in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
@@ -316,8 +317,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(8))]
 
-        /// Three years, looked at every now and then. Whoever learned of the changes up to an overlap ago gets along with
-        /// whoever knows them all, in both directions.
+        /// Three years, with checks now and then. Whoever knows the state of up to one overlap ago accepts whoever knows
+        /// the current state, and the other way round.
         #[test]
         fn everybody_is_trusted_by_everybody_throughout_every_rotation(hours in proptest::collection::vec(1..72_u64, 1..40)) {
             let overlap = Lifetimes::default().overlap;
@@ -329,7 +330,7 @@ mod tests {
                     changes.push(change);
                     history.push((now, kept));
                 }
-                // What somebody may still have: whatever was replaced within the overlap, and what is kept now.
+                // The states that somebody may still have: those replaced within the overlap, and the current one.
                 let replaced = |at: usize| history.get(at + 1).map(|(when, _)| *when);
                 let known = (0..history.len()).filter(|at| replaced(*at).is_none_or(|when| when + overlap > now));
                 let known: Vec<_> = known.map(|at| &history[at].1).collect();

@@ -1,7 +1,7 @@
-//! A certificate of our own, kept in one Secret for all replicas, and its CA told to the API server.
+//! A self-signed certificate in one Secret for all replicas, and its CA certificate in the webhook configuration.
 //!
-//! Whichever replica writes first wins: a write names the version it was decided on, and who comes second reads again. So
-//! there is one CA, never one for each replica. What to write is decided elsewhere (`rotation`).
+//! The first replica that writes wins. A write names the version that was read, and a replica whose version is outdated
+//! reads again. So there is one CA, and not one per replica. `rotation` decides what to write.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -20,10 +20,10 @@ use crate::rotation::{self, CaKey, Kept, Lifetimes};
 
 const CA_CERT: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
-/// Replicas start together: each attempt but the first follows somebody else's success.
+/// The limit for attempts. Replicas start together, and every attempt except the first follows another replica's success.
 const ATTEMPTS: usize = 10;
 
-/// Why a certificate could not be kept or told.
+/// Why a certificate could not be stored or published.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// It could not be issued.
@@ -32,19 +32,19 @@ pub enum KeepError {
     /// The Secret could not be read or written.
     #[error("failed to {what} the Secret {namespace}/{name}")]
     Secret {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// Where it is.
+        /// Its namespace.
         namespace: String,
         /// Its name.
         name: String,
-        /// What the API server said.
+        /// The API server's error.
         source: kube::Error,
     },
-    /// Others kept writing.
+    /// Other writers changed the Secret again and again.
     #[error("failed to write the Secret {namespace}/{name}: others changed it {ATTEMPTS} times in between")]
     Contended {
-        /// Where it is.
+        /// Its namespace.
         namespace: String,
         /// Its name.
         name: String,
@@ -52,16 +52,16 @@ pub enum KeepError {
     /// The webhook configuration could not be read or patched.
     #[error("failed to {what} the MutatingWebhookConfiguration {name}")]
     Configuration {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
         /// Its name.
         name: String,
-        /// What the API server said.
+        /// The API server's error.
         source: kube::Error,
     },
 }
 
-/// Where a certificate of our own is kept, and who is told of its CA.
+/// Where a self-signed certificate is stored, and where its CA certificate is published.
 #[derive(Clone)]
 pub struct SelfSigned {
     /// The API server.
@@ -72,9 +72,9 @@ pub struct SelfSigned {
     pub secret: String,
     /// The `MutatingWebhookConfiguration` whose `caBundle` is set.
     pub configuration: String,
-    /// The names that the certificate is for.
+    /// The DNS names and IP addresses of the certificate.
     pub names: Vec<String>,
-    /// How long certificates live.
+    /// The lifetimes of certificates.
     pub lifetimes: Lifetimes,
 }
 
@@ -85,15 +85,15 @@ impl std::fmt::Debug for SelfSigned {
 }
 
 impl SelfSigned {
-    /// What is kept in the Secret, brought up to date at `now`, with its CAs told to the API server.
+    /// Updates the Secret as of `now`, publishes its CA certificates, and returns its content.
     ///
-    /// The configuration is read before the Secret, and patched only where it is still the one that was read: a replica
-    /// that is slow cannot put an older bundle over a newer one.
+    /// The configuration is read before the Secret, and patched only if it has not changed since. So a slow replica cannot
+    /// overwrite a newer bundle with an older one.
     pub async fn keep(&self, now: SystemTime) -> Result<Kept, KeepError> {
         let configuration = self.configuration().await?;
         let kept = self.keep_secret(now).await?;
         if let Some(configuration) = configuration {
-            self.tell(&configuration, &kept.bundle).await?;
+            self.publish(&configuration, &kept.bundle).await?;
         } else {
             tracing::debug!(name = self.configuration, "the MutatingWebhookConfiguration does not exist yet");
         }
@@ -127,7 +127,7 @@ impl SelfSigned {
         Err(KeepError::Contended { namespace: self.namespace.clone(), name: self.secret.clone() })
     }
 
-    /// `secret` with `kept` in it. What else it has (labels, its version) stays.
+    /// `secret` with the content of `kept`. Its other fields (labels, version) stay.
     fn filled(&self, mut secret: Secret, kept: &Kept) -> Secret {
         secret.metadata.name = Some(self.secret.clone());
         secret.type_.get_or_insert_with(|| "kubernetes.io/tls".to_owned());
@@ -147,13 +147,13 @@ impl SelfSigned {
         found.map_err(|source| self.configuration_error("read", source))
     }
 
-    /// Untyped: what we do not know of it must survive.
+    /// The type is dynamic, so that unknown fields survive.
     fn configurations(&self) -> Api<DynamicObject> {
         let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration");
         Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind))
     }
 
-    async fn tell(&self, configuration: &DynamicObject, bundle: &str) -> Result<(), KeepError> {
+    async fn publish(&self, configuration: &DynamicObject, bundle: &str) -> Result<(), KeepError> {
         let bundle = STANDARD.encode(bundle);
         let webhooks = configuration.data.get("webhooks").and_then(Value::as_array).into_iter().flatten();
         let mut operations: Vec<_> = webhooks
@@ -164,14 +164,14 @@ impl SelfSigned {
         if operations.is_empty() {
             return Ok(());
         }
-        // With a version that is not the current one any more the API server answers 409.
+        // If the version is outdated, the API server answers 409.
         let version = &configuration.metadata.resource_version;
         operations.push(json!({"op": "replace", "path": "/metadata/resourceVersion", "value": version}));
         let patch = serde_json::from_value(Value::Array(operations)).map(Patch::<()>::Json);
         let patch = patch.map_err(|source| self.configuration_error("patch", kube::Error::SerdeError(source)))?;
         match self.configurations().patch(&self.configuration, &PatchParams::default(), &patch).await {
             Ok(_) => tracing::info!(name = self.configuration, "set the caBundle of the MutatingWebhookConfiguration"),
-            // Somebody was faster; we look again soon.
+            // Another replica wrote first. The next check follows soon.
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
             Err(source) => return Err(self.configuration_error("patch", source)),
         }
@@ -187,7 +187,7 @@ impl SelfSigned {
     }
 }
 
-/// What the Secret holds; `None` where a part is missing.
+/// The content of the Secret; `None` if a part is missing.
 fn read(secret: &Secret) -> Option<Kept> {
     let text = |key: &str| String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok();
     Some(Kept {

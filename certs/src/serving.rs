@@ -1,6 +1,6 @@
-//! The certificate that handshakes use now, swapped when its source has another one.
+//! The served certificate, replaced when its source has a new one.
 //!
-//! The kubelet replaces a mounted Secret through a symlink, which file notifications miss: the content is compared.
+//! The kubelet replaces a mounted Secret through a symlink, which file notifications miss. So the content is compared.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,36 +19,36 @@ use tokio_util::sync::CancellationToken;
 use crate::read::{RawPair, ReadError};
 use crate::secret::{KeepError, SelfSigned};
 
-/// How long one look at the source may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout for one check of the source.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a certificate and its key come from.
+/// The source of a certificate and its key.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// A folder with `tls.crt` and `tls.key`, which somebody else fills: a person, cert-manager, OpenShift's service CA.
+pub enum CertificateSource {
+    /// A directory with `tls.crt` and `tls.key` that somebody else fills: a person, cert-manager or OpenShift's service CA.
     Files(PathBuf),
-    /// We issue them ourselves, and keep them in a Secret.
+    /// The certificate is self-signed and stored in a Secret.
     SelfSigned(Box<SelfSigned>),
 }
 
 /// Why the source has no usable certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The files, or what the Secret holds, cannot be used.
+    /// The files or the content of the Secret are invalid.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The Secret cannot be kept.
+    /// The Secret cannot be updated.
     #[error(transparent)]
     Keep(#[from] KeepError),
-    /// The API server, or the file system, does not answer.
-    #[error("failed to get a certificate within {PATIENCE:?}")]
+    /// The API server or the file system does not answer.
+    #[error("failed to get a certificate within {TIMEOUT:?}")]
     Slow,
 }
 
-/// A certificate and its key, always the last good pair of their source.
+/// A certificate and its key: always the last valid pair of their source.
 #[derive(Clone)]
 pub struct ServingCert {
-    source: Source,
+    source: CertificateSource,
     provider: Arc<CryptoProvider>,
     current: Arc<ArcSwapOption<CertifiedKey>>,
     seen: Option<RawPair>,
@@ -61,30 +61,30 @@ impl std::fmt::Debug for ServingCert {
 }
 
 impl ServingCert {
-    /// The pair in `dir`, which must be there and good.
+    /// Reads the pair in `dir`. It must exist and be valid.
     pub fn read(dir: &Path) -> Result<Self, ReadError> {
-        let mut cert = Self::of(Source::Files(dir.to_owned()));
+        let mut cert = Self::of(CertificateSource::Files(dir.to_owned()));
         cert.take(RawPair::read(dir)?, dir)?;
         Ok(cert)
     }
 
-    /// The pair that we keep ourselves. There is none until the first [`ServingCert::reload`] that succeeds: an API server
-    /// that does not answer must not end the process.
+    /// A self-signed pair. It is missing until the first successful [`ServingCert::reload`], because an API server that
+    /// does not answer must not end the process.
     pub fn self_signed(kept: SelfSigned) -> Self {
-        Self::of(Source::SelfSigned(Box::new(kept)))
+        Self::of(CertificateSource::SelfSigned(Box::new(kept)))
     }
 
-    fn of(source: Source) -> Self {
+    fn of(source: CertificateSource) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         Self { source, provider, current: Arc::new(ArcSwapOption::empty()), seen: None }
     }
 
-    /// A TLS server configuration (1.2 and 1.3, HTTP/2 and 1.1) that asks for the current pair at every handshake.
+    /// A TLS server configuration (TLS 1.2 and 1.3, HTTP/2 and 1.1) that uses the current pair at every handshake.
     pub fn server_config(&self) -> Result<ServerConfig, rustls::Error> {
         self.server_config_for(WebPkiClientVerifier::no_client_auth())
     }
 
-    /// As [`ServingCert::server_config`], for clients that `clients` takes.
+    /// Like [`ServingCert::server_config`], with a check of client certificates.
     pub fn server_config_for(&self, clients: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()?
@@ -94,19 +94,19 @@ impl ServingCert {
         Ok(config)
     }
 
-    /// Looks once whether the source has another pair: `Ok(true)` when a new one is served from here on. After an error
-    /// the last good pair stays.
+    /// Checks the source once. `Ok(true)` means that a new pair is served from now on. After an error, the last valid pair
+    /// stays.
     pub async fn reload(&mut self) -> Result<bool, SourceError> {
         let found = async {
             match &self.source {
-                Source::Files(dir) => Ok((RawPair::read(dir)?, dir.clone())),
-                Source::SelfSigned(kept) => {
+                CertificateSource::Files(dir) => Ok((RawPair::read(dir)?, dir.clone())),
+                CertificateSource::SelfSigned(kept) => {
                     let pair = kept.keep(SystemTime::now()).await?.pair;
                     Ok((RawPair::new(&pair), PathBuf::from(format!("Secret {}/{}", kept.namespace, kept.secret))))
                 }
             }
         };
-        let found = tokio::time::timeout(PATIENCE, found).await;
+        let found = tokio::time::timeout(TIMEOUT, found).await;
         let (raw, place) = found.unwrap_or(Err(SourceError::Slow))?;
         Ok(self.take(raw, &place)?)
     }
@@ -121,7 +121,7 @@ impl ServingCert {
         Ok(true)
     }
 
-    /// When the certificate that is served now expires.
+    /// The expiry time of the served certificate.
     pub fn expires(&self) -> Option<SystemTime> {
         let pair = self.current.load_full()?;
         let (_, leaf) = x509_parser::parse_x509_certificate(pair.cert.first()?).ok()?;
@@ -129,15 +129,16 @@ impl ServingCert {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 
-    /// Whether there is a certificate that clients may still trust at `now`.
+    /// Whether clients trust the served certificate at `now`.
     pub fn is_valid(&self, now: SystemTime) -> bool {
         self.expires().is_some_and(|expires| expires > now)
     }
 
-    /// Looks every `interval` until `shutdown`, says what it found, and tells `told` whether the source has a good pair.
-    pub async fn watch(mut self, interval: Duration, mut told: impl FnMut(&Self, bool), shutdown: CancellationToken) {
+    /// Checks the source every `interval` until `shutdown`, logs the result, and calls `report` with whether the source has
+    /// a valid pair.
+    pub async fn watch(mut self, interval: Duration, mut report: impl FnMut(&Self, bool), shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(interval);
-        // A look that took long is no reason to look more often after it.
+        // After a slow check, the next one waits a full interval.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fault = None;
         loop {
@@ -145,18 +146,18 @@ impl ServingCert {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let looked = tokio::select! {
+            let checked = tokio::select! {
                 () = shutdown.cancelled() => return,
-                looked = self.reload() => looked,
+                checked = self.reload() => checked,
             };
-            told(&self, looked.is_ok());
-            fault = self.say(looked, fault.as_deref());
+            report(&self, checked.is_ok());
+            fault = self.log(checked, fault.as_deref());
         }
     }
 
-    /// Logs what is new, and returns the fault there is now: one that stays says nothing new.
-    fn say(&self, looked: Result<bool, SourceError>, before: Option<&str>) -> Option<String> {
-        let error = match looked {
+    /// Logs the result, unless it has the same fault as before. Returns the fault.
+    fn log(&self, checked: Result<bool, SourceError>, before: Option<&str>) -> Option<String> {
+        let error = match checked {
             Ok(changed) => {
                 if changed {
                     tracing::info!(source = ?self.source, "serving a new certificate");
@@ -233,7 +234,7 @@ mod tests {
             (String::new(), new.key.clone(), "invalid certificate chain in"),
             (half(&new.cert), new.key.clone(), "invalid certificate chain in"),
             (format!("{}{}", new.cert, half(ca.cert())), new.key.clone(), "invalid certificate chain in"),
-            // The CA before the leaf.
+            // The CA certificate comes before the leaf.
             (format!("{}{}", ca.cert(), new.cert), new.key.clone(), "tls.key with the certificate in"),
             (new.cert.clone(), String::new(), "invalid private key in"),
             (new.cert.clone(), new.key.replace("PRIVATE", "ENCRYPTED PRIVATE"), "invalid private key in"),

@@ -1,4 +1,4 @@
-//! A client that trusts a root shakes hands with what was read from a folder: chains, and keys of every kind and form.
+//! Handshakes with files that were read from a directory: certificate chains, and keys of every type and format.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConnection};
 
-/// A root, what it signed, and the chain that leads to it.
+/// A root, and a chain from a leaf to it.
 struct Chain {
     root: CertificateDer<'static>,
     intermediate: String,
@@ -38,7 +38,7 @@ fn chain_for(key: &KeyPair) -> Chain {
     Chain { root: root_cert.der().clone(), intermediate, leaf }
 }
 
-/// Serves with the two files; returns what a client that trusts `root` says.
+/// Serves the two files. Returns the result of a client that trusts `root`.
 fn shake_hands(root: &CertificateDer<'static>, cert: &str, key: &str) -> Result<(), rustls::Error> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(CERT_FILE), cert).unwrap();
@@ -61,7 +61,7 @@ fn shake_hands(root: &CertificateDer<'static>, cert: &str, key: &str) -> Result<
     Ok(())
 }
 
-/// What one side has to say reaches the other.
+/// Passes the pending data from one side to the other.
 fn pass(from: &mut Connection, to: &mut Connection) -> Result<(), rustls::Error> {
     let mut said = Vec::new();
     while from.wants_write() {
@@ -75,7 +75,7 @@ fn pass(from: &mut Connection, to: &mut Connection) -> Result<(), rustls::Error>
     Ok(())
 }
 
-/// The content of the DER element at the start of `der`, and what follows it.
+/// The content of the DER element at the start of `der`, and the rest.
 fn element(der: &[u8]) -> (&[u8], &[u8]) {
     let (length, head) = match der[1] {
         short @ 0..=0x7f => (usize::from(short), 2),

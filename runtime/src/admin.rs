@@ -1,6 +1,6 @@
-//! The admin port: `/live`, `/ready` and `/metrics`, beside whatever routes the process adds.
+//! The admin port: `/live`, `/ready` and `/metrics`, and any further routes of the process.
 //!
-//! It never decides anything. Readiness is a latch the process owns: closed at first, opened by whoever knows.
+//! It decides nothing. The process sets its own readiness, which is false at first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,31 +23,31 @@ use tower_service::Service as _;
 
 use crate::places::{Place, Places};
 
-/// Connections at a time. They must not eat the descriptors and the memory that the process's own work needs.
+/// The limit for connections. They must not use up the descriptors and the memory that the process needs.
 const CONNECTIONS: usize = 32;
-/// How long a client may take to send the head of a request, and how long a connection waits for the next one.
+/// The timeout for the head of a request, and for the next request on a connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection ends after this time, whatever goes on in it: a collector that asks twice a minute makes a new one.
+/// A connection is closed after this time, even if it is in use. A collector that scrapes twice a minute opens a new one.
 const LIFETIME: Duration = Duration::from_mins(1);
-/// How much of a request's head is buffered; hyper takes no less.
+/// The buffer for the head of a request. hyper allows no smaller one.
 const HEADER_BYTES: usize = 8 << 10;
-/// How long answers that are on their way may take when the process ends.
+/// How long running answers may take when the process ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The content type of the OpenMetrics text that `/metrics` answers with.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Whether the process can do its work now. Clones share one state; it starts as *not ready*.
+/// Whether the process is ready. Clones share one state, which is *not ready* at first.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Says whether the process can do its work from here on.
+    /// Sets whether the process is ready.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Release);
     }
 
-    /// What was said last.
+    /// Whether the process is ready.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -59,7 +59,7 @@ struct Admin {
     registry: Arc<Registry>,
 }
 
-/// The routes every process has: `/live` (200 while it runs), `/ready` (200 or 503) and `/metrics`.
+/// The routes of every process: `/live` (200 while it runs), `/ready` (200 or 503) and `/metrics`.
 pub fn routes(readiness: Readiness, registry: Arc<Registry>) -> Router {
     Router::new()
         .route("/live", get(|| async { "ok\n" }))
@@ -68,8 +68,8 @@ pub fn routes(readiness: Readiness, registry: Arc<Registry>) -> Router {
         .with_state(Admin { readiness, registry })
 }
 
-/// Serves `routes` on `listener` until `shutdown`. A new connection is always served: when all places are taken, the oldest
-/// idle connection ends for it, so that probes are answered whatever others hold open.
+/// Serves `routes` on `listener` until `shutdown`. A new connection is always served: if all places are taken, the oldest
+/// idle connection is closed. So probes are answered even if other clients hold connections open.
 pub async fn serve(mut listener: TcpListener, routes: Router, shutdown: CancellationToken) {
     let places = Places::new(CONNECTIONS);
     let mut connections = JoinSet::new();
@@ -89,7 +89,7 @@ pub async fn serve(mut listener: TcpListener, routes: Router, shutdown: Cancella
     while connections.join_next().await.is_some() {}
 }
 
-/// Answers on one connection until it ends, is evicted, or has lived long enough.
+/// Serves one connection until it ends, is evicted, or reaches its lifetime.
 async fn connection(stream: TcpStream, routes: Router, place: Place, shutdown: CancellationToken) {
     let place = Arc::new(place);
     let answering = place.clone();
@@ -106,7 +106,7 @@ async fn connection(stream: TcpStream, routes: Router, place: Place, shutdown: C
         .max_buf_size(HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut http = std::pin::pin!(http);
-    // A connection that breaks is its client's business.
+    // A broken connection is the client's problem.
     tokio::select! {
         _ended = http.as_mut() => {}
         () = place.evicted() => {}
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// An admin port that is open for as long as the token is not cancelled.
+    /// An open admin port. Cancelling the token closes it.
     async fn open() -> (SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
@@ -166,7 +166,7 @@ mod tests {
             assert!(get(address, "/live").await.starts_with("HTTP/1.1 200"));
         }
         assert!(get(address, "/metrics").await.contains("# EOF"));
-        // The oldest had to go.
+        // The oldest one was evicted.
         assert_eq!(idle[0].read(&mut [0]).await.unwrap(), 0);
     }
 

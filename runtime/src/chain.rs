@@ -1,14 +1,14 @@
-//! An error with its causes on one line: structured logs carry the error itself only, and the reason is in its causes.
+//! An error and its causes on one line, for structured logs, which would show the error without its causes.
 
 use std::error::Error;
 
-/// `error` and its causes, each said once.
+/// `error` and its causes. A cause that the text already contains is left out.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let said = cause.to_string();
-        // Some errors of others say their cause themselves.
+        // Some errors of other crates already contain their cause.
         if !text.contains(&said) {
             text = format!("{text}: {said}");
         }

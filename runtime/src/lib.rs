@@ -1,17 +1,17 @@
-//! What both processes stand on, and nothing that only one of them needs.
+//! What both programs need. What only one of them needs is not here.
 //!
 //! ```text
 //! main ── logging ── tls ── shutdown ──┬── the process's own work
 //!                                      └── admin (/live /ready /metrics)
 //! ```
 //!
-//! - [`logging`]: one voice on standard error, as JSON or text
-//! - [`tls`]: the one crypto provider, and the HTTPS client over it
-//! - [`shutdown`]: a first signal asks, a second insists
-//! - [`admin`]: the port on which a process tells how it is
-//! - [`places`]: who may hold a connection to a port that anybody can reach
+//! - [`logging`]: log lines on standard error, as JSON or text
+//! - [`tls`]: the crypto provider, and an HTTPS client
+//! - [`shutdown`]: the first signal ends the process in order, the second at once
+//! - [`admin`]: the port with metrics and health
+//! - [`places`]: a limit for connections to a port that anybody can reach
 //! - [`chain`]: an error with its causes, for the log
-//! - [`printable`]: names of others, as they may be shown
+//! - [`printable`]: untrusted strings without control characters
 //! - [`words`]: settings that are one of a few words
 
 pub mod admin;

@@ -1,4 +1,4 @@
-//! One voice on standard error. Standard output carries results only.
+//! Log lines on standard error. Standard output is for results only.
 
 use std::io::IsTerminal;
 
@@ -10,17 +10,17 @@ use tracing_subscriber::fmt::format::debug_fn;
 
 use crate::printable;
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line, for collectors.
+    /// One JSON object per line, for collectors.
     #[default]
     Json,
-    /// For eyes, coloured on a terminal.
+    /// Text for people, coloured on a terminal.
     Text,
 }
 
-/// From which severity on log lines are written.
+/// The lowest severity that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[expect(missing_docs, reason = "the five levels need no words")]
 pub enum LogLevel {
@@ -34,7 +34,7 @@ pub enum LogLevel {
 
 impl LogLevel {
     fn filter(self) -> EnvFilter {
-        // What the libraries below say at debug is of no use to whoever asked *us* to be more talkative.
+        // Debug messages of libraries do not help users who debug *our* programs.
         let directives = match self {
             Self::Error => "error",
             Self::Warn => "warn",
@@ -46,9 +46,9 @@ impl LogLevel {
     }
 }
 
-/// Starts logging for this process. A second call changes nothing: the first one in a process decides.
+/// Starts logging for this process. Only the first call counts.
 pub fn init(format: LogFormat, level: LogLevel) {
-    // What cannot be written (a full disk, a reader that is gone) is not worth dying for: telling of it panics.
+    // A log line that cannot be written (full disk, closed pipe) must not end the process, and reporting it would panic.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(level.filter())
         .with_writer(std::io::stderr)
@@ -62,8 +62,8 @@ pub fn init(format: LogFormat, level: LogLevel) {
     }
 }
 
-/// Values as text. They hold names of files and words of servers, which may be chosen to deceive a reader; JSON escapes them
-/// by itself.
+/// Formats values as text. Values contain file names and messages of servers, which may be chosen to deceive a reader. In
+/// JSON they are escaped anyway.
 fn fields() -> impl for<'a> FormatFields<'a> + Send + Sync + 'static {
     let field = debug_fn(|writer, field, value| {
         let value = format!("{value:?}");

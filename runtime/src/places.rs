@@ -1,7 +1,8 @@
-//! The places for connections on one port: when all are taken, the connection that matters least gives up its place.
+//! A limited number of places for connections on one port. If all are taken, the least important connection loses its
+//! place.
 //!
-//! Anybody who can reach a port can open connections to it. Refusing new ones would let such a peer keep everybody else
-//! out. So a new connection always finds a place, as long as one of the others does no work for its peer.
+//! Anybody who can reach a port can open connections. If new connections were refused, such a client could keep all others
+//! out. So a new connection always gets a place, unless every other connection is being answered.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// A fixed number of places for connections.
+/// A limited number of places for connections.
 #[derive(Clone, Debug)]
 pub struct Places(Arc<Mutex<Taken>>);
 
@@ -17,7 +18,7 @@ pub struct Places(Arc<Mutex<Taken>>);
 #[derive(Debug)]
 struct Taken {
     most: usize,
-    /// Counts everything that happens, so that a smaller number is earlier.
+    /// The number of events so far, as a clock: a smaller number is earlier.
     events: u64,
     connections: BTreeMap<u64, Connection>,
 }
@@ -25,11 +26,11 @@ struct Taken {
 #[derive(Debug)]
 struct Connection {
     peer: IpAddr,
-    /// Whether its handshake is over.
+    /// Whether its handshake is finished.
     open: bool,
-    /// Requests that are being answered.
+    /// The number of its requests that are being answered.
     requests: usize,
-    /// When it did something last, as a number of events.
+    /// The number of its latest event.
     last: u64,
     evicted: CancellationToken,
 }
@@ -42,19 +43,19 @@ pub struct Place {
     evicted: CancellationToken,
 }
 
-/// A request that is being answered, until this is dropped.
+/// A request that is being answered. Dropping it ends the request.
 #[derive(Debug)]
 pub struct Request<'a>(&'a Place);
 
 impl Places {
-    /// So many places.
+    /// This many places.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Mutex::new(Taken { most, events: 0, connections: BTreeMap::new() })))
     }
 
-    /// A place for a connection from `peer`. Where all are taken, another connection is evicted for it: one whose
-    /// handshake is not over before one that waits for a request, then one of the peer that holds the most, then the one
-    /// that has been idle longest. `None` means that every connection is being answered.
+    /// Takes a place for a connection from `peer`. If all are taken, another connection is evicted: first one without a
+    /// finished handshake, then one of the peer with the most connections, then the one that has been idle longest. `None`
+    /// means that every connection is being answered.
     pub fn take(&self, peer: IpAddr) -> Option<Place> {
         let mut taken = self.lock();
         if taken.connections.len() >= taken.most {
@@ -70,7 +71,7 @@ impl Places {
         Some(Place { id, places: self.clone(), evicted })
     }
 
-    /// How many are taken.
+    /// The number of taken places.
     pub fn taken(&self) -> usize {
         self.lock().connections.len()
     }
@@ -101,23 +102,23 @@ impl Taken {
 }
 
 impl Place {
-    /// Says that the handshake is over.
+    /// Records that the handshake is finished.
     pub fn opened(&self) {
         self.change(|connection| connection.open = true);
     }
 
-    /// Says that a request has come. The connection keeps its place until the request is answered.
+    /// Records a request. The connection keeps its place until the request is answered.
     pub fn request(&self) -> Request<'_> {
         self.change(|connection| connection.requests += 1);
         Request(self)
     }
 
-    /// Waits until the place is given to another connection. This connection must end then.
+    /// Waits until the connection is evicted. It must end then.
     pub async fn evicted(&self) {
         self.evicted.cancelled().await;
     }
 
-    /// Cancelled when the place is given to another connection, for code that cannot wait for [`Place::evicted`].
+    /// Cancelled when the connection is evicted, for code that cannot wait for [`Place::evicted`].
     pub fn eviction(&self) -> CancellationToken {
         self.evicted.clone()
     }
@@ -151,7 +152,7 @@ mod tests {
     const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
-    /// A connection from `peer` whose handshake is over.
+    /// A connection from `peer` with a finished handshake.
     fn open(places: &Places, peer: IpAddr) -> Place {
         let place = places.take(peer).unwrap();
         place.opened();

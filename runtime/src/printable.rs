@@ -1,10 +1,10 @@
-//! Names and words of others, as they may be shown.
+//! Untrusted strings, made safe to show.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// `text` with escapes in the place of characters that move a terminal's cursor, break a line, or change the direction of
-/// writing. A file's name may have any of them.
+/// `text` with escapes for characters that move a terminal's cursor, break a line, or change the text direction. A file
+/// name may contain any of them.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return Cow::Borrowed(text);

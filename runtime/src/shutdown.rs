@@ -1,4 +1,4 @@
-//! The ending: a first SIGTERM or SIGINT asks for it, a second one insists, and so does time.
+//! The shutdown: a first SIGTERM or SIGINT starts it. A second signal or a timeout ends the process at once.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -6,52 +6,52 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The exit code of a process that was told twice to end.
-const INSISTED: i32 = 130;
-/// The exit code of a process that did not end in time.
-const OVERDUE: i32 = 1;
-/// A log that nobody takes holds up no ending for longer than this.
-const SAYING: Duration = Duration::from_millis(100);
+/// The exit code after a second signal.
+const SECOND_SIGNAL: i32 = 130;
+/// The exit code after the timeout.
+const TIMED_OUT: i32 = 1;
+/// How long the shutdown waits for its log lines to be written.
+const LOG_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A token that is cancelled by the first SIGTERM or SIGINT; the second one ends the process on the spot, and so does the
-/// end of `within`, where that is given.
+/// Returns a token that the first SIGTERM or SIGINT cancels. A second signal ends the process at once, and so does the
+/// timeout `within`, which starts at the first signal.
 ///
-/// A thread of their own waits for them: whoever insists is heard though everything else is stuck, and a process that is
-/// stuck in a file system that does not answer ends nevertheless.
+/// The signals have a thread of their own. So a second signal and the timeout work even if every other thread hangs in a
+/// file system that does not answer.
 pub fn on_signals(within: Option<Duration>) -> std::io::Result<CancellationToken> {
-    let ears = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (mut terminate, mut interrupt) = {
-        let _context = ears.enter();
+        let _context = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
     let shutdown = CancellationToken::new();
     let asked = shutdown.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        ears.block_on(async {
+        runtime.block_on(async {
             let name = next(&mut terminate, &mut interrupt).await;
             asked.cancel();
-            say(move || tracing::info!(signal = name, "shutting down"));
+            log(move || tracing::info!(signal = name, "shutting down"));
             let again = tokio::time::timeout(within.unwrap_or(Duration::MAX), next(&mut terminate, &mut interrupt));
             if let Ok(name) = again.await {
-                say(move || tracing::warn!(signal = name, "second signal: exiting immediately"));
-                std::process::exit(INSISTED);
+                log(move || tracing::warn!(signal = name, "second signal: exiting immediately"));
+                std::process::exit(SECOND_SIGNAL);
             }
-            say(|| tracing::error!("shutdown timed out: exiting immediately"));
-            std::process::exit(OVERDUE);
+            log(|| tracing::error!("shutdown timed out: exiting immediately"));
+            std::process::exit(TIMED_OUT);
         });
     })?;
     Ok(shutdown)
 }
 
-/// Logs something, and waits for that only so long.
-fn say(something: impl FnOnce() + Send + 'static) {
-    let (said, waits) = mpsc::channel::<()>();
+/// Logs something, but waits only a short time for it.
+fn log(something: impl FnOnce() + Send + 'static) {
+    let (written, waits) = mpsc::channel::<()>();
     std::thread::spawn(move || {
         something();
-        drop(said);
+        drop(written);
     });
-    // An error either way: it is said, or it takes too long.
-    let _ = waits.recv_timeout(SAYING);
+    // The channel is closed when the line is written; otherwise this times out. Both are fine.
+    let _ = waits.recv_timeout(LOG_TIMEOUT);
 }
 
 async fn next(

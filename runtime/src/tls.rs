@@ -1,4 +1,4 @@
-//! TLS as a client: the one crypto provider of the workspace, trust read from CA files, and the HTTPS client over both.
+//! TLS for clients: the workspace's crypto provider, CA files, and an HTTPS client.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,44 +15,44 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-/// How long a connection may take to come up.
+/// The timeout for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an unused connection is kept for the next request.
+/// How long an unused connection stays open.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// An HTTP client that sends whole bodies, over TLS or not. It follows no redirect.
+/// An HTTP client for whole bodies, with or without TLS. It follows no redirects.
 pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Why a CA file could not be used.
+/// Why a CA file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
-    /// The file is there and cannot be read.
+    /// The file exists, but cannot be read.
     #[error("failed to read the CA file {path}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: std::io::Error,
     },
-    /// The file is not PEM, or a certificate in it is damaged.
+    /// The file is not PEM, or a certificate in it is invalid.
     #[error("invalid PEM in the CA file {path}: expected one or more CERTIFICATE blocks")]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The parser's error.
         source: rustls::pki_types::pem::Error,
     },
 }
 
-/// Makes ring the crypto provider of this process. Calling it again changes nothing.
+/// Makes ring the crypto provider of this process. Further calls change nothing.
 pub fn install_crypto_provider() {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::trace!("the crypto provider was installed before");
     }
 }
 
-/// The certificates of a CA file; `None` where there is no such file, which is no fault: `openshift-service-ca.crt`
-/// exists on OpenShift only.
+/// Reads the certificates of a CA file. `None` means that the file does not exist, which is valid: only OpenShift has
+/// `openshift-service-ca.crt`.
 pub fn read_ca_file(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>, CaError> {
     let pem = match std::fs::read(path) {
         Ok(pem) => pem,
@@ -67,12 +67,12 @@ pub fn read_ca_file(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>,
         .map_err(|source| CaError::Pem { path: path.to_owned(), source })
 }
 
-/// A client that trusts `roots` and nothing else.
+/// A client that trusts only `roots`.
 pub fn http_client(roots: RootCertStore) -> HttpClient {
     http_client_over(roots, tcp())
 }
 
-/// What makes connections over TCP.
+/// The connector for TCP.
 pub fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -81,7 +81,7 @@ pub fn tcp() -> HttpConnector {
     tcp
 }
 
-/// As [`http_client`], over connections that `dial` makes.
+/// Like [`http_client`], over the connections of `dial`.
 pub fn http_client_over<D>(roots: RootCertStore, dial: D) -> Client<HttpsConnector<D>, Full<Bytes>>
 where
     HttpsConnector<D>: Connect + Clone,

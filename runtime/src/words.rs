@@ -1,5 +1,5 @@
-//! Settings that are one of a few words, and the ones that both programs know: the webhook checks a value and passes it to
-//! the shipper, which applies it.
+//! Settings that are one of a few words, and those that both programs know: the webhook checks a value, and the shipper
+//! applies it.
 
 use clap::ValueEnum;
 
@@ -13,7 +13,7 @@ pub enum Multiline {
     Off,
 }
 
-/// Reads a word exactly as it is written. The error names all known words.
+/// Parses a word. The error lists all known words.
 pub fn parse<T: ValueEnum>(text: &str) -> Result<T, String> {
     T::from_str(text, false).map_err(|_unknown| {
         let known: Vec<_> = T::value_variants().iter().map(|value| word(value)).collect();

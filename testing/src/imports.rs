@@ -1,8 +1,8 @@
-//! Which modules of a crate use which others, read from the crate's sources.
+//! Finds circles in the imports of a crate's modules.
 //!
-//! A module uses another one where a `use` or a path in its code leads to an item of it: `crate::`, `super::`, `self::`, or
-//! the name of a child module. A path to an item that a parent re-exports leads to the parent. Tests and `mod x;` are no
-//! uses.
+//! A module uses another module if a `use` or a path in its code leads there. Such a path starts with `crate::`, `super::`,
+//! `self::` or the name of a child module. A path to an item that a parent re-exports leads to the parent. Tests and `mod
+//! x;` do not count.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -13,14 +13,14 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 type Module = Vec<String>;
 type Graph = BTreeMap<Module, BTreeSet<Module>>;
 
-/// The circles between the modules of the crate in `folder`, each as `a -> b -> a`.
+/// The circles between the modules of the crate in `folder`, such as `a -> b -> a`.
 pub fn circles(folder: impl AsRef<Path>) -> Vec<String> {
     let mut sources = BTreeMap::new();
     read(&folder.as_ref().join("src"), Vec::new(), &mut sources);
     describe(&graph(&sources))
 }
 
-/// Reads `module` and the modules below it, without their tests.
+/// Reads `module` and all modules below it, without their tests.
 fn read(src: &Path, module: Module, sources: &mut BTreeMap<Module, Vec<TokenTree>>) {
     let below = src.join(module.iter().collect::<std::path::PathBuf>());
     let files = if module.is_empty() {
@@ -33,7 +33,7 @@ fn read(src: &Path, module: Module, sources: &mut BTreeMap<Module, Vec<TokenTree
     take(src, module, without_tests(source.parse().unwrap()), sources);
 }
 
-/// Takes the tokens of `module`, and reads or takes the modules that it declares.
+/// Stores the tokens of `module`, and reads the modules that it declares.
 fn take(src: &Path, module: Module, tokens: Vec<TokenTree>, sources: &mut BTreeMap<Module, Vec<TokenTree>>) {
     let mut own = Vec::new();
     let mut rest = tokens.into_iter().peekable();
@@ -84,7 +84,7 @@ fn graph(sources: &BTreeMap<Module, Vec<TokenTree>>) -> Graph {
     graph
 }
 
-/// Collects all paths of two words or more, and those of `use`.
+/// Collects every path of two words or more, and every path of a `use`.
 fn collect(tokens: &[TokenTree], paths: &mut Vec<Vec<String>>) {
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
@@ -112,7 +112,7 @@ fn collect(tokens: &[TokenTree], paths: &mut Vec<Vec<String>>) {
     }
 }
 
-/// Collects the paths of one `use`, with those in its braces.
+/// Collects the paths of one `use`, including those in braces.
 fn expand(tree: &[TokenTree], before: &[String], paths: &mut Vec<Vec<String>>) {
     for branch in tree.split(|token| is_sign(Some(token), ',')) {
         let mut path = before.to_vec();
@@ -134,7 +134,7 @@ fn expand(tree: &[TokenTree], before: &[String], paths: &mut Vec<Vec<String>>) {
     }
 }
 
-/// The module that `path` leads to from `module`; `None` for a path out of the crate.
+/// The module that `path` leads to from `module`; `None` if the path leaves the crate.
 fn resolve(path: &[String], module: &Module, sources: &BTreeMap<Module, Vec<TokenTree>>) -> Option<Module> {
     let mut words = path.iter().peekable();
     let mut at = match words.peek().map(|word| word.as_str()) {
@@ -161,7 +161,7 @@ fn child(module: &Module, name: &str) -> Module {
     module.iter().cloned().chain([name.to_owned()]).collect()
 }
 
-/// For each set of modules that use each other the shortest circle in it.
+/// The shortest circle of each set of modules that use each other.
 fn describe(graph: &Graph) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut circles = Vec::new();
@@ -175,7 +175,7 @@ fn describe(graph: &Graph) -> Vec<String> {
     circles
 }
 
-/// The shortest way from `start` back to itself, without its end.
+/// The shortest path from `start` back to itself, without its end.
 fn shortest(graph: &Graph, start: &Module) -> Option<Vec<Module>> {
     let mut ways = VecDeque::from([vec![start.clone()]]);
     let mut seen = BTreeSet::new();

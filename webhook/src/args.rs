@@ -16,19 +16,19 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer the API server over HTTPS.
+    /// Answer reviews of the API server over HTTPS.
     Serve(serve::Serve),
-    /// Show what the webhook would make of objects from files or standard input.
+    /// Print what the webhook makes of objects from files or standard input.
     Inject(inject::Inject),
-    /// Show what injected objects from files or standard input were before.
+    /// Print injected objects from files or standard input as they were before.
     Uninject(uninject::Uninject),
-    /// Show why pods from files or standard input would or would not be injected.
+    /// Explain why pods from files or standard input would or would not be injected.
     Explain(explain::Explain),
-    /// Print the YAML of the permission that the accounts of a namespace need to push, or to query.
+    /// Print the YAML of the permission to push, or to query, for accounts of a namespace.
     Rbac(rbac::Rbac),
 }
 
-/// Runs the command that `args` name; the exit code is 0, or 1 where something could not be done.
+/// Runs the command. The exit code is 0, or 1 if something failed.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Serve(args) => serve::run(args),

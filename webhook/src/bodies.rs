@@ -1,9 +1,9 @@
-//! The bodies of requests, read as far as there is memory for them.
+//! The bodies of requests, limited by their memory.
 //!
-//! A body gets its bytes before the first of them is read, and gives them back when its review is answered. Where none are
-//! free it waits. Nobody proves who they are on this port, so a body that arrives slowly must not keep others waiting: after a
-//! few seconds it gives its bytes up to one that waits. Some bytes are for small bodies only, so that large ones never hold up
-//! an ordinary review.
+//! A body gets its memory before its first byte is read, and returns it when its review is answered. Without free memory,
+//! it waits. Clients of this port are not authenticated, so a slow body must not keep others waiting: after a few seconds
+//! it loses its memory to a body that waits. A part of the memory is reserved for small bodies, so that large bodies never
+//! delay an ordinary review.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Two objects of 3 MB, the most the API server sends, with room for the envelope.
 pub(crate) const MOST_BYTES: usize = 7 << 20;
-/// The largest body of an ordinary review, many times over.
+/// The largest body of an ordinary review, with a wide margin.
 const SMALL: usize = 256 << 10;
-/// Of the memory so much is for small bodies only, as one part in this many.
+/// One part in this many of the memory is reserved for small bodies.
 const RESERVED_PART: usize = 6;
-/// How long a body may arrive while others wait for its bytes.
+/// How long a body may take to arrive while others wait for its memory.
 const ARRIVAL: Duration = Duration::from_secs(2);
 
 const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 7 MiB");
@@ -48,7 +48,7 @@ struct Memory {
     free: usize,
     reserved: usize,
     next: u64,
-    /// The bodies that have their bytes, in the order in which they got them.
+    /// The bodies with memory, in the order in which they got it.
     held: BTreeMap<u64, Held>,
 }
 
@@ -56,12 +56,12 @@ struct Memory {
 struct Held {
     bytes: usize,
     since: Instant,
-    /// Whether the whole body is there.
+    /// Whether the body has arrived completely.
     whole: bool,
     evicted: CancellationToken,
 }
 
-/// The bytes of one body. Dropping it gives them back.
+/// The memory of one body. Dropping it returns the memory.
 #[derive(Debug)]
 struct Share {
     id: u64,
@@ -69,7 +69,7 @@ struct Share {
     evicted: CancellationToken,
 }
 
-/// A body that is here, for as long as its review needs it.
+/// A complete body, which keeps its memory until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Whole {
     pub(crate) bytes: Vec<u8>,
@@ -77,14 +77,13 @@ pub(crate) struct Whole {
 }
 
 impl Bodies {
-    /// Memory of so many bytes.
+    /// Memory of this many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         let memory = Memory { free: bytes, reserved: bytes / RESERVED_PART, next: 0, held: BTreeMap::new() };
         Self(Arc::new(Shared { memory: Mutex::new(memory), freed: Notify::new() }))
     }
 
-    /// The whole of `body`, if it is no larger than allowed and arrives within this time. `announced` is its length, if the
-    /// request says it.
+    /// Reads `body` if it is not too large and arrives in time. `announced` is its length according to the request.
     pub(crate) async fn read(&self, body: Body, announced: Option<usize>, within: Duration) -> Result<Whole, Refusal> {
         let most = announced.unwrap_or(MOST_BYTES);
         if most > MOST_BYTES {
@@ -100,7 +99,7 @@ impl Bodies {
         Ok(Whole { bytes, _share: share })
     }
 
-    /// Waits for so many bytes.
+    /// Waits for this many bytes of memory.
     async fn take(&self, bytes: usize) -> Share {
         loop {
             let mut freed = std::pin::pin!(self.0.freed.notified());
@@ -116,7 +115,7 @@ impl Bodies {
         }
     }
 
-    /// So many bytes, where they are free or slow bodies hold them; or when to try again at the latest.
+    /// Takes this many bytes if they are free or can be taken from slow bodies. The error is the time of the next attempt.
     fn try_take(&self, bytes: usize) -> Result<Share, Instant> {
         let mut memory = self.lock();
         let now = Instant::now();
@@ -152,7 +151,7 @@ impl Memory {
 }
 
 impl Share {
-    /// Says that the body is there: it keeps its bytes until the review is answered.
+    /// Records that the body is complete. It keeps its memory until the review is answered.
     fn whole(&self) {
         if let Some(held) = self.bodies.lock().held.get_mut(&self.id) {
             held.whole = true;

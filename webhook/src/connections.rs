@@ -1,7 +1,8 @@
-//! The TLS connections: how many at a time, and how long one may do nothing.
+//! The TLS connections: how many there may be, and how long one may be idle.
 //!
-//! A new connection always gets a place. When all are taken, the oldest one without a finished handshake ends for it, then the
-//! one that has been idle longest. So nobody keeps an API server out by holding connections open.
+//! A new connection always gets a place. If all places are taken, another connection is closed: first the oldest one
+//! without a finished handshake, then the one that has been idle longest. So nobody can keep an API server out by holding
+//! connections open.
 
 use std::io;
 use std::pin::Pin;
@@ -19,38 +20,39 @@ use tower_service::Service;
 
 use crate::metrics::Metrics;
 
-/// What a connection may ask of us.
+/// The limits for connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many connections are open at a time.
+    /// How many connections may be open at a time.
     pub connections: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
     /// How long the head of the first request may take after it.
     pub first_request: Duration,
-    /// How long a connection is kept from one answer to the head of the next request.
+    /// How long a connection may be idle between an answer and the head of the next request.
     pub idle: Duration,
-    /// How many bytes the bodies of all requests take together.
+    /// How much memory the bodies of all requests may take together.
     pub body_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // An API server keeps a handful open. This bounds what anybody else can make us hold.
+            // An API server keeps a few connections open. The limit is for other clients.
             connections: 256,
             handshake: Duration::from_secs(5),
             first_request: Duration::from_secs(5),
-            // An API server gives up an unused connection after 90 s. It must be the first to do so: a review that it
-            // sends while we close is lost, for it does not repeat a POST.
+            // An API server closes an unused connection after 90 s. It must close first: if it sends a review while we
+            // close, the review is lost, because it does not repeat a POST.
             idle: Duration::from_mins(3),
-            // Six bodies of the largest size. With what reading them takes on top, it fits into the memory limit of 128 MiB.
+            // Six bodies of the largest size. With the overhead of reading them, this fits into the memory limit of 128
+            // MiB.
             body_bytes: 48 << 20,
         }
     }
 }
 
-/// Accepts TLS connections, up to a number.
+/// Accepts a limited number of TLS connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     tls: RustlsAcceptor,
@@ -74,20 +76,20 @@ where
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        // An answer is more than one small write. Nagle's algorithm would hold the second one until the API server acknowledges
-        // the first, which it delays by 40 ms: that much for every pod.
+        // An answer is more than one small write. Nagle's algorithm would hold the second one until the API server
+        // acknowledges the first, which it delays by 40 ms. Every pod would wait that long.
         let place = stream.set_nodelay(true).and_then(|()| stream.peer_addr()).map(|peer| self.places.take(peer.ip()));
         let handshake = self.tls.accept(stream, service);
         let metrics = self.metrics.clone();
         Box::pin(async move {
-            // No request holds a place for longer than it takes to notice it, so there is always one to take.
+            // A request makes its connection busy only for an instant, so there is always a place to take.
             let place = Arc::new(place?.ok_or_else(given_up)?);
             let (stream, service) = tokio::select! {
                 () = place.evicted() => {
                     metrics.connection_refused();
                     return Err(given_up());
                 }
-                // Load balancers and probes open a connection and close it again; that is no error.
+                // Load balancers and probes open and close connections without a handshake, which is normal.
                 shaken = handshake => shaken.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))?,
             };
             place.opened();
@@ -101,11 +103,11 @@ fn given_up() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "closed to make room for a new connection")
 }
 
-/// The stream of one connection, which ends when its place is needed.
+/// The stream of one connection. It ends when its place is needed.
 pub(crate) struct Held<T> {
     stream: T,
     evicted: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// To count the eviction, once.
+    /// Counts the eviction once.
     metrics: Option<Metrics>,
 }
 
@@ -163,7 +165,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Held<T> {
     }
 }
 
-/// The service of one connection, which gives its place back when it is dropped.
+/// The service of one connection. Dropping it frees the place.
 #[derive(Clone, Debug)]
 pub(crate) struct Counted<S> {
     service: S,
@@ -180,7 +182,8 @@ impl<S: Service<R>, R> Service<R> for Counted<S> {
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        // The connection is in use. It stays so for no longer: a request whose body does not arrive keeps no place.
+        // This marks the connection as used just now. It does not stay busy: a request whose body does not arrive must not
+        // keep the place.
         drop(self.place.request());
         self.service.call(request)
     }

@@ -1,7 +1,7 @@
-//! Kubernetes Events for the owners of pods: a warning in an answer reaches only the StatefulSet's controller.
+//! Kubernetes Events for the owners of pods. A warning in an answer reaches only the controller that created the pod.
 //!
-//! An event is built from the pod's ownerReferences by a task of its own, which first looks up whether that owner exists: the
-//! answer never waits. When too many come at once the surplus is counted and dropped.
+//! A separate task creates the Events, so no answer waits. It first checks that the pod's owner exists. If too many Events
+//! come at once, the surplus is dropped and counted.
 
 mod owners;
 
@@ -19,31 +19,31 @@ use crate::metrics::Metrics;
 use owners::Owners;
 use runtime::chain;
 
-/// A rolling restart of a large cluster; what comes on top of it says nothing new.
+/// Enough for a rolling restart of a large cluster. Further Events would say nothing new.
 const WAITING: usize = 128;
-/// At most five events a second reach the API server.
+/// The interval between Events: at most five a second reach the API server.
 const PACE: Duration = Duration::from_millis(200);
 const COMPONENT: &str = "redis-log-webhook";
 
-/// Where owners are told. Clones share one queue.
+/// Sends Events for owners. Clones share one queue.
 #[derive(Clone, Debug)]
 pub struct Events {
     queue: Option<mpsc::Sender<Note>>,
     metrics: Metrics,
 }
 
-/// What waits to be told.
+/// The Events that wait.
 #[derive(Debug)]
 pub struct Queue {
     notes: mpsc::Receiver<Note>,
     metrics: Metrics,
 }
 
-/// An Event that is still to be made.
+/// An Event to create.
 #[derive(Debug)]
 struct Note {
     at: Timestamp,
-    /// The object that is told, as the pod refers to it.
+    /// The object that the Event is about, as an ownerReference.
     owner: Value,
     namespace: String,
     kind: &'static str,
@@ -52,19 +52,19 @@ struct Note {
 }
 
 impl Events {
-    /// Nobody to tell, ever.
+    /// Drops all Events.
     pub fn nowhere(metrics: Metrics) -> Self {
         Self { queue: None, metrics }
     }
 
-    /// Where owners are told, and what waits until an API server is known.
+    /// The sender, and the queue of Events that wait until an API server is known.
     pub fn new(metrics: Metrics) -> (Self, Queue) {
         let (queue, notes) = mpsc::channel(WAITING);
         (Self { queue: Some(queue), metrics: metrics.clone() }, Queue { notes, metrics })
     }
 
-    /// Tells the pod's owner what became of it, if that is worth telling. Never waits.
-    pub fn tell(&self, answer: &Answer) {
+    /// Creates Events about an answer for the pod's owner. Never waits.
+    pub fn notify(&self, answer: &Answer) {
         let Some(queue) = &self.queue else { return };
         for note in notes(answer) {
             if queue.try_send(note).is_err() {
@@ -73,8 +73,8 @@ impl Events {
         }
     }
 
-    /// Warns the owner of pods, which `owner` refers to as they do. Never waits.
-    pub(crate) fn tell_owner(&self, owner: Value, namespace: &str, reason: &'static str, message: String) {
+    /// Creates a warning for `owner`, which is an ownerReference. Never waits.
+    pub(crate) fn warn_owner(&self, owner: Value, namespace: &str, reason: &'static str, message: String) {
         let Some(queue) = &self.queue else { return };
         let (at, namespace) = (Timestamp::now(), namespace.to_owned());
         if queue.try_send(Note { at, owner, namespace, kind: "Warning", reason, message }).is_err() {
@@ -84,15 +84,15 @@ impl Events {
 }
 
 impl Queue {
-    /// Creates Events on the API server that `client` talks to, until nobody can tell anything any more. Only owners that exist in
-    /// namespaces that opted in are told: a review may be forged.
+    /// Creates the queued Events with `client`, until all senders are dropped. A review may be forged, so the owner must
+    /// exist in a namespace that opted in.
     pub async fn send(mut self, client: kube::Client) {
         let mut owners = Owners::new(client.clone());
         while let Some(note) = self.notes.recv().await {
             let api: Api<Event> = Api::namespaced(client.clone(), &note.namespace);
             if let Err(refusal) = owners.check(&note.namespace, &note.owner).await {
                 self.metrics.event_dropped();
-                owners.say(&note.namespace, &refusal);
+                owners.log(&note.namespace, &refusal);
             } else if let Err(error) = create(&api, &note).await {
                 self.metrics.event_dropped();
                 tracing::warn!(namespace = note.namespace, error = chain(&*error), "failed to create an Event");
@@ -108,7 +108,7 @@ async fn create(api: &Api<Event>, note: &Note) -> Result<(), Box<dyn std::error:
     Ok(())
 }
 
-/// What an answer is worth: nothing for a pod without an owner, or one that is none of ours.
+/// The Events for an answer: none for a pod without an owner, or for a pod that is not Redis Enterprise's.
 fn notes(answer: &Answer) -> Vec<Note> {
     let (Some(owner), Some(namespace)) = (&answer.owner, &answer.namespace) else { return Vec::new() };
     let note = |kind, reason, text: &str| Note {

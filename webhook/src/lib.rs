@@ -4,11 +4,12 @@
 //! bytes ── review ── request ── decision ── additions ── patch ── response      admission/, pure
 //!   ▲                                                                  │
 //!   │                                          offline (inject, ...) ◄─┤
-//!   └── server (HTTPS, /mutate) ── connections                         └─► events (for the pod's owner)
-//!        serve: the wiring, with config (reloaded), certificates, metrics
+//!   └── server (HTTPS, /mutate) ── bodies, connections                 └─► events (for the pod's owner)
+//!        ▲
+//!        commands/serve wires it with config (reloaded), certificates, metrics and cluster
 //! ```
 //!
-//! [`admission`] takes values and returns values; [`server`] and [`offline`] are its two shells.
+//! [`admission`] takes values and returns values. [`server`] and [`offline`] are the two shells around it.
 
 pub mod admission;
 pub mod args;

@@ -1,4 +1,4 @@
-//! `redis-log-webhook`: parse, run, tell.
+//! `redis-log-webhook`: parses the command line, runs the command, prints the error.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What the webhook counts. Every label has a handful of values, whatever is sent to us.
+//! The webhook's metrics. Every label has only a few values, whatever clients send.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
@@ -19,7 +19,7 @@ struct ReviewLabels {
     dry_run: &'static str,
 }
 
-/// Labels of the things that are read from files.
+/// Labels of metrics about files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Result {
     result: &'static str,
@@ -50,7 +50,7 @@ impl Metrics {
             reviews: Family::default(),
             refused: Counter::default(),
             panics: Counter::default(),
-            // 100 µs to about 1.6 s: a review that is answered takes a few times the first bucket.
+            // 100 µs to about 1.6 s. A review takes a few times the first bucket.
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
             patch: Histogram::new(exponential_buckets(256.0, 2.0, 10)),
             config_reloads: Family::default(),
@@ -65,14 +65,14 @@ impl Metrics {
         metrics.config_good.set(1);
         let r = registry.sub_registry_with_prefix("redis_log_webhook");
         r.register("reviews", "Reviews answered, by outcome", metrics.reviews.clone());
-        r.register("refused_requests", "HTTP requests that were no AdmissionReview", metrics.refused.clone());
+        r.register("refused_requests", "HTTP requests that were not an AdmissionReview", metrics.refused.clone());
         r.register("panics", "Reviews during which the webhook panicked", metrics.panics.clone());
         let help = "Time from the head of the request to the answer";
         r.register_with_unit("review_duration", help, Unit::Seconds, metrics.duration.clone());
         r.register_with_unit("patch", "Size of the patches", Unit::Bytes, metrics.patch.clone());
         r.register("config_reloads", "New contents of the configuration file", metrics.config_reloads.clone());
-        r.register("config_good", "1 while the configuration file is the one in force", metrics.config_good.clone());
-        let help = "1 while the certificate files are the ones that are served";
+        r.register("config_good", "1 while the latest configuration file is in use", metrics.config_good.clone());
+        let help = "1 while the latest certificate is in use";
         r.register("certificate_good", help, metrics.certificate_good.clone());
         let help = "When the served certificate expires, in seconds since 1970";
         r.register("certificate_expiry_timestamp", help, metrics.certificate_expires.clone());
@@ -119,7 +119,7 @@ impl Metrics {
         self.events_dropped.inc();
     }
 
-    /// How many fuses have blown, and how many pods are stepped aside for.
+    /// Sets the number of blown fuses, and of pods that are left alone because they were refused.
     pub(crate) fn left_alone(&self, fuses: usize, aside: usize) {
         self.fuses_blown.set(i64::try_from(fuses).unwrap_or(i64::MAX));
         self.stepped_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));

@@ -1,4 +1,4 @@
-//! HTTPS around the admission: `POST /mutate`, and nothing else.
+//! The HTTPS server around admission, with the path `POST /mutate` and no other.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -27,42 +27,43 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use runtime::chain;
 
-/// Requests at a time on one connection over HTTP/2. An API server opens another connection for more.
+/// Concurrent requests on one HTTP/2 connection. An API server opens another connection for more.
 const STREAMS: u32 = 16;
-/// The body of one request over HTTP/2, and of all on a connection, that a peer may send before we read it.
+/// How many bytes of bodies a peer may send over HTTP/2 before we read them: of one request, and of all requests of a
+/// connection.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 128 << 10;
-/// The largest head of a request. An API server sends a few hundred bytes.
+/// The limit for the head of a request. An API server sends a few hundred bytes.
 const HEAD_BYTES: u32 = 8 << 10;
-/// What is read at a time over HTTP/1.
+/// The size of the read buffer for HTTP/1.
 const READ_BYTES: usize = 16 << 10;
-/// How much of an error is said: it may quote the request.
-const MOST_SAID: usize = 500;
-/// How often a peer on HTTP/2 is asked whether it is still there, and how long it may take to say so.
+/// How many characters of an error are logged and answered. It may quote the request.
+const MOST_QUOTED: usize = 500;
+/// The interval of pings on HTTP/2, and the timeout for their answers.
 const PING: Duration = Duration::from_secs(5);
-/// The deadline where the API server names none; its own default.
+/// The deadline if the API server names none. This is its own default.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
-/// The longest deadline the API server has.
+/// The longest deadline that Kubernetes allows.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(30);
-/// How long requests that have begun may go on after the shutdown.
+/// How long running requests may take after the shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
 
-/// What the handler works with.
+/// What the handler needs.
 #[derive(Clone, Debug)]
 pub struct Webhook {
-    /// The configuration in force; swapped as a whole.
+    /// The current configuration.
     pub config: Arc<ArcSwap<Config>>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What owners are told.
+    /// The Events for owners.
     pub events: Events,
-    /// What bears on new pods.
+    /// What is known about new pods.
     pub knowledge: Knowledge,
-    /// Cancelled when this process is to end: who asks is then told to ask on another connection the next time.
+    /// Cancelled when this process shuts down. Clients are then asked to use another connection for their next request.
     pub leaving: CancellationToken,
 }
 
-/// Serves `POST /mutate` on `listener` until `shutdown`, then finishes what has begun.
+/// Serves `POST /mutate` on `listener` until `shutdown`, then finishes the running requests.
 pub async fn serve(
     listener: TcpListener,
     tls: rustls::ServerConfig,
@@ -76,7 +77,7 @@ pub async fn serve(
     let mut server = axum_server::from_tcp(listener)?.acceptor(connections).handle(handle);
     server = server.first_request_timeout(limits.first_request);
     let http = server.http_builder();
-    // hyper counts from the end of the answer before: this is how long a connection is kept, not only how long a head takes.
+    // hyper counts from the end of the previous answer. So this is also the limit for an idle connection.
     http.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(READ_BYTES);
     http.http2()
         .timer(TokioTimer::new())
@@ -107,7 +108,8 @@ async fn mutate(
     body: Body,
 ) -> Response {
     let mut response = answer(&webhook, &bodies, parameters.as_deref().unwrap_or_default(), &headers, body).await;
-    // A Service that drops this process closes no connection. HTTP/2 has a way of its own to say so, at the shutdown.
+    // A Service that drops this process from its endpoints closes no connection. HTTP/2 has its own message for this, which
+    // is sent at the shutdown.
     if webhook.leaving.is_cancelled() && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -136,20 +138,20 @@ async fn answer(webhook: &Webhook, bodies: &Bodies, parameters: &str, headers: &
             log(&answer, took);
             webhook.knowledge.answered(&answer, &config);
             if !answer.dry_run {
-                webhook.events.tell(&answer);
+                webhook.events.notify(&answer);
             }
             axum::Json(answer.review()).into_response()
         }
         Err(error) => {
             webhook.metrics.refused();
-            let error = cut(&chain(&error), MOST_SAID);
+            let error = cut(&chain(&error), MOST_QUOTED);
             tracing::warn!(error, "refused a request");
             (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
         }
     }
 }
 
-/// The body, if it is JSON, no larger than allowed, and here in time.
+/// Reads the body, if it is JSON, not too large, and arrives in time.
 async fn whole_body(bodies: &Bodies, headers: &HeaderMap, body: Body, within: Duration) -> Result<Whole, Refusal> {
     if !is_json(headers) {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid Content-Type: expected application/json"));
@@ -166,7 +168,7 @@ fn is_json(headers: &HeaderMap) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// What of the API server's deadline may be used up: a fifth is left for the way back.
+/// The part of the API server's deadline that may be used. A fifth is left for the way back.
 fn budget(parameters: &str) -> Duration {
     let deadline = parameters
         .split('&')
@@ -177,10 +179,10 @@ fn budget(parameters: &str) -> Duration {
     deadline.min(LONGEST_DEADLINE) * 4 / 5
 }
 
-/// The length of a UUID, which every API server's `uid` is.
+/// The length of a UUID. Every `uid` of an API server is one.
 const UID_CHARS: usize = 36;
 
-/// One line a review, without the object.
+/// Logs one line for a review, without the object.
 fn log(answer: &Answer, took: Duration) {
     let (uid, outcome) = (cut(&answer.response.uid, UID_CHARS), answer.verdict.outcome());
     let (namespace, pod) = (answer.namespace.as_deref().unwrap_or_default(), &answer.name);

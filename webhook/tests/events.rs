@@ -71,7 +71,7 @@ impl Api {
 async fn made(api: &mut Api, answer: &Answer) -> usize {
     let mut registry = Registry::default();
     let (events, queue) = Events::new(Metrics::register(&mut registry));
-    events.tell(answer);
+    events.notify(answer);
     drop(events);
     queue.send(api.client.clone()).await;
     let mut made = 0;
@@ -109,7 +109,7 @@ async fn at_most_five_a_second_reach_the_api_server() {
     let (events, queue) = Events::new(metrics);
     tokio::spawn(queue.send(client));
     for _ in 0..10 {
-        events.tell(&answer("a-vanilla", |_| {}));
+        events.notify(&answer("a-vanilla", |_| {}));
     }
     let mut last: Option<Instant> = None;
     for _ in 0..10 {
@@ -126,7 +126,7 @@ async fn what_is_too_much_is_dropped_and_counted_and_nobody_waits() {
     let metrics = Metrics::register(&mut registry);
     let (events, queue) = Events::new(metrics);
     for _ in 0..200 {
-        events.tell(&answer("a-vanilla", |_| {}));
+        events.notify(&answer("a-vanilla", |_| {}));
     }
     assert_eq!(dropped(&registry), "redis_log_webhook_events_dropped_total 72");
     drop(events);
@@ -154,7 +154,7 @@ async fn says_what_became_of_the_pod_to_the_object_that_manages_it() {
         answer("e1-operator", |_| {}),
         answer("a-vanilla", unowned),
     ] {
-        events.tell(&answer);
+        events.notify(&answer);
     }
     drop(events);
     queue.send(client).await;
@@ -218,7 +218,7 @@ async fn a_restart_of_many_pods_looks_its_owner_up_once_a_minute() {
     let sending = tokio::spawn(queue.send(client));
     for minutes in 1..=2 {
         for _ in 0..100 {
-            events.tell(&answer("a-vanilla", |_| {}));
+            events.notify(&answer("a-vanilla", |_| {}));
         }
         for _ in 0..100 {
             seen.recv().await.unwrap();

@@ -27,7 +27,8 @@ const STATE_SUB_PATH: &str = "log-shipper-state";
 /// The kubelet evicts a pod whose emptyDir grows beyond this. The shipper's files take a few KiB, and at most 4 MiB each.
 const STATE_SIZE_LIMIT: &str = "64Mi";
 /// The other containers wait for a native sidecar to start.
-const NATIVE_RISK: &str = "the log shipper is a native sidecar: if its image cannot be pulled or it cannot start, Redis does not start either; sidecarMode container avoids this";
+const NATIVE_RISK: &str = "the log shipper is a native sidecar: if its image cannot be pulled or it cannot start, \
+     Redis does not start either; sidecarMode container avoids this";
 /// `rw-r--r--`: any UID may read its own token. Only the sidecar mounts the volume.
 const DEFAULT_MODE: u32 = 0o644;
 

@@ -1,6 +1,7 @@
-//! What the pod's own annotations say: opt out, and overrides of the configuration.
+//! The pod's own annotations: the opt-out, and overrides of the configuration.
 //!
-//! A bad value is told and ignored: the default is used, and the pod is not made to pay for a typing error.
+//! An invalid value is ignored with a warning: the configuration's value applies, so a typing error does not cost the pod
+//! its sidecar.
 
 use std::borrow::Cow;
 
@@ -13,13 +14,13 @@ use crate::config::tree::nearest;
 use crate::config::{Config, Quantity, drain_timeout, glob, image, is_allowed, tenant, url, zone};
 use runtime::words;
 
-/// The annotations that are no overrides, without the prefix.
+/// Our annotations that are no overrides, without the prefix.
 const OTHERS: [&str; 4] = ["inject", "status", "hash", "pull-secrets"];
 
-/// One override: its name without the prefix, and what it does to the configuration.
+/// An override: its name without the prefix, and the function that applies it to the configuration.
 type Override = (&'static str, fn(&mut Config, &str) -> Result<(), String>);
 
-/// Every override there is.
+/// All overrides.
 static OVERRIDES: &[Override] = &[
     ("tenant", |config, text| tenant(text).map(|tenant| config.tenant = tenant)),
     ("loki-url", |config, text| {
@@ -47,26 +48,27 @@ static OVERRIDES: &[Override] = &[
     ("state", |config, text| words::parse(text).map(|state| config.state = state)),
 ];
 
-/// For an override whose name is taken and whose work is still to come.
+/// For an override that is reserved but does nothing yet.
 const LATER: &str = "the log shipper of this version does not do that yet";
 
-/// The longest value that is looked at, in bytes. A list of patterns fits; a pod's author cannot make us compile thousands.
+/// The longest value that is parsed, in bytes. A list of patterns fits, and a pod's author cannot make the webhook compile
+/// thousands of them.
 const MOST_BYTES: usize = 2048;
-/// The longest unknown name for which a known one is looked for.
+/// The longest unknown name for which the nearest known name is searched.
 const MOST_GUESSED: usize = 63;
 
 /// Whether the pod wants to be injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// It says nothing, or `true`.
+    /// No annotation, or `true`.
     Inject,
     /// `false`.
     OptOut,
-    /// Something else.
+    /// Any other value.
     Unclear,
 }
 
-/// What [`INJECT`] says.
+/// Reads [`INJECT`].
 pub(super) fn wish(pod: &Value) -> Wish {
     match annotation(pod, INJECT).map(|value| value.trim().to_ascii_lowercase()).as_deref() {
         None | Some("true" | "enabled") => Wish::Inject,
@@ -96,7 +98,7 @@ pub fn overridden<'a>(pod: &Value, config: &'a Config) -> Overridden<'a> {
     for (annotation, value) in annotations.into_iter().flatten() {
         let Some(key) = annotation.strip_prefix(PREFIX).filter(|key| !OTHERS.contains(key)) else { continue };
         let known = OVERRIDES.iter().find(|(known, _)| *known == key);
-        // The rest would not be shown, and could be very many.
+        // The answer would not show further warnings, and there may be very many.
         if known.is_none() && warnings.len() >= MOST_WARNINGS {
             continue;
         }
@@ -121,7 +123,8 @@ pub fn overridden<'a>(pod: &Value, config: &'a Config) -> Overridden<'a> {
     Overridden { config, warnings }
 }
 
-/// The token is worth more than the logs: whoever picks the image or the URL gets it.
+/// A pod's image or URL must be the configured one or on its allow-list: the token, which is worth more than the logs, goes
+/// there.
 fn allowed(given: &str, default: &str, list: &[String], key: &str) -> Result<(), String> {
     if given == default || is_allowed(given, list) {
         Ok(())

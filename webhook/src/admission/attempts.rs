@@ -1,18 +1,18 @@
-//! Stepping aside: which pods were answered with a sidecar and then refused, and what becomes of the next attempt.
+//! Stepping aside: records which pods were refused after they were given a sidecar, and decides about their next attempt.
 //!
 //! ```text
-//! (nothing) ── injected ──► Injected ── the watch shows the pod, or a list does ──► (nothing)
-//!                              │ no pod after GRACE
-//!                              ▼
-//!                            Aside ── an hour, another configuration, the pod with a sidecar ──► (nothing)
-//!                              │ ▲
-//!                    left alone│ │the watch shows the pod: the sidecar was the fault
-//!                              ▼ │
-//!                            Tried ── asked again after GRACE: refused as well, so it was not us ──► (nothing)
+//! (none) ── injected ──► Injected ── the watch or a list shows the pod ──► (none)
+//!                           │ no pod after GRACE
+//!                           ▼
+//!                         Aside ── an hour, another configuration, a pod with a sidecar ──► (none)
+//!                           │ ▲
+//!                 left alone│ │the watch shows the pod: the sidecar was the reason
+//!                           ▼ │
+//!                         Tried ── the next review after GRACE: refused without it too, so not our fault ──► (none)
 //! ```
 //!
-//! A second review never counts by itself: the API server asks twice within one request, and retries. What counts is that
-//! there is no pod. Replicas know their own reviews only, so each may be refused once.
+//! A second review alone proves nothing: the API server may send two within one request, and controllers retry. What counts
+//! is that the pod does not exist. Each replica knows only its own reviews, so a pod may be refused once per replica.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,16 +23,17 @@ use serde_json::Value;
 use super::surroundings::{Identity, Who};
 use crate::config::Config;
 
-/// How long a pod may take from our answer to the watch. What is judged too early corrects itself once the pod shows.
+/// How long a pod may take from our answer until the watch shows it. If the watch shows the pod later, the entry is
+/// corrected.
 pub const GRACE: Duration = Duration::from_secs(2);
-/// After this time a sidecar is tried again.
+/// A sidecar is tried again after this time.
 pub const AGAIN: Duration = Duration::from_hours(1);
-/// By how many seconds the clocks of the API server and of this process may differ.
+/// The largest difference, in seconds, between the clocks of the API server and of this process.
 const SKEW: i64 = 10;
-/// How many pods are remembered; each takes less than 2 KiB.
+/// The limit for remembered pods. Each takes less than 2 KiB.
 const MOST: usize = 1024;
 
-/// What is known of pods that do not exist yet.
+/// What is known about pods that do not exist yet.
 #[derive(Debug, Default)]
 pub struct Attempts {
     entries: HashMap<Identity, Attempt>,
@@ -41,7 +42,7 @@ pub struct Attempts {
 #[derive(Debug)]
 struct Attempt {
     since: Instant,
-    /// When it was answered, by the wall clock.
+    /// The time of the answer, in seconds of the wall clock.
     second: i64,
     config: Arc<Config>,
     owner: Option<Value>,
@@ -50,7 +51,7 @@ struct Attempt {
 
 #[derive(Debug)]
 enum State {
-    /// Answered with a sidecar; no pod yet.
+    /// Given a sidecar; the pod does not exist yet.
     Injected,
     /// Refused with a sidecar, for this reason.
     Aside { why: String, tried: Tried },
@@ -61,23 +62,23 @@ enum State {
 enum Tried {
     NotYet,
     At(Instant),
-    /// The pod exists without one.
+    /// The pod exists without a sidecar, so the sidecar was the reason.
     Proven,
 }
 
-/// An attempt that has to be looked into.
+/// An attempt whose pod should exist by now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Due {
     /// The pod.
     pub identity: Identity,
-    /// Its owner, as the pod refers to it.
+    /// The pod's reference to its owner.
     pub owner: Option<Value>,
-    /// Pods of the owner from before this second of the wall clock are others.
+    /// Pods that the owner created before this second of the wall clock belong to earlier attempts.
     pub since: i64,
 }
 
 impl Attempts {
-    /// Why the pod is to be left alone, if it is. Changes nothing: a dry run asks as well.
+    /// Why the pod is left alone, if it is. Changes nothing, because a dry run asks too.
     pub fn hold(&self, identity: &Identity, config: &Arc<Config>, now: Instant) -> Option<&str> {
         let attempt = self.entries.get(identity)?;
         let State::Aside { why, tried } = &attempt.state else { return None };
@@ -86,8 +87,8 @@ impl Attempts {
         (!was_not_us && !is_over).then_some(why)
     }
 
-    /// The pod was answered with a sidecar at `now`, which is `second` of the wall clock. Of several such answers the first
-    /// counts.
+    /// Records that the pod was given a sidecar at `now`, which is `second` of the wall clock. Of several such answers, the
+    /// first counts.
     pub fn injected(
         &mut self,
         identity: Identity,
@@ -102,14 +103,14 @@ impl Attempts {
                 let oldest = oldest.map(|(identity, _)| identity.clone());
                 oldest.map(|oldest| self.entries.remove(&oldest));
             }
-            // Of one that is known, that no longer holds: it would have been left alone.
+            // The state of a known pod no longer applies: otherwise the pod would have been left alone.
             _ => {}
         }
         let attempt = Attempt { since: now, second, config: config.clone(), owner, state: State::Injected };
         self.entries.insert(identity, attempt);
     }
 
-    /// The pod was left alone because of [`Attempts::hold`].
+    /// Records that the pod was left alone because of [`Attempts::hold`].
     pub fn left_alone(&mut self, identity: &Identity, now: Instant) {
         if let Some(Attempt { state: State::Aside { tried, .. }, .. }) = self.entries.get_mut(identity)
             && *tried == Tried::NotYet
@@ -118,11 +119,11 @@ impl Attempts {
         }
     }
 
-    /// The pod exists, since `created`, a second of the wall clock.
+    /// Records that the pod exists since `created`, in seconds of the wall clock.
     pub fn shown(&mut self, identity: &Identity, has_sidecar: bool, created: i64) {
         let attempt = self.entries.get_mut(identity).filter(|attempt| match identity.who {
             Who::Pod(_) => true,
-            // One of those that the owner had before proves nothing.
+            // An older pod of the same owner proves nothing.
             Who::Owner(_) => created >= attempt.second - SKEW,
         });
         match attempt.map(|attempt| &mut attempt.state) {
@@ -132,7 +133,7 @@ impl Attempts {
         }
     }
 
-    /// The attempts that should have become a pod by now. Also forgets what is too old to matter.
+    /// The attempts whose pod should exist by now. Also removes entries that are too old.
     pub fn due(&mut self, now: Instant) -> Vec<Due> {
         self.entries.retain(|_, attempt| now.saturating_duration_since(attempt.since) < AGAIN);
         let is_due = |attempt: &Attempt| {
@@ -147,7 +148,7 @@ impl Attempts {
         .collect()
     }
 
-    /// There is no such pod: it was refused after us. Returns whether that is news.
+    /// Records that the pod does not exist: something refused it after us. Returns whether this is new.
     pub fn refused(&mut self, identity: &Identity, why: String, now: Instant) -> bool {
         match self.entries.get_mut(identity) {
             Some(attempt) if matches!(attempt.state, State::Injected) => {
@@ -159,14 +160,14 @@ impl Attempts {
         }
     }
 
-    /// Nobody can say whether the pod exists.
+    /// Records that nobody knows whether the pod exists.
     pub fn unclear(&mut self, identity: &Identity) {
         if self.entries.get(identity).is_some_and(|attempt| matches!(attempt.state, State::Injected)) {
             self.entries.remove(identity);
         }
     }
 
-    /// The watch broke off: a pod may have come and gone unseen, so nothing follows from not having seen it.
+    /// Records that the watch failed. A pod may have come and gone unseen, so its absence proves nothing.
     pub fn interrupted(&mut self) {
         self.entries.retain(|_, attempt| matches!(attempt.state, State::Aside { .. }));
         for attempt in self.entries.values_mut() {
@@ -176,12 +177,12 @@ impl Attempts {
         }
     }
 
-    /// What a namespace allows changed: its pods are tried again.
+    /// Records that the namespace's limits changed: its pods are tried again.
     pub fn namespace_changed(&mut self, namespace: &str) {
         self.entries.retain(|identity, _| identity.namespace != namespace);
     }
 
-    /// How many pods are stepped aside for.
+    /// The number of pods that are left alone because they were refused.
     pub fn aside(&self) -> usize {
         self.entries.values().filter(|attempt| matches!(attempt.state, State::Aside { .. })).count()
     }
@@ -199,7 +200,7 @@ mod tests {
         Identity { namespace: "redis".to_owned(), who: Who::Pod(name.to_owned()) }
     }
 
-    /// Attempts with one pod that was refused at the instant that is returned.
+    /// Attempts with one pod that was refused at the returned instant.
     fn refused(config: &Arc<Config>) -> (Attempts, Instant) {
         let (mut attempts, start) = (Attempts::default(), Instant::now());
         attempts.injected(pod("rec-0"), None, config, (start, 0));

@@ -23,7 +23,7 @@ pub struct Rule {
 pub static RULES: &[Rule] = &[
     Rule { name: "the namespace is open to injection", check: namespace_is_open },
     Rule { name: "the labels are those of a Redis Enterprise node", check: is_redis_enterprise_node },
-    Rule { name: "it is no mirror pod of a kubelet", check: is_no_mirror_pod },
+    Rule { name: "it is not a mirror pod", check: is_no_mirror_pod },
     Rule { name: "it runs on Linux", check: is_linux },
     Rule { name: "it is not being deleted", check: is_not_being_deleted },
     Rule { name: "it has the container that writes the logs", check: has_node_container },

@@ -1,7 +1,8 @@
-//! The fuse of a namespace: where an injected sidecar cannot start, new pods are left alone.
+//! The fuse of a namespace: while an injected sidecar cannot start, new pods get none.
 //!
-//! It blows on what the API server shows of a pod, so replicas agree, also after a restart. It closes when a sidecar of the
-//! namespace starts, when the configuration (with image and pull secrets) changes, and an hour after its pod is gone.
+//! It blows on what the API server shows of a pod, so all replicas agree, also after a restart. It closes when a sidecar in
+//! the namespace starts, when the configuration changes (including image and pull secrets), or an hour after the failing
+//! pod is gone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +14,11 @@ use crate::config::Config;
 
 /// How long a sidecar may fail to start before the fuse blows.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a blown fuse outlives its pod.
+/// A blown fuse outlives its pod by this time.
 const AGAIN: Duration = Duration::from_hours(1);
-/// How many failing pods are remembered.
+/// The limit for remembered failing pods.
 const MOST: usize = 4096;
-/// What the kubelet says of a container that does not start.
+/// The reasons that the kubelet gives for a container that does not start.
 const FAILURES: [&str; 7] = [
     "ErrImagePull",
     "ImagePullBackOff",
@@ -28,19 +29,19 @@ const FAILURES: [&str; 7] = [
     "CrashLoopBackOff",
 ];
 
-/// How a sidecar is.
+/// The condition of a sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// It runs since this second of the wall clock.
+    /// It has been running since this second of the wall clock.
     Running(i64),
     /// It does not start, for this reason.
     Failing(String),
-    /// Neither can be said yet.
+    /// Not known yet.
     Unknown,
 }
 
 impl Condition {
-    /// What a waiting container means.
+    /// The condition of a waiting container.
     pub fn of_waiting(reason: &str, message: &str) -> Self {
         if !FAILURES.contains(&reason) {
             return Self::Unknown;
@@ -50,20 +51,20 @@ impl Condition {
     }
 }
 
-/// A pod with a sidecar, as it was just seen.
+/// A pod with a sidecar, as the watch shows it.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// The pod's namespace.
     pub namespace: String,
     /// The pod's name.
     pub pod: String,
-    /// The object that manages it.
+    /// The object that controls it.
     pub owner: Option<Value>,
-    /// How its sidecar is.
+    /// The condition of its sidecar.
     pub condition: Condition,
-    /// How long it may have been like that already.
+    /// The shortest time for which the condition may have lasted already.
     pub for_at_least: Duration,
-    /// Whether its sidecar is one of the configuration in force.
+    /// Whether its sidecar comes from the current configuration.
     pub is_current: bool,
 }
 
@@ -80,9 +81,9 @@ struct Failing {
     since: Instant,
     cause: String,
     owner: Option<Value>,
-    /// Whether it can blow the fuse: one of an older configuration cannot.
+    /// Whether it can blow the fuse. A sidecar of an older configuration cannot.
     counts: bool,
-    /// Since when a sidecar that crashed runs again.
+    /// Since when the sidecar runs again after a crash.
     running: Option<Instant>,
 }
 
@@ -93,27 +94,28 @@ pub struct Blown {
     pub namespace: String,
     /// The pod whose sidecar does not start.
     pub pod: String,
-    /// The object that manages it.
+    /// The object that controls it.
     pub owner: Option<Value>,
-    /// What the kubelet says.
+    /// The kubelet's reason.
     pub cause: String,
-    /// When, by both clocks.
+    /// When it blew, on both clocks.
     at: Instant,
     second: i64,
 }
 
 impl Blown {
-    /// What happened, and what to do.
+    /// What happened, and how to fix it.
     pub fn text(&self) -> String {
         let Self { pod, cause, .. } = self;
         format!(
-            "fuse blown: the log shipper of pod {pod} does not start, so new pods of this namespace get none; fix the cause, or delete pod {pod} to run Redis without the log shipper; the cause: {cause}"
+            "fuse blown: the log shipper of pod {pod} does not start, so new pods of this namespace get none; fix the \
+             cause, or delete pod {pod} to run Redis without the log shipper; the cause: {cause}"
         )
     }
 }
 
 impl Fuses {
-    /// Takes notice of a pod. Returns the fuse that closed because of it.
+    /// Records a pod. Returns the fuse that this closes.
     pub fn seen(&mut self, seen: Seen, now: Instant) -> Option<Blown> {
         let key = (seen.namespace, seen.pod);
         match seen.condition {
@@ -128,7 +130,8 @@ impl Fuses {
                 None
             }
             Condition::Running(second) => {
-                // A crash loop runs now and then: it is over once it has run for as long as a fuse waits.
+                // In a crash loop the container runs now and then. The loop is over once the container has run for
+                // `PATIENCE`.
                 if let Some(failing) = self.failing.get_mut(&key)
                     && failing.cause.starts_with("CrashLoopBackOff")
                 {
@@ -143,18 +146,18 @@ impl Fuses {
         }
     }
 
-    /// The pod is gone; the fuse stays blown for the one that comes in its place.
+    /// Records that the pod is gone. The fuse stays blown for the pod that replaces it.
     pub fn gone(&mut self, namespace: &str, pod: &str) {
         self.failing.remove(&(namespace.to_owned(), pod.to_owned()));
     }
 
-    /// Keeps, of all failing pods, those that a new list shows.
+    /// Keeps only the failing pods that a new list shows.
     pub fn retain(&mut self, is_shown: impl Fn(&str, &str) -> bool) {
         self.failing.retain(|(namespace, pod), _| is_shown(namespace, pod));
     }
 
-    /// Looks at the clocks and at the configuration; returns the fuses that blow now.
-    pub fn look(&mut self, config: &Arc<Config>, now: Instant, second: i64) -> Vec<Blown> {
+    /// Applies the clocks and the configuration. Returns the fuses that blow now.
+    pub fn update(&mut self, config: &Arc<Config>, now: Instant, second: i64) -> Vec<Blown> {
         let is_same = |known: &Arc<Config>| Arc::ptr_eq(known, config) || known == config;
         if !self.config.as_ref().is_some_and(is_same) {
             if self.config.is_some() {
@@ -186,17 +189,17 @@ impl Fuses {
         new
     }
 
-    /// The fuse of a namespace, where it has blown.
+    /// The blown fuse of a namespace.
     pub fn blown(&self, namespace: &str) -> Option<&Blown> {
         self.blown.get(namespace)
     }
 
-    /// How many fuses have blown.
+    /// The number of blown fuses.
     pub fn len(&self) -> usize {
         self.blown.len()
     }
 
-    /// Whether none has.
+    /// Whether no fuse has blown.
     pub fn is_empty(&self) -> bool {
         self.blown.is_empty()
     }
@@ -215,7 +218,7 @@ mod tests {
     impl Clock {
         fn new() -> Self {
             let (mut fuses, config, start) = (Fuses::default(), Arc::new(Config::default()), Instant::now());
-            assert!(fuses.look(&config, start, 0).is_empty());
+            assert!(fuses.update(&config, start, 0).is_empty());
             Self { fuses, config, start }
         }
 
@@ -230,15 +233,15 @@ mod tests {
             self.fuses.seen(seen, self.at(seconds))
         }
 
-        fn look(&mut self, seconds: u64) -> Vec<Blown> {
-            self.fuses.look(&self.config, self.at(seconds), i64::try_from(seconds).unwrap())
+        fn update(&mut self, seconds: u64) -> Vec<Blown> {
+            self.fuses.update(&self.config, self.at(seconds), i64::try_from(seconds).unwrap())
         }
 
         /// A fuse that blew after 30 s because of `rec-0`.
         fn blown(reason: &str) -> Self {
             let mut clock = Self::new();
             clock.seen("rec-0", Condition::of_waiting(reason, "no"), 0);
-            assert_eq!(clock.look(30).len(), 1);
+            assert_eq!(clock.update(30).len(), 1);
             clock
         }
     }
@@ -248,10 +251,10 @@ mod tests {
         let mut clock = Clock::new();
         clock.seen("rec-0", Condition::of_waiting("ErrImagePull", "not found"), 0);
         clock.seen("rec-0", Condition::of_waiting("ImagePullBackOff", "back-off"), 20);
-        assert!(clock.look(29).is_empty() && clock.fuses.blown("redis").is_none());
-        let text = clock.look(30).remove(0).text();
+        assert!(clock.update(29).is_empty() && clock.fuses.blown("redis").is_none());
+        let text = clock.update(30).remove(0).text();
         assert!(text.contains("delete pod rec-0") && text.contains("ImagePullBackOff: back-off"), "{text}");
-        assert!(clock.look(31).is_empty(), "told once");
+        assert!(clock.update(31).is_empty(), "told once");
         assert!(clock.fuses.blown("redis").is_some() && clock.fuses.blown("other").is_none());
     }
 
@@ -260,16 +263,16 @@ mod tests {
         let mut clock = Clock::new();
         clock.seen("rec-0", Condition::of_waiting("ContainerCreating", ""), 0);
         clock.seen("rec-1", Condition::of_waiting("PodInitializing", ""), 0);
-        assert!(clock.look(300).is_empty());
+        assert!(clock.update(300).is_empty());
     }
 
     #[test]
     fn stays_blown_for_the_pod_that_comes_in_place_of_the_failing_one() {
         let mut clock = Clock::blown("ErrImagePull");
         clock.fuses.gone("redis", "rec-0");
-        clock.look(60);
+        clock.update(60);
         assert!(clock.fuses.blown("redis").is_some());
-        clock.look(30 + 3600);
+        clock.update(30 + 3600);
         assert!(clock.fuses.blown("redis").is_none(), "tried again after an hour");
     }
 
@@ -291,10 +294,10 @@ mod tests {
             clock.seen("rec-0", Condition::of_waiting("CrashLoopBackOff", ""), second);
             clock.seen("rec-0", Condition::Running(i64::try_from(second).unwrap()), second + 5);
         }
-        assert_eq!(clock.look(30).len(), 1);
-        clock.look(54);
+        assert_eq!(clock.update(30).len(), 1);
+        clock.update(54);
         assert!(clock.fuses.blown("redis").is_some());
-        clock.look(55);
+        clock.update(55);
         assert!(clock.fuses.blown("redis").is_none(), "it has run for half a minute");
     }
 
@@ -302,21 +305,21 @@ mod tests {
     fn closes_under_another_configuration_and_old_failures_blow_it_no_more() {
         let mut clock = Clock::blown("ErrImagePull");
         clock.config = Arc::new(Config { image: "example.com/repaired:1".to_owned(), ..Config::default() });
-        assert!(clock.look(31).is_empty() && clock.fuses.is_empty());
-        assert!(clock.look(300).is_empty(), "what fails still is of the old configuration");
+        assert!(clock.update(31).is_empty() && clock.fuses.is_empty());
+        assert!(clock.update(300).is_empty(), "what fails still is of the old configuration");
         clock.seen("rec-1", Condition::of_waiting("ErrImagePull", ""), 300);
-        assert_eq!(clock.look(330).len(), 1);
+        assert_eq!(clock.update(330).len(), 1);
     }
 
     #[test]
-    fn blows_at_once_for_what_failed_before_this_replica_looked() {
+    fn blows_at_once_for_what_failed_before_this_replica_started() {
         let mut clock = Clock::new();
         let (namespace, pod) = ("redis".to_owned(), "rec-0".to_owned());
         let condition = Condition::of_waiting("ErrImagePull", "");
-        // The monotonic clock of a machine that has just started has no instant that far back.
+        // The monotonic clock of a machine that has just started cannot go back that far.
         let at = clock.at(3600);
         let for_at_least = Duration::from_mins(1);
         clock.fuses.seen(Seen { namespace, pod, owner: None, condition, for_at_least, is_current: true }, at);
-        assert_eq!(clock.look(3600).len(), 1);
+        assert_eq!(clock.update(3600).len(), 1);
     }
 }

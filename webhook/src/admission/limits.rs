@@ -1,32 +1,33 @@
-//! LimitRanges: moves the sidecar's amounts into what its namespace allows, or says that there is no room.
+//! LimitRanges: changes the sidecar's resources to what its namespace allows, or reports that there is no room.
 //!
-//! Requests and limits stay equal, so a Guaranteed pod stays Guaranteed and every `maxLimitRequestRatio` is met: it is at
-//! least 1. Defaults of a LimitRange never apply, because the sidecar names its own amounts.
+//! Requests and limits stay equal, so a Guaranteed pod stays Guaranteed, and every `maxLimitRequestRatio`, which is at
+//! least 1, is met. The defaults of a LimitRange never apply, because the sidecar sets its own resources.
 
 use serde_json::Value;
 
 use super::pod::{SIDECAR, name, spec_items};
 use crate::config::{Quantity, Resources};
 
-/// The least CPU and memory, in thousandths, that a shipper works with. Where a LimitRange leaves less, the pod gets none.
+/// The smallest CPU and memory, in thousandths, with which a shipper works. If a LimitRange leaves less, the pod gets no
+/// sidecar.
 const LEAST: [(&str, u128); 2] = [("cpu", 10), ("memory", (16 << 20) * 1000)];
 
-/// What a LimitRange says about one resource.
+/// The limits of a LimitRange for one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     /// The LimitRange's name.
     pub range: String,
-    /// Whether it is about all containers of a pod together, rather than about each.
+    /// Whether they apply to all containers of a pod together, and not to each container.
     pub is_of_pod: bool,
-    /// Such as `cpu`.
+    /// The resource's name, such as `cpu`.
     pub resource: String,
-    /// The least that is allowed.
+    /// The minimum.
     pub min: Option<Quantity>,
-    /// The most that is allowed.
+    /// The maximum.
     pub max: Option<Quantity>,
 }
 
-/// The amounts for a sidecar of `pod`; an error says which LimitRange leaves no room, and what to change.
+/// Fits the sidecar's resources into `limits`. An error names the LimitRange that leaves no room, and the fix.
 pub fn fit(limits: &[Limit], pod: &Value, resources: &Resources) -> Result<Resources, String> {
     let mut fitted = resources.clone();
     fitted.cpu = fit_one(limits, pod, "cpu", &resources.cpu)?;
@@ -48,7 +49,7 @@ fn fit_one(limits: &[Limit], pod: &Value, resource: &str, wanted: &Quantity) -> 
             refuse_below(least, &amount, resource, wanted, limit)?;
         }
     }
-    // A pod with a budget of its own counts by that, whatever its containers ask for.
+    // For a pod with pod-level resources, a LimitRange counts these, and not the sum of the containers.
     let has_budget = ["requests", "limits"].iter().any(|kind| amount_of(pod.get("spec"), kind, resource).is_some());
     for limit in ours().filter(|limit| limit.is_of_pod && !has_budget) {
         let Some(max) = &limit.max else { continue };
@@ -82,7 +83,7 @@ fn no_room(limit: &Limit, resource: &str) -> String {
     format!("the LimitRange {range} leaves no {resource} for the log shipper; raise its max of type {whose}")
 }
 
-/// What the other containers may use together; native sidecars count, init containers end before.
+/// The sum of what the other containers may use. Native sidecars count; other init containers end before.
 fn used(pod: &Value, resource: &str) -> Option<Quantity> {
     let is_native = |container: &&Value| container.get("restartPolicy").and_then(Value::as_str) == Some("Always");
     let all = spec_items(pod, "containers").chain(spec_items(pod, "initContainers").filter(is_native));
@@ -114,7 +115,7 @@ mod tests {
 
     fn pod(cpu: &str) -> Value {
         let node = json!({"name": "node", "resources": {"limits": {"cpu": cpu}, "requests": {"cpu": "1m"}}});
-        // A second round finds our own container there: it takes no room from itself.
+        // In a second review the pod has our own container, which takes no room from itself.
         let ours = json!({"name": SIDECAR, "resources": {"limits": {"cpu": "100m"}}});
         json!({"spec": {"containers": [node, ours]}})
     }

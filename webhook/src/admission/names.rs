@@ -27,7 +27,7 @@ pub(super) fn is_prefix(prefix: &str) -> bool {
     is_subdomain(prefix) || prefix.strip_suffix('-').is_some_and(|start| is_subdomain(&format!("{start}a")))
 }
 
-/// At most `most` characters of a text that somebody else chose.
+/// At most `most` characters of a string that somebody else chose.
 pub fn cut(text: &str, most: usize) -> String {
     text.char_indices()
         .nth(most)

@@ -1,11 +1,11 @@
-//! The parts of a pod that admission looks at; everything else is read over and costs nearly nothing.
+//! The parts of a pod that admission reads. Everything else is skipped while parsing, which costs almost nothing.
 //!
-//! A pod is mostly what does not concern us: environments, probes, affinities. Of its lists every item stays, and of its maps
-//! whether they are empty, so a patch for the outline is a patch for the pod. Two rare pods are read as a whole, because what
-//! they need is not in the outline: those with a `subPathExpr`, and those with a volume or container of our name.
+//! Most of a pod does not concern us: environments, probes, affinities. The outline keeps every item of a list and every
+//! map, so a patch for the outline also fits the pod. Two rare kinds of pods are read completely, because a decision about
+//! them needs more: pods with a `subPathExpr`, and pods with a volume or container of our name.
 //!
-//! A value of two bytes, such as `1,` in a list, takes more than thirty in memory. So the values that are kept are counted, and
-//! an object with too many is refused. This bounds memory and the work of everything that follows.
+//! A value of two bytes, such as `1,` in a list, takes more than thirty bytes in memory. So the kept values are counted,
+//! and an object with too many is refused. This limits the memory and the work of all later stages.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -16,16 +16,16 @@ use serde_json::{Map, Number, Value};
 
 use super::pod::{SIDECAR, items, mounts, name};
 
-/// How many values of one object are kept. A pod with a thousand containers of ten mounts each has fewer.
+/// The limit for the kept values of one object. A pod with a thousand containers of ten mounts each has fewer.
 pub const MOST_VALUES: usize = 50_000;
 
-/// What is kept of a value. Where it is no map or no list, all of it is.
+/// Which parts of a value are kept. A scalar is kept completely.
 #[derive(Debug, Clone, Copy)]
 enum Keep {
     All,
-    /// Of a map these members.
+    /// These members of a map.
     Members(&'static [(&'static str, Keep)]),
-    /// Of every item of a list this.
+    /// This part of every item of a list.
     Items(&'static Keep),
 }
 
@@ -63,17 +63,17 @@ static POD: Keep = Members(&[
 
 static CONTAINER: Keep = Members(&[("name", All), ("resources", All), ("securityContext", All), ("volumeMounts", All)]);
 
-/// Reads a pod, or whatever stands in its place, as its outline.
+/// Reads a pod, or any other value in its place, as its outline.
 pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     Kept { keep: POD, left: &Cell::new(MOST_VALUES) }.deserialize(deserializer)
 }
 
-/// Reads the whole of a pod, or of whatever stands in its place.
+/// Reads a pod, or any other value in its place, completely.
 pub fn read_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     Kept { keep: All, left: &Cell::new(MOST_VALUES) }.deserialize(deserializer)
 }
 
-/// Whether the outline is all that a decision about `pod` takes.
+/// Whether the outline is enough for a decision about `pod`.
 pub fn is_enough(pod: &Value) -> bool {
     let Some(spec) = pod.get("spec") else { return true };
     let of_our_name = |item: &Value| name(item).is_some_and(|name| name.starts_with(SIDECAR));
@@ -83,7 +83,7 @@ pub fn is_enough(pod: &Value) -> bool {
 }
 
 impl Keep {
-    /// What is kept of the member `key`; `None` where nothing is.
+    /// The part of the member `key` that is kept; `None` if it is skipped.
     fn member(self, key: &str) -> Option<Self> {
         match self {
             Members(members) => members.iter().find(|(known, _)| *known == key).map(|(_, keep)| *keep),
@@ -96,7 +96,7 @@ impl Keep {
     }
 }
 
-/// What is kept of one value, and how many more values may be kept.
+/// The part of one value that is kept, and how many more values may be kept.
 #[derive(Debug, Clone, Copy)]
 struct Kept<'a> {
     keep: Keep,
@@ -182,6 +182,6 @@ impl<'de> Visitor<'de> for Kept<'_> {
     }
 }
 
-/// A key, borrowed where it holds no escapes.
+/// A key, borrowed if it has no escapes.
 #[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

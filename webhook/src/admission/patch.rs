@@ -1,7 +1,7 @@
-//! Additions to an add-only JSON patch (RFC 6902).
+//! From additions to an add-only JSON patch (RFC 6902).
 //!
-//! Never `remove`, `replace`, `move` or `test`: what is not touched cannot be lost. A list or map that is absent, null or
-//! empty is added whole; otherwise each member is added to it.
+//! Never `remove`, `replace`, `move` or `test`: the patch cannot lose what it does not touch. It adds a list or map as a
+//! whole if the pod's is absent, null or empty; otherwise it adds the members one by one.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
@@ -19,8 +19,8 @@ pub fn patch(pod: &Value, additions: Additions) -> Patch {
     Patch(operations)
 }
 
-/// Tries `patch` on `pod`, without a copy of it: each operation must find the list or the map it adds to. What is only
-/// added to takes nothing from the operations that follow.
+/// Tries `patch` on `pod` without a copy: each operation must find the list or the map that it adds to. An addition takes
+/// nothing from the operations after it.
 pub fn applies(pod: &Value, patch: &Patch) -> Result<(), String> {
     for operation in &patch.0 {
         let PatchOperation::Add(add) = operation else { return Err(format!("{operation} is no addition")) };

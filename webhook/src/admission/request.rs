@@ -1,4 +1,4 @@
-//! What was asked: the creation of a core/v1 pod, or nothing that concerns us.
+//! The request: the creation of a core/v1 pod, or anything else, which is skipped.
 
 use serde_json::Value;
 
@@ -10,12 +10,12 @@ use super::skip::Skip;
 pub(super) struct Request<'a> {
     /// The pod as it would be stored.
     pub(super) pod: &'a Value,
-    /// The namespace of the request, which a pod from a template does not name itself.
+    /// The namespace of the request. A pod from a template does not name its namespace itself.
     pub(super) namespace: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
-    /// The request, or why it is none of ours.
+    /// The request, or the reason to skip it.
     pub(super) fn of(request: &'a AdmissionRequest) -> Result<Self, Skip> {
         let kind = &request.kind;
         if !(kind.group.is_empty() && kind.version == "v1" && kind.kind == "Pod") {

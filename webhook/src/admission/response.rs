@@ -1,4 +1,4 @@
-//! Verdict to answer. Whatever happened, the pod is allowed.
+//! From the verdict to the answer. The pod is always allowed.
 
 use std::collections::BTreeMap;
 
@@ -13,33 +13,33 @@ use super::skip::Skip;
 use super::surroundings::Identity;
 use super::verdict::{Judged, MOST_WARNINGS, Verdict};
 
-/// The API server truncates longer warnings.
+/// The API server cuts longer warnings.
 const WARNING_CHARS: usize = 256;
-/// The API server refuses an Event with a longer message; the pod's name comes before.
+/// The API server refuses an Event with a longer message. The pod's name is added in front.
 const MESSAGE_CHARS: usize = 700;
 /// The longest name in Kubernetes.
 const NAME_CHARS: usize = 253;
 
-/// The answer to one review, with what the logs and metrics say of it.
+/// The answer to one review, with details for logs and metrics.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The group and version of the review, echoed.
+    /// The group and version of the review, which the answer repeats.
     api_version: String,
     /// The answer itself.
     pub response: AdmissionResponse,
-    /// What became of the pod.
+    /// The verdict on the pod.
     pub verdict: Verdict,
-    /// Whether nothing may be written because of this request.
+    /// Whether the request is a dry run, which must have no side effects.
     pub dry_run: bool,
-    /// Where the pod lives, as the request says.
+    /// The namespace of the request.
     pub namespace: Option<String>,
-    /// The pod's name, or the prefix its name will be made from.
+    /// The pod's name, or its `generateName`.
     pub name: String,
-    /// The object that manages the pod, as the pod refers to it.
+    /// The pod's reference to the object that controls it.
     pub owner: Option<Value>,
-    /// Tells the reviews of this pod from those of others.
+    /// Identifies the reviews of one pod.
     pub identity: Option<Identity>,
-    /// The warnings, longer than API clients get them.
+    /// The warnings, cut later than those for API clients.
     pub messages: Vec<String>,
     /// The size of the patch, in bytes before base64.
     pub patch_bytes: usize,
@@ -86,7 +86,7 @@ impl Answer {
             response,
             verdict,
             dry_run: request.dry_run,
-            // Only a pod's names were checked.
+            // The names in other objects were not checked.
             namespace: request.namespace.map(|namespace| cut(&namespace, NAME_CHARS)),
             name: cut(name, NAME_CHARS),
             owner,
@@ -102,7 +102,8 @@ impl Answer {
     }
 }
 
-/// The outcome for the audit trail, which keeps one value a request: the second round of an injected pod says the same.
+/// The outcome for the audit trail, which keeps one value per request. The second review of an injected pod has the same
+/// outcome.
 fn audited(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Skipped(Skip::AlreadyInjected) => "injected",
@@ -110,7 +111,7 @@ fn audited(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// A warning as the API server passes it on: no control characters, at most `chars` characters.
+/// A warning as the API server accepts it: no control characters, at most `chars` characters.
 fn presentable(warning: &str, chars: usize) -> String {
     format!("redis-log-shipper: {warning}").chars().map(|c| if c.is_control() { ' ' } else { c }).take(chars).collect()
 }

@@ -1,7 +1,7 @@
 //! The wire types of `admission.k8s.io`, v1 and v1beta1.
 //!
-//! Our own, because kube-core's response writes the patch as an array of numbers and its request refuses
-//! `dryRun: null`. The object inside stays a JSON value.
+//! These are our own types, because kube-core writes the patch as an array of numbers and refuses `dryRun: null`. The
+//! object inside stays a JSON value.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -12,65 +12,65 @@ use super::pod::text;
 
 /// The API group of reviews.
 const GROUP: &str = "admission.k8s.io/";
-/// How many characters of a wrong word an error quotes.
+/// How many characters of an invalid value an error quotes.
 const QUOTED: usize = 63;
 
-/// Why a body is no `AdmissionReview`: the client's fault, HTTP 400.
+/// Why a body is no `AdmissionReview`. The client is at fault, so the answer is HTTP 400.
 #[derive(Debug, thiserror::Error)]
 pub enum BadReview {
-    /// Not JSON, or not of the shape of a review.
+    /// No JSON, or JSON of another shape.
     #[error("failed to parse the AdmissionReview")]
     Json(#[from] serde_json::Error),
     /// Another kind of object.
     #[error("invalid kind {api_version} {kind}: expected admission.k8s.io/v1 or v1beta1 AdmissionReview")]
     Kind {
-        /// The group and version that came.
+        /// Its group and version.
         api_version: String,
-        /// The kind that came.
+        /// Its kind.
         kind: String,
     },
-    /// A review without a request, such as an answer.
+    /// A review without a request, for example an answer.
     #[error("invalid AdmissionReview: it has no request")]
     NoRequest,
-    /// A namespace that cannot exist.
+    /// A namespace name that Kubernetes does not allow.
     #[error("invalid namespace {0:?}: expected a DNS label, such as redis-enterprise")]
     Namespace(String),
-    /// A pod whose name cannot be.
+    /// A pod name that Kubernetes does not allow.
     #[error("invalid pod name {0:?}: expected a DNS subdomain, such as redis-0")]
     Name(String),
 }
 
-/// A review that asks.
+/// A review with a request.
 #[derive(Debug, Clone)]
 pub struct AdmissionReview {
-    /// Echoed in the answer.
+    /// The answer repeats it.
     pub api_version: String,
-    /// What is asked.
+    /// The request.
     pub request: AdmissionRequest,
 }
 
-/// What the API server asks.
+/// The request of the API server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdmissionRequest {
-    /// Echoed in the answer.
+    /// The answer repeats it.
     pub uid: String,
     /// The kind of the object.
     #[serde(default)]
     pub kind: GroupVersionKind,
-    /// The part of the resource asked about, such as `status`.
+    /// The subresource, such as `status`.
     #[serde(default)]
     pub sub_resource: Option<String>,
-    /// Where the object lives.
+    /// The object's namespace.
     #[serde(default)]
     pub namespace: Option<String>,
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     #[serde(default)]
     pub operation: String,
-    /// The object as it would be stored, or its outline where that is enough.
+    /// The object as it would be stored, or its outline if that is enough.
     #[serde(default, deserialize_with = "outline::read")]
     pub object: Value,
-    /// Whether nothing may be written because of this request.
+    /// Whether the request is a dry run, which must have no side effects.
     #[serde(default, deserialize_with = "null_is_false")]
     pub dry_run: bool,
 }
@@ -120,7 +120,7 @@ impl AdmissionRequest {
     }
 }
 
-/// A review as it is written.
+/// The JSON form of a review.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope<R> {
@@ -131,7 +131,7 @@ struct Envelope<R> {
     request: Option<R>,
 }
 
-/// Of a request the object, all of it.
+/// Only the object of a request, read completely.
 #[derive(Deserialize)]
 struct Whole {
     #[serde(default, deserialize_with = "outline::read_whole")]
@@ -142,7 +142,7 @@ struct Whole {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AnsweredReview<'a> {
-    /// As it was asked.
+    /// The same as in the request.
     pub api_version: &'a str,
     /// `AdmissionReview`.
     pub kind: &'static str,
@@ -154,20 +154,20 @@ pub struct AnsweredReview<'a> {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdmissionResponse {
-    /// The request's.
+    /// The same as in the request.
     pub uid: String,
-    /// Always true: nothing of ours is worth a database pod.
+    /// Always true: our failure must not keep a database pod from being created.
     pub allowed: bool,
-    /// The JSON patch in base64; absent where nothing changes.
+    /// The JSON patch in base64; absent if nothing changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<String>,
-    /// `JSONPatch`, exactly where there is a patch.
+    /// `JSONPatch`, if there is a patch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_type: Option<&'static str>,
-    /// Sentences that API clients show.
+    /// Sentences that API clients show to their users.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// What the audit log keeps of it.
+    /// Entries for the audit log.
     pub audit_annotations: std::collections::BTreeMap<&'static str, String>,
 }
 

@@ -13,7 +13,7 @@ const SCC: [&str; 3] = ["metadata", "annotations", "openshift.io/scc"];
 
 /// The security context of the sidecar in `pod`, whose logs `container` writes.
 ///
-/// In a pod that runs as root, the kubelet would not start a container that must not.
+/// In a pod that runs as root, the kubelet would not start a container with `runAsNonRoot`.
 pub(super) fn security_context(pod: &Value, container: &Value, config: &Config) -> Value {
     let theirs = |key: &str| container.get("securityContext").and_then(|theirs| theirs.get(key));
     let user = theirs("runAsUser").or_else(|| pod.pointer("/spec/securityContext/runAsUser"));
@@ -35,10 +35,11 @@ pub(super) fn security_context(pod: &Value, container: &Value, config: &Config) 
     Value::Object(context)
 }
 
-/// The profile of the sidecar's own, where it needs one.
+/// The sidecar's own seccomp profile, if it needs one.
 ///
-/// The sidecar inherits the pod's. Else it has the profile of the database's container, `theirs`: whatever admits that admits
-/// it twice. Where neither has one, no SCC has judged the pod, or the SCC may refuse any profile.
+/// The sidecar inherits the pod's profile. Without one, it gets the profile of the database's container, `theirs`, because
+/// whatever admits one such container admits two. Without either, it gets `RuntimeDefault`, unless an SCC has judged the
+/// pod: the SCC may refuse any profile.
 fn seccomp_profile(pod: &Value, theirs: Option<&Value>, seccomp: Seccomp) -> Option<Value> {
     let is_set = |profile: &Value| profile.get("type").is_some_and(Value::is_string);
     let default = json!({"type": "RuntimeDefault"});

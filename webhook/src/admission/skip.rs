@@ -58,7 +58,7 @@ impl Skip {
         }
     }
 
-    /// The reason in a sentence, with what would change it.
+    /// The reason in a sentence, with the way to change it.
     pub fn explanation(self, case: &Case<'_>) -> String {
         let matching = &case.config.matching;
         match self {
@@ -87,7 +87,8 @@ impl Skip {
                 matching.log_dir
             ),
             Self::LogMountUnclear => format!(
-                "the subPathExpr of the mount that covers {} names a variable that is not in the env of container {} (variables of envFrom cannot be copied)",
+                "the subPathExpr of the mount that covers {} names a variable that is not in the env of container {} \
+                 (variables of envFrom cannot be copied)",
                 matching.log_dir, matching.container
             ),
             Self::OptedOut => format!("annotation {INJECT} opts out"),
@@ -103,7 +104,8 @@ impl Skip {
             Self::BeingDeleted => "the pod has a deletionTimestamp".to_owned(),
             Self::AlreadyInjected => "the pod already has the current log shipper".to_owned(),
             Self::Drift => format!(
-                "drift: another version or configuration of this webhook added the container {SIDECAR}; it stays as it is, and a new pod gets the new one"
+                "drift: another version or configuration of this webhook added the container {SIDECAR}; it stays as \
+                 it is, and a new pod gets the new one"
             ),
             Self::NameTaken => format!(
                 "the pod has its own container {SIDECAR}, so the log shipper is not added; rename that container"
@@ -114,7 +116,7 @@ impl Skip {
         }
     }
 
-    /// Whether the pod's owner should be told: they meant the pod to be injected, and it is not as they meant.
+    /// Whether the pod's owner should be told: they wanted the pod to be injected, and it is not.
     pub fn is_worth_a_warning(self) -> bool {
         matches!(
             self,

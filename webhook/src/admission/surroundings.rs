@@ -1,6 +1,6 @@
-//! What the cluster knows that bears on one pod, as a value: limits of its namespace, and a reason to leave the pod alone.
+//! What the cluster knows about one pod, as a value: limits of its namespace, and reasons to leave the pod alone.
 //!
-//! Who finds it out is `cluster/`; without an API server nothing is known, and every pod is judged by itself.
+//! `cluster/` collects it. Without an API server nothing is known, and every pod is judged by itself.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::limits::Limit;
 use super::pod::{owner, text};
 use super::skip::Skip;
 
-/// Tells the reviews of one pod from those of others.
+/// Identifies the reviews of one pod.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The namespace of the request.
@@ -19,37 +19,37 @@ pub struct Identity {
     pub who: Who,
 }
 
-/// A pod, before it exists.
+/// A pod before it exists.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Who {
-    /// By its name, as a StatefulSet gives it.
+    /// Its name, which a StatefulSet chooses.
     Pod(String),
-    /// By the UID of its owner, where the API server still has to make a name.
+    /// The UID of its owner, if the API server still has to generate a name.
     Owner(String),
 }
 
-/// What is known. The default is nothing.
+/// What is known. By default nothing is.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// Whether the API server supports native sidecars.
     pub native_sidecars: Option<bool>,
-    /// What LimitRanges of the namespace allow.
+    /// The limits that LimitRanges set in the namespace.
     pub limits: Option<Arc<[Limit]>>,
-    /// Why the pod is left alone although it would be injected.
+    /// A reason to leave the pod alone even if the rules allow injection.
     pub hold: Option<Hold>,
 }
 
-/// A reason to leave a pod alone, with its words for the owner.
+/// A reason to leave a pod alone, with a message for its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// The reason.
     pub skip: Skip,
-    /// What happened, and what to change.
+    /// What happened, and how to fix it.
     pub text: String,
 }
 
 impl Identity {
-    /// The identity of a pod, if it has one: a pod without a name and without an owner has none.
+    /// The identity of a pod; `None` for a pod without a name and without an owner.
     pub fn of(pod: &Value, namespace: Option<&str>) -> Option<Self> {
         let text = |at: &str| text(pod, at).filter(|text| !text.is_empty());
         let namespace = namespace.or_else(|| text("/metadata/namespace"))?.to_owned();

@@ -1,8 +1,8 @@
-//! What a `subPathExpr` refers to: variables of the database's container, which the sidecar must have too.
+//! The variables of the database's container that a `subPathExpr` refers to. The sidecar needs copies of them.
 //!
-//! They get names of ours. Under its own name, a variable such as `REDIS_LOG_SHIPPER_ALLOW_PLAINTEXT_TOKEN` would be a setting of
-//! the shipper that the author of the pod chose. References follow the rules of Kubernetes: `$(NAME)` in a value stands for a
-//! variable that is defined before, `$$` for a `$`, and a reference to nothing stays as it is.
+//! The copies get names of ours. Under its own name, a variable such as `REDIS_LOG_SHIPPER_ALLOW_PLAINTEXT_TOKEN` would
+//! change a setting of the shipper. References follow the rules of Kubernetes: `$(NAME)` in a value stands for a variable
+//! that is defined earlier, `$$` stands for `$`, and a reference to an unknown name stays as it is.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::pod::{items, name};
 
-/// What the names of the copies begin with.
+/// The prefix of the copies' names.
 const PREFIX: &str = "LOG_SHIPPER_SUB_PATH_";
 
 /// An expression for another container.
@@ -18,14 +18,14 @@ const PREFIX: &str = "LOG_SHIPPER_SUB_PATH_";
 pub(super) struct Copied {
     /// The expression, with the names of the copies.
     pub(super) expression: String,
-    /// The variables that it needs, in the order in which they refer to each other.
+    /// The variables that it needs, each after those it refers to.
     pub(super) env: Vec<Value>,
 }
 
-/// Copies `expression` of `container`, and the variables that it needs; or says which name stands for none that can be copied.
+/// Copies `expression` of `container` and the variables that it needs. The error is a name that cannot be copied.
 ///
-/// A name that is not in `env` may be a variable of `envFrom`, which is not known here. A container whose expression names a variable that it does not have never
-/// starts, and its pod is never Ready.
+/// A name that is not in `env` may come from `envFrom`, whose values are not known here. If the sidecar lacked a variable
+/// of its expression, it would never start, and the pod would never be Ready.
 pub(super) fn copied(expression: &str, container: &Value) -> Result<Copied, String> {
     if names(expression).next().is_none() {
         return Ok(Copied { expression: expression.to_owned(), env: Vec::new() });
@@ -53,12 +53,12 @@ pub(super) fn copied(expression: &str, container: &Value) -> Result<Copied, Stri
     Ok(Copied { expression: rewritten(expression, |name| copy_of(name, env.variables.len())), env: copies.collect() })
 }
 
-/// `text`, of which nothing is a reference in a container's `args` any more.
+/// `text` without references, for a container's `args`.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// The variables of a container, and where each name stands among them, in ascending order.
+/// The variables of a container, and the positions of each name among them, in ascending order.
 struct Env<'a> {
     variables: Vec<&'a Value>,
     places: BTreeMap<&'a str, Vec<usize>>,
@@ -74,26 +74,26 @@ impl<'a> Env<'a> {
         Self { variables, places }
     }
 
-    /// The last variable `wanted` before the place `before`.
+    /// The last variable `wanted` before the position `before`.
     fn definition(&self, wanted: &str, before: usize) -> Option<usize> {
         let places = self.places.get(wanted)?;
         places.get(places.partition_point(|at| *at < before).checked_sub(1)?).copied()
     }
 
-    /// The names that the value of the variable at this place refers to.
+    /// The names that the value of the variable at this position refers to.
     fn references(&self, at: usize) -> impl Iterator<Item = &'a str> + use<'a> {
         names(self.variables.get(at).and_then(|variable| value(variable)).unwrap_or_default())
     }
 }
 
-/// The places in `env` of all variables that `expression` needs, in ascending order.
+/// The positions in `env` of all variables that `expression` needs, in ascending order.
 fn needed(expression: &str, env: &Env<'_>) -> Result<Vec<usize>, String> {
     let mut is_needed = vec![false; env.variables.len()];
     for name in names(expression) {
         let at = env.definition(name, env.variables.len()).ok_or_else(|| name.to_owned())?;
         mark(&mut is_needed, at);
     }
-    // A value refers to what stands before it, so from the end each variable is seen after all that refer to it.
+    // A value refers only to earlier variables. Going backwards, each variable comes after all variables that refer to it.
     for at in (0..env.variables.len()).rev() {
         if is_needed.get(at) == Some(&true) {
             let referred = env.references(at).filter_map(|name| env.definition(name, at));
@@ -109,12 +109,13 @@ fn mark(is_needed: &mut [bool], at: usize) {
     }
 }
 
-/// The names in the values of `needed` that are not defined before: a Service may define them, for all containers alike.
+/// The names in the values of `needed` that are not defined earlier. A Service may define them, with the same value for all
+/// containers.
 fn undefined<'a>(env: &'a Env<'a>, needed: &'a [usize]) -> impl Iterator<Item = &'a str> {
     needed.iter().flat_map(move |&at| env.references(at).filter(move |name| env.definition(name, at).is_none()))
 }
 
-/// `resourceFieldRef` is about the container that has the variable, where it names none.
+/// A `resourceFieldRef` without a container name means the container that has the variable.
 fn name_container(copy: &mut Map<String, Value>, container: &Value) {
     let reference = copy.get_mut("valueFrom").and_then(|from| from.get_mut("resourceFieldRef"));
     if let (Some(Value::Object(reference)), Some(name)) = (reference, name(container)) {
@@ -122,7 +123,7 @@ fn name_container(copy: &mut Map<String, Value>, container: &Value) {
     }
 }
 
-/// `text` with the names that `replace` gives; a reference that it does not know stays as it is.
+/// `text` with the names that `replace` returns. An unknown reference stays as it is.
 fn rewritten(text: &str, replace: impl Fn(&str) -> Option<String>) -> String {
     let mut rewritten = String::with_capacity(text.len());
     for part in parts(text) {
@@ -137,7 +138,7 @@ fn rewritten(text: &str, replace: impl Fn(&str) -> Option<String>) -> String {
     rewritten
 }
 
-/// Whether the sidecar may have a variable of its own by this name.
+/// Whether the sidecar may have its own variable of this name.
 fn is_ours(name: &str) -> bool {
     name.starts_with("LOG_SHIPPER_") || name.starts_with("REDIS_LOG_SHIPPER_")
 }
@@ -150,19 +151,19 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A piece of a text with references.
+/// A piece of a string with references.
 #[derive(Debug, PartialEq)]
 enum Part<'a> {
-    /// What stands for itself, `$$` included.
+    /// Literal text, including `$$`.
     Text(&'a str),
     /// The name in a reference.
     Name(&'a str),
 }
 
-/// The pieces of `text`: none is empty, and `$$` is a piece of its own.
+/// The pieces of `text`. None is empty, and `$$` is a piece of its own.
 fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
     let mut rest = text;
-    // Looked for once: where one bracket stays open, all that follow do.
+    // Searched only once: if one bracket is not closed, no later one is either.
     let last_end = text.rfind(')').map_or(0, |at| text.len() - at);
     std::iter::from_fn(move || {
         let opened = rest.strip_prefix("$(").filter(|after| after.len() >= last_end && last_end > 0);
@@ -193,7 +194,7 @@ mod tests {
         json!({"name": name, "value": value})
     }
 
-    /// What the kubelet makes of a text: `$(NAME)`, `$$`, everything else as it is.
+    /// Expands a string as the kubelet does: `$(NAME)`, `$$`, everything else as it is.
     fn expanded(text: &str, known: &[(String, String)]) -> String {
         let mut expanded = String::new();
         for part in parts(text) {
@@ -209,7 +210,7 @@ mod tests {
         expanded
     }
 
-    /// What `expression` comes to in a container with `env`.
+    /// The value of `expression` in a container with `env`.
     fn path(expression: &str, env: &[Value]) -> String {
         let mut known = Vec::new();
         for variable in env {
@@ -270,7 +271,7 @@ mod tests {
         assert!(copied("$(MINE)", &container("$(SERVICE)", &none)).is_ok());
         let more = json!([{"configMapRef": {"name": "more"}}]);
         assert_eq!(copied("$(MINE)", &container("$(THERE)", &more)), Err("THERE".to_owned()));
-        // It would be another value in the sidecar, which has a variable of that name.
+        // The sidecar has another value under that name.
         for ours in ["LOG_SHIPPER_POD_NAME", "REDIS_LOG_SHIPPER_MULTILINE", "LOG_SHIPPER_SUB_PATH_1"] {
             assert_eq!(copied("$(MINE)", &container(&format!("$({ours})"), &none)), Err(ours.to_owned()));
         }
@@ -287,7 +288,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whatever refers to what, itself and what comes later included.
+        /// Any variable may refer to any other, to itself, and to later ones.
         #[test]
         fn the_copy_comes_to_the_same_path(
             env in proptest::collection::vec(("[ABC]", "(\\$\\([ABCD]\\)|\\$|\\(|\\)|[AB/é]){0,5}"), 1..7),

@@ -36,7 +36,7 @@ impl Verdict {
 pub struct Judged {
     /// The verdict.
     pub verdict: Verdict,
-    /// Sentences for whoever created the pod.
+    /// Sentences for the user who created the pod.
     pub warnings: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The API server as we see it: whether there is one, and what it can do.
+//! The API server: whether there is one, and whether it supports native sidecars.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use anyhow::Context as _;
 
 use runtime::chain;
 
-/// How long the start may wait for an API server that does not answer.
+/// How long the start waits for an API server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Native sidecars are on by default from Kubernetes 1.29.
+/// Kubernetes enables native sidecars by default since 1.29.
 const NATIVE_SIDECARS: (u32, u32) = (1, 29);
 
-/// A client for the cluster this process runs in (or the current kubeconfig), and whether the API server knows native
-/// sidecars. `None` where no cluster can be reached: the webhook answers without one.
+/// A client for the cluster of this process or of the current kubeconfig, and whether the API server supports native
+/// sidecars. `None` if no API server answers: the webhook works without one.
 pub(crate) async fn connect() -> Option<(kube::Client, bool)> {
     let asked = async {
         let client = kube::Client::try_default().await?;
@@ -32,7 +32,7 @@ pub(crate) async fn connect() -> Option<(kube::Client, bool)> {
     None
 }
 
-/// A client for what cannot be done without an API server, where that is `needed`.
+/// A client for flags that need an API server; `None` if `needed` is false.
 pub(crate) async fn needed(needed: bool) -> anyhow::Result<Option<kube::Client>> {
     if !needed {
         return Ok(None);
@@ -41,7 +41,7 @@ pub(crate) async fn needed(needed: bool) -> anyhow::Result<Option<kube::Client>>
     client.map(Some).context("--self-signed and --managed-rbac need an API server: run in a pod, or set KUBECONFIG")
 }
 
-/// Minor versions may carry a `+` or worse behind the number.
+/// A minor version may have a suffix such as `+`.
 fn knows_native_sidecars(major: &str, minor: &str) -> bool {
     let number = |text: &str| {
         let digits: String = text.chars().take_while(char::is_ascii_digit).collect();

@@ -1,5 +1,5 @@
-//! What this replica knows of the cluster, where the handler of reviews finds it without waiting: each look takes a short
-//! lock or none. `pods`, `limit_ranges` and `refusals` keep it.
+//! What this replica knows about the cluster. The handler of reviews reads it without waiting: each access takes a short
+//! lock or none. `pods`, `limit_ranges` and `refusals` update it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::admission::surroundings::{Hold, Identity, Surroundings};
 use crate::admission::{Answer, Verdict};
 use crate::config::Config;
 
-/// The knowledge; clones share it. The default knows nothing and learns nothing.
+/// The knowledge. Clones share it. By default it is empty.
 #[derive(Clone, Debug, Default)]
 pub struct Knowledge {
     known: Arc<Known>,
@@ -31,12 +31,12 @@ struct Known {
     limits: ArcSwap<HashMap<String, Arc<[Limit]>>>,
     attempts: Mutex<Attempts>,
     fuses: Mutex<Fuses>,
-    /// Whether the watch on pods shows what happens.
+    /// Whether the watch on pods works.
     sees_pods: AtomicBool,
 }
 
 impl Knowledge {
-    /// What bears on one pod.
+    /// What is known about one pod.
     pub fn surroundings(
         &self,
         namespace: Option<&str>,
@@ -48,7 +48,7 @@ impl Knowledge {
         Surroundings { native_sidecars, limits, hold: self.hold(namespace, identity, config) }
     }
 
-    /// Sets whether the API server supports native sidecars. The first call decides.
+    /// Sets whether the API server supports native sidecars. Only the first call counts.
     pub(crate) fn set_native_sidecars(&self, known: bool) {
         self.known.native_sidecars.get_or_init(|| known);
     }
@@ -61,7 +61,7 @@ impl Knowledge {
         Some(Hold { skip: Skip::SteppedAside, text })
     }
 
-    /// Remembers an answer, to notice where no pod comes of it. A dry run leaves no trace.
+    /// Records an answer, to notice if its pod is refused. A dry run changes nothing.
     pub fn answered(&self, answer: &Answer, config: &Arc<Config>) {
         let Some(identity) = answer.identity.as_ref().filter(|_| !answer.dry_run) else { return };
         match answer.verdict {
@@ -74,9 +74,9 @@ impl Knowledge {
         }
     }
 
-    /// What was answered and what came of it.
+    /// The answers with a sidecar, and the refused pods.
     pub(super) fn attempts(&self) -> MutexGuard<'_, Attempts> {
-        // Whoever panicked left a map behind, which is whole.
+        // A panic leaves a consistent map behind.
         self.known.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,19 +85,19 @@ impl Knowledge {
         self.known.fuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the watch on pods shows what happens, from here on.
+    /// Sets whether the watch on pods works.
     pub(super) fn sees_pods(&self, sees: bool) {
         if self.known.sees_pods.swap(sees, Ordering::AcqRel) && !sees {
             self.attempts().interrupted();
         }
     }
 
-    /// Whether what the watch does not show is not there.
+    /// Whether the watch on pods works: then a pod that it does not show probably does not exist.
     pub(super) fn does_see_pods(&self) -> bool {
         self.known.sees_pods.load(Ordering::Acquire)
     }
 
-    /// The limits of all namespaces, from here on. Pods of those that changed are tried again.
+    /// Replaces the limits of all namespaces. If a namespace's limits changed, its pods are tried again.
     pub(super) fn set_limits(&self, limits: HashMap<String, Arc<[Limit]>>) {
         let before = self.known.limits.swap(Arc::new(limits));
         let now = self.known.limits.load();

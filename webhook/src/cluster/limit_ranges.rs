@@ -1,4 +1,4 @@
-//! Keeps what the LimitRanges of all namespaces say.
+//! Watches the LimitRanges of all namespaces.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::watching::Watching;
 use crate::admission::limits::Limit;
 use crate::config::Quantity;
 
-/// The limits by namespace, and there by the name of the LimitRange.
+/// The limits by namespace, and by the name of the LimitRange.
 type Ranges = BTreeMap<String, BTreeMap<String, Vec<Limit>>>;
 
-/// Follows the LimitRanges, for ever.
+/// Watches the LimitRanges forever.
 pub(super) async fn follow(client: kube::Client, knowledge: Knowledge) {
     let ranges: Api<LimitRange> = Api::all(client);
     let mut events = Box::pin(watcher(ranges, watcher::Config::default()).default_backoff());
@@ -39,7 +39,7 @@ pub(super) async fn follow(client: kube::Client, knowledge: Knowledge) {
                 }
             }
             Err(error) => {
-                // What was known stays known: old limits are better than none.
+                // The known limits stay: old limits are better than none.
                 watching.broke_off(&error);
                 continue;
             }
@@ -63,7 +63,7 @@ fn put(ranges: &mut Ranges, range: &LimitRange) {
     ranges.entry(namespace.to_owned()).or_default().insert(name.to_owned(), limits(range));
 }
 
-/// What a LimitRange says about containers and pods; of other types, such as claims, nothing.
+/// The limits of a LimitRange for containers and pods. Other types, such as claims, do not matter.
 fn limits(range: &LimitRange) -> Vec<Limit> {
     let (_, name) = names(range);
     let items = range.spec.iter().flat_map(|spec| &spec.limits);

@@ -1,8 +1,8 @@
-//! Keeps the namespaces that may push equal to the namespaces that opted in, as the subjects of one ClusterRoleBinding.
+//! Keeps one ClusterRoleBinding whose subjects are the namespaces that opted in, so that they may push.
 //!
-//! Watches only say that something may have changed. What to write is decided on what the API server lists at that moment,
-//! after the binding was read, and written only over that version of it. So replicas may all do this: none can put an older
-//! state over a newer one, and edits by hand are undone.
+//! A watch only shows that something may have changed. Each update reads the binding, then lists the namespaces, and
+//! overwrites only the version it has read. So all replicas may do this at once: none overwrites a newer state with an
+//! older one, and manual changes are undone.
 
 use std::time::Duration;
 
@@ -20,53 +20,54 @@ use tokio_util::sync::CancellationToken;
 use super::rbac;
 use runtime::chain;
 
-/// The binding that is kept.
+/// The binding.
 const BINDING: &str = "redis-log-shipper-managed-writers";
-/// The label by which a namespace opts in.
+/// The label with which a namespace opts in.
 const OPTED_IN: &str = "redis-log-shipper.io/inject=enabled";
 const GROUP: &str = "rbac.authorization.k8s.io";
-/// Changes come in swarms: a few are taken together.
+/// Changes come in bursts, so one update covers all changes within this time.
 const GATHER: Duration = Duration::from_millis(200);
-/// A look that no change asked for, should a watch have missed one; and the next attempt after a failure.
-const AGAIN: Duration = Duration::from_mins(1);
+/// The interval of updates without a change, in case a watch missed one; and the delay after a failed update.
+const INTERVAL: Duration = Duration::from_mins(1);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// How long one look may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Each attempt but the first follows somebody else's success.
+/// The timeout of one update.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The limit for attempts. Every attempt except the first follows another writer's success.
 const ATTEMPTS: usize = 10;
 
-/// Why the binding is not as it should be.
+/// Why the binding is not up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum ManageError {
-    /// The API server refused to show or to change the binding.
+    /// The API server refused to show or change the binding.
     #[error("failed to {what} the ClusterRoleBinding {BINDING}")]
     Binding {
-        /// What was tried.
+        /// The attempted action.
         what: &'static str,
-        /// What it said.
+        /// The API server's error.
         source: kube::Error,
     },
     /// The API server refused to list the namespaces.
     #[error("failed to list the namespaces that opted in")]
     Namespaces(#[source] kube::Error),
-    /// The binding grants something else, which no update can change.
+    /// The binding grants another role, and Kubernetes does not let anybody change the role of a binding.
     #[error(
-        "invalid ClusterRoleBinding {BINDING}: it binds {role}, expected {}; delete it, and the webhook creates it again",
+        "invalid ClusterRoleBinding {BINDING}: it binds {role}, expected {}; delete it, and the webhook creates it \
+         again",
         rbac::WRITER
     )]
     OtherRole {
-        /// What it binds.
+        /// The role that it binds.
         role: String,
     },
-    /// Others kept writing.
+    /// Other writers changed the binding again and again.
     #[error("failed to write the ClusterRoleBinding {BINDING}: others changed it {ATTEMPTS} times in between")]
     Contended,
     /// The API server does not answer.
-    #[error("no answer from the API server within {PATIENCE:?}")]
+    #[error("no answer from the API server within {TIMEOUT:?}")]
     Slow,
 }
 
-/// What is counted about it.
+/// The metrics of this module.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     namespaces: Gauge,
@@ -79,24 +80,24 @@ impl Metrics {
         let metrics = Self::default();
         let r = registry.sub_registry_with_prefix("redis_log_webhook_managed_rbac");
         r.register("namespaces", "Namespaces that opted in and may push", metrics.namespaces.clone());
-        r.register("failures", "Times the binding could not be kept", metrics.failures.clone());
+        r.register("failures", "Failed updates of the ClusterRoleBinding", metrics.failures.clone());
         metrics
     }
 }
 
-/// Keeps the binding until `shutdown`.
+/// Keeps the binding up to date until `shutdown`.
 pub async fn keep(client: kube::Client, metrics: Metrics, shutdown: CancellationToken) {
     let mut changes = Box::pin(changes(&client));
     loop {
-        let looked = tokio::time::timeout(PATIENCE, look(&client));
-        let looked = tokio::select! {
+        let updated = tokio::time::timeout(TIMEOUT, update(&client));
+        let updated = tokio::select! {
             () = shutdown.cancelled() => return,
-            looked = looked => looked.unwrap_or(Err(ManageError::Slow)),
+            updated = updated => updated.unwrap_or(Err(ManageError::Slow)),
         };
-        let next = match looked {
+        let next = match updated {
             Ok(namespaces) => {
                 metrics.namespaces.set(i64::try_from(namespaces).unwrap_or(i64::MAX));
-                AGAIN
+                INTERVAL
             }
             Err(error) => {
                 metrics.failures.inc();
@@ -112,38 +113,38 @@ pub async fn keep(client: kube::Client, metrics: Metrics, shutdown: Cancellation
     }
 }
 
-/// Waits for a change, and for those that come with it.
+/// Waits for a change, and for further changes of the same burst.
 async fn gathered(changes: &mut (impl Stream<Item = ()> + Unpin)) {
     if changes.next().await.is_none() {
-        // Watches never end; should they, the regular look remains.
+        // Watches never end. If one did, the regular updates would remain.
         return std::future::pending().await;
     }
     let more = async { while changes.next().await.is_some() {} };
-    // Either way they are all taken: what remains shows at the next look.
+    // The result does not matter: the next update covers all changes.
     let _elapsed = tokio::time::timeout(GATHER, more).await;
 }
 
-/// That something changed: a namespace that opted in, or no longer does, or the binding.
+/// A stream of changes: a namespace opts in or out, or somebody changes the binding.
 fn changes(client: &kube::Client) -> impl Stream<Item = ()> + Send + use<> {
-    // Their names are all we want to know.
+    // Only the names matter.
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let bindings: Api<PartialObjectMeta<ClusterRoleBinding>> = Api::all(client.clone());
     let namespaces = watcher(namespaces, watcher::Config::default().labels(OPTED_IN)).default_backoff();
     let binding = format!("metadata.name={BINDING}");
     let bindings = watcher(bindings, watcher::Config::default().fields(&binding)).default_backoff();
-    let told = |what: &'static str, error: Option<watcher::Error>| {
+    let changed = |what: &'static str, error: Option<watcher::Error>| {
         if let Some(error) = error {
             tracing::warn!(what, error = chain(&error), "a watch failed; starting it again");
         }
     };
     futures::stream::select(
-        namespaces.map(move |event| told("namespaces", event.err())),
-        bindings.map(move |event| told("binding", event.err())),
+        namespaces.map(move |event| changed("namespaces", event.err())),
+        bindings.map(move |event| changed("binding", event.err())),
     )
 }
 
-/// Looks once, and writes what is not as it should be. Returns how many namespaces may push.
-async fn look(client: &kube::Client) -> Result<usize, ManageError> {
+/// Updates the binding if necessary. Returns how many namespaces may push.
+async fn update(client: &kube::Client) -> Result<usize, ManageError> {
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     for _ in 0..ATTEMPTS {
         let binding = bindings.get_opt(BINDING).await.map_err(failed("read"))?;
@@ -162,7 +163,7 @@ async fn look(client: &kube::Client) -> Result<usize, ManageError> {
         };
         match written {
             Ok(_) => tracing::info!(namespaces = wanted.len(), "updated the namespaces that may push"),
-            // Somebody was faster: what is there now may be right already.
+            // Another replica wrote first. The next attempt reads its result.
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
             Err(source) => return Err(failed("write")(source)),
         }
@@ -170,8 +171,8 @@ async fn look(client: &kube::Client) -> Result<usize, ManageError> {
     Err(ManageError::Contended)
 }
 
-/// The groups of the namespaces that opted in, in order. A namespace that is being deleted still has pods with lines to
-/// push, and stays until it is gone.
+/// The groups of the namespaces that opted in, sorted. A namespace that is being deleted stays until it is gone: its pods
+/// still push.
 async fn subjects(client: &kube::Client) -> Result<Vec<Subject>, ManageError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let listed = namespaces.list_metadata(&ListParams::default().labels(OPTED_IN)).await;

@@ -1,4 +1,5 @@
-//! What concerns the cluster around the webhook: its API server, our certificate, who may push, and what bears on new pods.
+//! Everything that needs the API server: what the webhook knows about new pods (`knowledge`, with the watches that update
+//! it) and who may push (`rbac`, `managed_rbac`).
 
 pub(crate) mod api;
 pub mod knowledge;

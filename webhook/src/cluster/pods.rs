@@ -1,7 +1,7 @@
-//! The watch on Redis Enterprise's pods: which exist, and how their sidecars are.
+//! The watch on Redis Enterprise's pods: which pods exist, and in which condition their sidecars are.
 //!
-//! The API server selects them by the labels of the configuration, and of each we keep a few words only while its sidecar
-//! does not start: memory grows with failing sidecars and not with the cluster.
+//! The API server selects the pods by the configured labels. A pod is remembered only while its sidecar does not start, so
+//! memory grows with the failing sidecars and not with the cluster.
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -27,15 +27,15 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::metrics::Metrics;
 
-/// How often clocks are looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// How many pods one page of a list holds.
+/// The interval at which the fuses are checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The page size of a list.
 const PAGE: u32 = 100;
 
-/// Of a pod what concerns us.
+/// The part of a pod that matters here.
 pub(super) type Outline = Object<Spec, Status>;
 
-/// Of a pod's spec its containers.
+/// The containers of a pod's spec.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Spec {
@@ -50,7 +50,7 @@ struct Container {
     image: String,
 }
 
-/// Of a pod's status how its containers are.
+/// The conditions of the containers in a pod's status.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Status {
@@ -59,7 +59,7 @@ pub(super) struct Status {
     init_container_statuses: Vec<ContainerStatus>,
 }
 
-/// What the watch works with.
+/// What the watch needs.
 pub(super) struct Following {
     pub(super) client: kube::Client,
     pub(super) config: Arc<ArcSwap<Config>>,
@@ -70,9 +70,9 @@ pub(super) struct Following {
 
 type Shown = Pin<Box<dyn Stream<Item = Result<Event<Outline>, watcher::Error>> + Send>>;
 
-/// Follows the pods, for ever; starts again when other labels are configured.
+/// Watches the pods forever. Starts again when the configured labels change.
 pub(super) async fn follow(following: Following) {
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(CHECK_INTERVAL);
     let mut watching = Watching::new("pods");
     loop {
         let selector = selector(&following.config.load());
@@ -80,11 +80,11 @@ pub(super) async fn follow(following: Following) {
         let mut listed = HashSet::new();
         while selector == self::selector(&following.config.load()) {
             tokio::select! {
-                _ = ticks.tick() => following.look(),
+                _ = ticks.tick() => following.check_fuses(),
                 event = shown.next() => match event {
                     Some(Ok(event)) => following.take(event, &mut listed, &mut watching),
                     Some(Err(error)) => {
-                        // It goes on from where it broke off, or begins anew, which `Init` says.
+                        // The watch resumes, or starts again with `Init`.
                         following.knowledge.attempts().interrupted();
                         watching.broke_off(&error);
                     }
@@ -96,7 +96,7 @@ pub(super) async fn follow(following: Following) {
     }
 }
 
-/// Where pods are asked for, as outlines.
+/// The API for outlines of pods.
 pub(super) fn outlines(client: &kube::Client, namespace: Option<&str>) -> Api<Outline> {
     let pods = ApiResource::erase::<Pod>(&());
     match namespace {
@@ -105,7 +105,7 @@ pub(super) fn outlines(client: &kube::Client, namespace: Option<&str>) -> Api<Ou
     }
 }
 
-/// The labels of Redis Enterprise's pods, as a selector.
+/// The configured labels, as a selector.
 pub(super) fn selector(config: &Config) -> String {
     let labels = config.matching.labels.iter().map(|(key, value)| format!("{key}={value}"));
     labels.chain([config.matching.cluster_label.clone()]).collect::<Vec<_>>().join(",")
@@ -132,7 +132,7 @@ impl Following {
                 self.knowledge.fuses().retain(|namespace, pod| listed.contains(&key(namespace, pod)));
                 self.knowledge.sees_pods(true);
                 watching.goes_on();
-                self.look();
+                self.check_fuses();
             }
             Event::Apply(pod) => self.see(&pod, false),
             Event::Delete(pod) => {
@@ -142,7 +142,7 @@ impl Following {
         }
     }
 
-    /// Takes notice of a pod, which may have been as it is for as long as it exists.
+    /// Records a pod. A listed pod may have been in its condition since it was created.
     fn see(&self, pod: &Outline, is_listed: bool) {
         let (namespace, name) = names(pod);
         let has_sidecar = sidecar(pod).is_some();
@@ -160,7 +160,7 @@ impl Following {
         let config = self.config.load();
         let overrides = pod.metadata.annotations.iter().flatten();
         let has_own_image = overrides.filter(|(key, _)| *key == "redis-log-shipper.io/image").count() > 0;
-        // Of a pod that was there before us, the image says whether it is of this configuration.
+        // For a pod that is older than this process, the image shows whether it comes from the current configuration.
         let is_current = !has_own_image && (!is_listed || sidecar(pod).is_some_and(|it| it.image == config.image));
         let started = pod.status.as_ref().and_then(|status| status.start_time).filter(|_| is_listed);
         let age = started.and_then(|started| Duration::try_from(Timestamp::now().duration_since(started)).ok());
@@ -177,25 +177,25 @@ impl Following {
         }
     }
 
-    fn look(&self) {
+    fn check_fuses(&self) {
         let config = self.config.load_full();
         let (blown, number) = {
             let mut fuses = self.knowledge.fuses();
-            (fuses.look(&config, Instant::now(), Timestamp::now().as_second()), fuses.len())
+            (fuses.update(&config, Instant::now(), Timestamp::now().as_second()), fuses.len())
         };
         let aside = self.knowledge.attempts().aside();
         self.metrics.left_alone(number, aside);
         for blown in &blown {
-            self.tell(blown);
+            self.report(blown);
         }
     }
 
-    fn tell(&self, blown: &Blown) {
+    fn report(&self, blown: &Blown) {
         let Blown { namespace, pod, cause, .. } = blown;
         tracing::warn!(namespace, pod, cause, "a log shipper does not start; new pods of the namespace get none");
         if let Some(owner) = &blown.owner {
             let message = format!("redis-log-shipper: {}", blown.text());
-            self.events.tell_owner(owner.clone(), namespace, "LogShipperFuseBlown", message);
+            self.events.warn_owner(owner.clone(), namespace, "LogShipperFuseBlown", message);
         }
     }
 }
@@ -205,18 +205,18 @@ fn names(pod: &Outline) -> (String, String) {
     (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
-/// The object that manages a pod.
+/// The pod's reference to the object that controls it.
 pub(super) fn owner(pod: &Outline) -> Option<Value> {
     let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
     serde_json::to_value(owner).ok()
 }
 
-/// When a pod was made, as a second of the API server's clock.
+/// The pod's creation time, in seconds of the API server's clock.
 pub(super) fn created(pod: &Outline) -> i64 {
     pod.metadata.creation_timestamp.as_ref().map_or(0, |at| at.0.as_second())
 }
 
-/// The container that we added, if we did.
+/// The container that we added, if any.
 fn sidecar(pod: &Outline) -> Option<&Container> {
     let status = pod.metadata.annotations.as_ref()?.get(STATUS)?;
     let mut all = pod.spec.containers.iter().chain(&pod.spec.init_containers);

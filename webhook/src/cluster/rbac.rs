@@ -1,22 +1,22 @@
-//! The permission to push to, or to read from, a tenant of the gateway, as YAML.
+//! The permission to push to a tenant of the gateway, or to read from it, as YAML.
 //!
-//! The gateway asks the API server whether the user of the token may `create` (to push) or `get` (to read) the resource named
-//! like the tenant, with the name `logs`, in group `loki.grafana.com`. For a push it names no namespace, so only a
-//! ClusterRoleBinding can grant one. For a read it also asks in each namespace that the query names by
-//! `kubernetes_namespace_name`, so a RoleBinding grants the logs of one namespace. A request for label names and values that
-//! names no namespace makes the gateway list the projects that the user sees; these are the namespaces that the user may get.
-//! (Read from observatorium/opa-openshift, `internal/authorizer`.)
+//! The gateway asks the API server whether the token's user may `create` (to push) or `get` (to read) a resource in the
+//! group `loki.grafana.com`. The resource has the tenant's name, and the object is named `logs`. For a push, the gateway
+//! names no namespace, so only a ClusterRoleBinding grants it. For a read, it asks in every namespace that the query names
+//! with `kubernetes_namespace_name`, so a RoleBinding grants the logs of one namespace. If a request for label names or
+//! values names no namespace, the gateway lists the projects that the user may see. (Source: observatorium/opa-openshift,
+//! `internal/authorizer`.)
 
 use serde_json::{Value, json};
 
-/// The tenant of workloads' logs.
+/// The tenant for the logs of workloads.
 pub(crate) const APPLICATION: &str = "application";
 /// The role that may push to [`APPLICATION`].
 pub(crate) const WRITER: &str = "redis-log-shipper-writer";
 const READER: &str = "redis-log-shipper-reader";
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// Whom the permission is for.
+/// Who gets the permission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accounts {
     /// One ServiceAccount.
@@ -35,7 +35,7 @@ pub enum Access {
     Read,
 }
 
-/// Who is granted what.
+/// A permission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permission {
     /// The namespace whose pods push, or whose logs are read.

@@ -1,7 +1,7 @@
-//! Finds out what became of pods that were answered with a sidecar and that the watch does not show.
+//! Finds out whether pods were refused after they were given a sidecar: pods that the watch does not show.
 //!
-//! The watch may lag, so its silence proves nothing: the API server is asked for a list, which is never older than the
-//! question. Where the pod is not in it, the owner's `FailedCreate` Event has the words of the refusal.
+//! The watch may lag, so a pod that it does not show may exist. A list from the API server is never older than the request.
+//! If it does not contain the pod, the owner's `FailedCreate` Event gives the reason.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,29 +18,29 @@ use crate::admission::surroundings::Who;
 use crate::config::Config;
 use runtime::chain;
 
-/// How often it is looked whether something is due.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long the API server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How much of a refusal is passed on.
+/// The interval at which pods are checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// The timeout for an answer of the API server.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How many characters of a refusal are quoted.
 const REFUSAL_CHARS: usize = 350;
 
-/// Looks into what is due, for ever.
+/// Checks the pods that should exist by now, forever.
 pub(super) async fn follow(client: kube::Client, config: Arc<ArcSwap<Config>>, knowledge: Knowledge) {
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let due = knowledge.attempts().due(Instant::now());
         for due in due {
-            let found = tokio::time::timeout(PATIENCE, exists(&client, &config.load_full(), &due)).await;
+            let found = tokio::time::timeout(TIMEOUT, exists(&client, &config.load_full(), &due)).await;
             let Ok(found) = found else {
                 knowledge.attempts().unclear(&due.identity);
                 continue;
             };
             match found {
                 Ok(false) if knowledge.does_see_pods() => {
-                    let refusal = tokio::time::timeout(PATIENCE, refusal(&client, &due)).await.unwrap_or_default();
+                    let refusal = tokio::time::timeout(TIMEOUT, refusal(&client, &due)).await.unwrap_or_default();
                     if knowledge.attempts().refused(&due.identity, words(refusal.as_deref()), Instant::now()) {
                         let (namespace, pod) = (&due.identity.namespace, &due.identity.who);
                         tracing::warn!(
@@ -64,7 +64,7 @@ pub(super) async fn follow(client: kube::Client, config: Arc<ArcSwap<Config>>, k
     }
 }
 
-/// Whether the pod, or any of its owner, is there.
+/// Whether the pod exists, or any new pod of its owner.
 async fn exists(client: &kube::Client, config: &Config, due: &Due) -> Result<bool, kube::Error> {
     let pods = outlines(client, Some(&due.identity.namespace));
     match &due.identity.who {
@@ -81,7 +81,7 @@ async fn exists(client: &kube::Client, config: &Config, due: &Due) -> Result<boo
     }
 }
 
-/// What the owner was told when the pod was refused, if that can be found out.
+/// The message of the refusal, from the owner's Events.
 async fn refusal(client: &kube::Client, due: &Due) -> Option<String> {
     let uid = due.owner.as_ref()?.get("uid")?.as_str()?;
     let events: Api<Event> = Api::namespaced(client.clone(), &due.identity.namespace);
@@ -103,7 +103,7 @@ async fn refusal(client: &kube::Client, due: &Due) -> Option<String> {
     last?.message
 }
 
-/// What happened and what to change, as the owner reads it.
+/// What happened and how to fix it, for the owner.
 fn words(refusal: Option<&str>) -> String {
     let said = refusal.unwrap_or("the reason is unknown; see the Events of the pod's owner");
     let change = match said {
@@ -115,14 +115,16 @@ fn words(refusal: Option<&str>) -> String {
             "change the LimitRange, or resources in the webhook's configuration"
         }
         _ => {
-            "exempt the container log-shipper from the policy that refused it, or annotate the pod with redis-log-shipper.io/inject=false"
+            "exempt the container log-shipper from the policy that refused it, or annotate the pod with \
+             redis-log-shipper.io/inject=false"
         }
     };
-    // The end names the cause; what comes before it names the pod and the controller.
+    // The end of the message names the cause. Its start names the pod and the controller.
     let start = said.chars().count().saturating_sub(REFUSAL_CHARS);
     let said: String = said.chars().skip(start).collect();
     format!(
-        "stepped aside: the pod is refused with the log shipper, so it gets none; {change}, then delete the pod; the refusal: {said}"
+        "stepped aside: the pod is refused with the log shipper, so it gets none; {change}, then delete the pod; the \
+         refusal: {said}"
     )
 }
 

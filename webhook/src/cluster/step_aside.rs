@@ -1,4 +1,4 @@
-//! Follows the cluster for what bears on new pods: refused attempts, limits, sidecars that do not start.
+//! Watches the cluster for new pods' sake: refused pods, LimitRanges, and sidecars that do not start.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::metrics::Metrics;
 
-/// Keeps `knowledge`, for ever.
+/// Updates `knowledge` forever.
 pub(crate) async fn follow(
     client: kube::Client,
     config: Arc<ArcSwap<Config>>,

@@ -1,4 +1,4 @@
-//! What is told of a watch: that it broke off, once until it goes on again.
+//! The log of a watch: one warning when it fails, and no other until it works again.
 
 use kube::runtime::watcher;
 
@@ -7,7 +7,7 @@ use runtime::chain;
 /// One watch.
 #[derive(Debug)]
 pub(super) struct Watching {
-    /// What is watched, as `kubectl` names it.
+    /// The watched resource, as `kubectl` names it.
     what: &'static str,
     is_broken: bool,
 }
@@ -17,12 +17,12 @@ impl Watching {
         Self { what, is_broken: false }
     }
 
-    /// The watch shows what happens.
+    /// Records that the watch works.
     pub(super) fn goes_on(&mut self) {
         self.is_broken = false;
     }
 
-    /// The watch ended with an error, and is started again.
+    /// Records that the watch failed. It is started again.
     pub(super) fn broke_off(&mut self, error: &watcher::Error) {
         if std::mem::replace(&mut self.is_broken, true) {
             return;
@@ -31,7 +31,8 @@ impl Watching {
         tracing::warn!(
             what,
             error,
-            "failed to watch; stepping aside, limits and fuses do not work until it succeeds; the component step-aside contains the permission"
+            "failed to watch; stepping aside, limits and fuses do not work until it succeeds; the component \
+             step-aside contains the permission"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `explain`: why the pods of objects from files or standard input would or would not be injected.
+//! `explain`: why the pods in files or on standard input would or would not be injected.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -15,22 +15,22 @@ use crate::offline::report::{self, Style};
 pub(crate) struct Explain {
     #[command(flatten)]
     input: Input,
-    /// What is printed.
+    /// The form of the output.
     #[arg(short, long, value_enum, default_value_t)]
     output: Form,
 }
 
-/// What `explain` prints.
+/// The output of `explain`.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Form {
     /// Lines for people.
     #[default]
     Text,
-    /// A list with one object a pod.
+    /// A JSON list with one object per pod.
     Json,
 }
 
-/// Prints every rule with its verdict; 0 where every pod would be injected, or is.
+/// Prints every rule with its result. The exit code is 0 if every pod would be injected or is injected already.
 pub(crate) fn run(args: &Explain) -> anyhow::Result<ExitCode> {
     let config = args.input.config()?;
     let (mut all, mut fine) = (Vec::new(), true);
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Explain) -> anyhow::Result<ExitCode> {
 }
 
 fn style() -> Style {
-    // https://no-color.org: set to anything but nothing.
+    // https://no-color.org: any value except the empty one.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if std::io::stdout().is_terminal() && !no_color { Style::Colour } else { Style::Plain }
 }

@@ -1,4 +1,4 @@
-//! `inject`: objects from files or standard input to what the webhook would make of them.
+//! `inject`: what the webhook makes of the objects in files or on standard input.
 
 use std::process::ExitCode;
 
@@ -16,12 +16,12 @@ use crate::offline::render::{self, Change, Output};
 pub(crate) struct Inject {
     #[command(flatten)]
     input: Input,
-    /// What is printed.
+    /// The form of the output.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
 }
 
-/// Prints what becomes of every object.
+/// Prints the result for every object.
 pub(crate) fn run(args: &Inject) -> anyhow::Result<ExitCode> {
     let config = args.input.config()?;
     let documents = args.input.documents()?;
@@ -66,7 +66,7 @@ fn rendered(documents: &[Document], outcomes: Vec<Outcome>, output: Output) -> a
     }
 }
 
-/// Tells what became of each pod on standard error.
+/// Prints the result for each pod on standard error.
 fn say(document: &Document, outcome: &Outcome) -> Vec<Fate> {
     let say = |pod: &crate::offline::inject::Pod| {
         let name = format!("{}: {}", document.source, pod.title);
@@ -83,7 +83,7 @@ fn say(document: &Document, outcome: &Outcome) -> Vec<Fate> {
     outcome.pods.iter().map(say).collect()
 }
 
-/// What the exit code makes of a verdict.
+/// What a verdict means for the exit code.
 fn fate(verdict: &Verdict) -> Fate {
     match verdict {
         Verdict::Injected(_) | Verdict::Skipped(Skip::AlreadyInjected) => Fate::Done,

@@ -1,4 +1,5 @@
-//! The commands, each with its own flags. A command reads its input, calls the code that does the work, and prints the result.
+//! The commands, each with its own flags. A command reads its input, calls the code that does the work, and prints the
+//! result.
 
 pub(crate) mod explain;
 pub(crate) mod inject;

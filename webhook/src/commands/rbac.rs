@@ -1,4 +1,4 @@
-//! `rbac`: the YAML of the permission that the accounts of a namespace need.
+//! `rbac`: the YAML of the permission to push, or to query, for accounts of a namespace.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ pub(crate) struct Rbac {
     /// The namespace of the Redis Enterprise cluster.
     #[arg(short, long, value_name = "NS")]
     namespace: String,
-    /// The ServiceAccount of its pods; usually named like the cluster.
+    /// The ServiceAccount of its pods, which usually has the cluster's name.
     #[arg(long, value_name = "SA", required_unless_present = "all_service_accounts")]
     service_account: Option<String>,
     /// All ServiceAccounts of the namespace.
@@ -21,25 +21,26 @@ pub(crate) struct Rbac {
     /// The gateway's tenant.
     #[arg(long, value_name = "T", default_value = "application")]
     tenant: String,
-    /// What it allows: to push, or to read the logs of the namespace.
+    /// The permission: to push, or to read the namespace's logs.
     #[arg(long, value_enum, default_value_t)]
     access: Access,
-    /// The namespace of the ServiceAccount that reads, such as Grafana's. [default: the one of --namespace]
+    /// The namespace of the ServiceAccount that reads, for example Grafana's [default: that of --namespace]
     #[arg(long, value_name = "NS")]
     account_namespace: Option<String>,
 }
 
-/// What a reader must know, because no permission for one namespace changes it.
-const READERS_NOTE: &str = "note: this grants the logs of namespace {namespace} only. Each query must name that namespace, such \
-as {kubernetes_namespace_name=\"{namespace}\", job=\"redis-enterprise-internal\"}; the gateway refuses a query without \
-it. Reading the logs of all namespaces is for cluster administrators to grant.";
+/// A note for readers: no permission for one namespace can change this.
+const READERS_NOTE: &str = "note: this grants only the logs of namespace {namespace}. Each query must name this namespace, \
+such as {kubernetes_namespace_name=\"{namespace}\", job=\"redis-enterprise-internal\"}; the gateway refuses a query \
+without it. Only cluster administrators can grant the logs of all namespaces.";
 
-/// Prints it.
+/// Prints the YAML.
 pub(crate) fn run(args: Rbac) -> anyhow::Result<ExitCode> {
     let account_namespace = match (args.access, args.account_namespace) {
         (Access::Read, Some(namespace)) => namespace,
         (Access::Write, Some(namespace)) if namespace != args.namespace => anyhow::bail!(
-            "invalid --account-namespace {namespace:?} with --access write: pods push with an account of their own namespace"
+            "invalid --account-namespace {namespace:?} with --access write: pods push with an account of their own \
+             namespace"
         ),
         _ => args.namespace.clone(),
     };

@@ -1,4 +1,4 @@
-//! `uninject`: injected objects from files or standard input to what they were before.
+//! `uninject`: restores the injected objects in files or on standard input.
 
 use std::process::ExitCode;
 
@@ -16,27 +16,27 @@ use crate::offline::uninject::{Pod, uninject};
 pub(crate) struct Uninject {
     #[command(flatten)]
     input: Input,
-    /// What is printed.
+    /// The form of the output.
     #[arg(short, long, value_enum, default_value_t)]
     output: Form,
 }
 
-/// What `uninject` prints.
+/// The output of `uninject`.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Form {
     /// The object without the sidecar, as YAML.
     #[default]
     Yaml,
-    /// The same as JSON.
+    /// The object without the sidecar, as JSON.
     Json,
-    /// The JSON patch (RFC 6902) of each object, as a list of operations; empty where nothing changes. For `kubectl patch
-    /// --type=json`: an admission webhook never answers such a thing, so there is no review.
+    /// The JSON patch (RFC 6902) of each object as a list of operations, for `kubectl patch --type=json`; empty if nothing
+    /// changes.
     Patch,
-    /// What changes, line by line.
+    /// The changes, line by line.
     Diff,
 }
 
-/// Prints what every object was before.
+/// Prints every object as it was before.
 pub(crate) fn run(args: &Uninject) -> anyhow::Result<ExitCode> {
     let config = args.input.config()?;
     let documents = args.input.documents()?;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Uninject) -> anyhow::Result<ExitCode> {
     Ok(exit_code(&fates))
 }
 
-/// A pod that is not Redis Enterprise's was never meant to be injected, so nobody misses what was added to it.
+/// A pod that is not Redis Enterprise's was never meant to be injected, so it is no failure if it has no sidecar.
 fn fate(pod: &Pod, namespace: Option<&str>, config: &Config) -> Fate {
     if pod.outcome.is_ok() {
         return Fate::Done;

@@ -1,5 +1,5 @@
-//! What a value must look like. What passes here can stand in a pod and on the shipper's command line: an API server that
-//! refuses the pod, or a sidecar that ends at its start, would be paid for by the database.
+//! Checks of values. A checked value is safe in a pod and on the shipper's command line. Otherwise the API server could
+//! refuse the database pod, or the sidecar could exit at its start.
 
 use axum::http::Uri;
 use globset::GlobBuilder;
@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::types::TENANT_PLACEHOLDER;
 
-/// The fields of a pod that may become a label. Those that hold lists or any text at all are not among them.
+/// The fields of a pod that may become a label. Fields with lists or with arbitrary text are not among them.
 const FIELDS: [&str; 7] = [
     "metadata.name",
     "metadata.namespace",
@@ -19,7 +19,7 @@ const FIELDS: [&str; 7] = [
     "status.podIP",
 ];
 
-/// A deleted pod is gone when its slowest container is, so nobody gets more.
+/// A deleted pod waits for its slowest container, so this is the limit.
 const LONGEST_DRAIN: SignedDuration = SignedDuration::from_mins(10);
 
 pub(super) fn non_empty(text: &str) -> Result<String, String> {
@@ -35,7 +35,7 @@ pub(super) fn absolute(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of an image, as far as the API server looks at it.
+/// An image reference. Only what the API server checks is checked here.
 pub(crate) fn image(text: &str) -> Result<String, String> {
     let text = non_empty(text)?;
     if text.contains(char::is_whitespace) {
@@ -44,27 +44,32 @@ pub(crate) fn image(text: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// A pattern for images that pods may ask for: an image, or the start of one and a `*`.
+/// A pattern for images that pods may choose: an image, or the start of one with a `*`.
 pub(super) fn image_pattern(text: &str) -> Result<String, String> {
     let start = start_of_pattern(text, &['/', ':', '@'])?;
     image(start.unwrap_or(text)).map(|_| text.to_owned())
 }
 
-/// A pattern for push URLs that pods may ask for: a URL, or the start of one, host included, and a `*`.
+/// A pattern for push URLs that pods may choose: a URL, or the start of one, including the host, with a `*`.
 pub(super) fn url_pattern(text: &str) -> Result<String, String> {
     match start_of_pattern(text, &['/', ':'])? {
         None => url(text),
         // A `*` may stand for the port or for the path.
-        Some(start) => url(&format!("{}/", start.trim_end_matches([':', '/']))).map(|_| text.to_owned()).map_err(|_no_url| {
-            format!("invalid pattern {text:?}: expected a scheme and a host before the *, such as https://loki.example.com/*")
-        }),
+        Some(start) => {
+            url(&format!("{}/", start.trim_end_matches([':', '/']))).map(|_| text.to_owned()).map_err(|_no_url| {
+                format!(
+                    "invalid pattern {text:?}: expected a scheme and a host before the *, such as \
+                 https://loki.example.com/*"
+                )
+            })
+        }
     }
 }
 
-/// What stands before the `*` at the end of a pattern; `None` where it has no `*`.
+/// The text before the `*` at the end of a pattern; `None` without a `*`.
 ///
-/// The `*` counts only after one of `ends`. After a letter it would also stand for the rest of a name:
-/// `https://loki.example.com*` would let `https://loki.example.com.evil/` through, which then gets the token.
+/// A `*` is valid only after one of `ends`. After a letter, it would also match longer names: `https://loki.example.com*`
+/// would match `https://loki.example.com.evil/`, which would then get the token.
 fn start_of_pattern<'a>(text: &'a str, ends: &[char]) -> Result<Option<&'a str>, String> {
     match text.split_once('*') {
         None => Ok(None),
@@ -76,7 +81,7 @@ fn start_of_pattern<'a>(text: &'a str, ends: &[char]) -> Result<Option<&'a str>,
     }
 }
 
-/// Whether `given` is one of `allowed`, where a `*` at the end stands for any rest.
+/// Whether one of `allowed` matches `given`. A `*` at the end of a pattern matches any rest.
 pub(crate) fn is_allowed(given: &str, allowed: &[String]) -> bool {
     allowed.iter().any(|pattern| match pattern.strip_suffix('*') {
         Some(start) => given.starts_with(start),
@@ -84,7 +89,7 @@ pub(crate) fn is_allowed(given: &str, allowed: &[String]) -> bool {
     })
 }
 
-/// How long a sidecar may hold up the deletion of its pod, as the shipper reads it.
+/// How long a sidecar may delay the deletion of its pod.
 pub(crate) fn drain_timeout(text: &str) -> Result<String, String> {
     let parsed = text.parse::<SignedDuration>().ok();
     if parsed.is_some_and(|timeout| !timeout.is_negative() && timeout <= LONGEST_DRAIN) {
@@ -105,7 +110,7 @@ pub(super) fn secret(text: &str) -> Result<String, String> {
     }
 }
 
-/// A push URL: anything else would make the shipper of every pod useless.
+/// A full push URL. With any other, no shipper could push.
 pub(crate) fn url(text: &str) -> Result<String, String> {
     let url = text.replace(TENANT_PLACEHOLDER, "tenant").parse::<Uri>().ok();
     let is_full = |url: &Uri| {
@@ -121,7 +126,7 @@ pub(crate) fn url(text: &str) -> Result<String, String> {
     }
 }
 
-/// A tenant becomes a segment of the URL's path, where `.` and `..` would name another path.
+/// A tenant becomes a segment of the URL's path, where `.` and `..` would lead to another path.
 pub(crate) fn tenant(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if good && !matches!(text, "." | "..") {
@@ -131,7 +136,7 @@ pub(crate) fn tenant(text: &str) -> Result<String, String> {
     }
 }
 
-/// A glob pattern as the shipper reads it, which separates several by commas.
+/// A glob pattern. The shipper separates patterns by commas.
 pub(crate) fn glob(text: &str) -> Result<String, String> {
     let is_glob = !text.contains(',') && GlobBuilder::new(text).literal_separator(true).build().is_ok();
     if is_glob && !text.is_empty() {
@@ -141,7 +146,7 @@ pub(crate) fn glob(text: &str) -> Result<String, String> {
     }
 }
 
-/// A time zone; where this machine knows none at all, what looks like one.
+/// A time zone. On a machine without a time zone database, every plausible name is valid.
 pub(crate) fn zone(text: &str) -> Result<String, String> {
     let looks_good =
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte));
@@ -159,7 +164,7 @@ pub(super) fn is_label_name(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// The value of a stream label: the shipper separates several labels by commas.
+/// The value of a stream label. The shipper separates labels by commas.
 pub(super) fn label_value(text: &str) -> Result<String, String> {
     if text.contains(|c: char| c == ',' || c.is_control()) {
         Err(format!("invalid label value {text:?}: expected no comma and no control character"))
@@ -168,7 +173,7 @@ pub(super) fn label_value(text: &str) -> Result<String, String> {
     }
 }
 
-/// A field of a pod, as the downward API names it.
+/// A field of a pod, in the syntax of the downward API.
 pub(super) fn field(text: &str) -> Result<String, String> {
     let label = text.strip_prefix("metadata.labels['").and_then(|rest| rest.strip_suffix("']"));
     if FIELDS.contains(&text) || label.is_some_and(|label| qualified_name(label).is_ok()) {
@@ -178,7 +183,7 @@ pub(super) fn field(text: &str) -> Result<String, String> {
     }
 }
 
-/// The key of a label: a name, after a domain and a slash or not.
+/// A label key: a name, optionally after a domain and a slash.
 pub(super) fn qualified_name(text: &str) -> Result<String, String> {
     let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
     if is_name(name, 63, b"-_.") && domain.is_none_or(is_domain) {
@@ -196,7 +201,7 @@ pub(super) fn config_map(text: &str) -> Result<String, String> {
     }
 }
 
-/// A key of a ConfigMap that can be a file beside `token` and `namespace`.
+/// A ConfigMap key that can be a file name beside `token` and `namespace`.
 pub(super) fn config_map_key(text: &str) -> Result<String, String> {
     let good = (1..=253).contains(&text.len())
         && !text.starts_with("..")
@@ -213,7 +218,7 @@ fn is_domain(text: &str) -> bool {
     is_name(text, 253, b"-.") && !text.contains("..") && !text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
-/// Letters and digits, and `inside` only between them.
+/// Letters and digits; the bytes of `inside` are allowed between them.
 fn is_name(text: &str, longest: usize, inside: &[u8]) -> bool {
     let ends_well = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
     text.len() <= longest

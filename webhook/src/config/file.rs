@@ -6,7 +6,7 @@ use super::read;
 use super::tree::Fault;
 use super::types::Config;
 
-/// Why a configuration cannot be used.
+/// Why a configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -14,7 +14,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: std::io::Error,
     },
     /// The file is not YAML.
@@ -22,15 +22,15 @@ pub enum ConfigError {
     Yaml {
         /// The file.
         path: PathBuf,
-        /// Where and what.
+        /// The error, with its line.
         message: String,
     },
-    /// Unknown keys and bad values, all of them.
+    /// Unknown keys and invalid values, all together.
     #[error("invalid configuration {path}: {}", .faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Faults {
         /// The file.
         path: PathBuf,
-        /// What is wrong, in the file's order.
+        /// The faults, in the order of the file.
         faults: Vec<Fault>,
     },
 }
@@ -43,7 +43,7 @@ impl Config {
         Self::parse(path, &text)
     }
 
-    /// Reads and checks the file at `path`, or takes all defaults where none is named.
+    /// Reads and checks the file at `path`. Without a path, all defaults apply.
     pub fn read_or_default(path: Option<&Path>) -> Result<Self, ConfigError> {
         path.map_or_else(|| Ok(Self::default()), Self::read)
     }

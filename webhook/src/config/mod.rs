@@ -1,7 +1,7 @@
 //! The webhook's configuration: one YAML file, every key with a default, all faults reported together.
 //!
 //! ```text
-//! file ── read ── tree (keys with their lines)        types ◄── everything that is configured
+//! file ── read ── tree (keys with their lines)        types ◄── the users of the configuration
 //!   ▲       └──── checks, words, quantity               (words, quantity)
 //! reload
 //! ```

@@ -1,8 +1,8 @@
-//! Kubernetes quantities, as far as CPU and memory need them.
+//! Kubernetes quantities, as far as resources need them.
 
 use std::cmp::Ordering;
 
-/// A positive amount such as `500m`, `1Gi` or `1e3`, kept as it was written.
+/// A positive amount such as `500m`, `1Gi` or `1e3`. Its text is kept as written.
 #[derive(Clone, Debug)]
 pub struct Quantity {
     text: String,
@@ -10,7 +10,7 @@ pub struct Quantity {
     millis: u128,
 }
 
-/// What each suffix multiplies by, in thousandths.
+/// The factor of each suffix, in thousandths.
 const SUFFIXES: [(&str, u128); 14] = [
     ("Ki", 1000 << 10),
     ("Mi", 1000 << 20),
@@ -29,7 +29,7 @@ const SUFFIXES: [(&str, u128); 14] = [
 ];
 
 impl Quantity {
-    /// Reads a quantity; negative amounts and zero are refused.
+    /// Parses a quantity above zero.
     pub fn parse(text: &str) -> Result<Self, String> {
         let millis = millis(text).filter(|millis| *millis > 0);
         let millis = millis
@@ -37,7 +37,7 @@ impl Quantity {
         Ok(Self { text: text.to_owned(), millis })
     }
 
-    /// What is left of this amount after `other` is taken away; `None` where that is nothing.
+    /// This amount minus `other`; `None` if nothing is left.
     pub fn minus(&self, other: &Self) -> Option<Self> {
         let millis = self.millis.checked_sub(other.millis).filter(|millis| *millis > 0)?;
         let text = if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") };
@@ -49,7 +49,7 @@ impl Quantity {
         self.millis
     }
 
-    /// As it was written.
+    /// The text as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }

@@ -1,4 +1,4 @@
-//! From the document's keys to a [`Config`]: each key once, with what would be right where it is wrong.
+//! From the keys of the document to a [`Config`]. Each key is read in one place.
 
 use super::checks::{
     absolute, config_map, config_map_key, drain_timeout, field, glob, image, image_pattern, is_label_name, label_value,
@@ -10,7 +10,7 @@ use super::types::{CaSource, Config};
 use super::words::Seccomp;
 use runtime::words;
 
-/// Reads `text`. Faults are in the order of the document's lines; a document that is no YAML is an error.
+/// Reads `text`. Faults are in the order of the document's lines. Text that is not YAML is an error.
 pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), String> {
     let (mut config, mut faults) = (Config::default(), Vec::new());
     if let Some(mut section) = tree::parse(text, &mut faults)? {
@@ -80,7 +80,7 @@ fn read_loki(section: &mut Section<'_>, config: &mut Config) {
     section.section("token", |section| {
         let line = section.line_of("expirationSeconds");
         if let Some(seconds) = section.number("expirationSeconds") {
-            // Too short a life is raised where the token is made, with a warning: it is no reason to refuse the file.
+            // A lifetime that is too short is raised later, with a warning.
             match u32::try_from(seconds) {
                 Ok(seconds) if seconds > 0 => config.token.expiration_seconds = seconds,
                 _ => {
@@ -191,7 +191,7 @@ namespace: ops
         assert_eq!(config.labels, [("team".to_owned(), "core".to_owned()), ("shard".to_owned(), "7".to_owned())]);
         assert_eq!(config.token.audience.as_deref(), Some("loki"));
         assert_eq!(config.matching.log_dir, "/logs");
-        // Nothing was left at its default, so no key was read into nothing.
+        // Every value differs from its default, so every key was read.
         assert!(config.image != default.image && config.image_pull_policy != default.image_pull_policy);
         assert_eq!(config.image_pull_secrets, ["registry-login", "other"]);
         assert_eq!(config.drain_timeout.as_deref(), Some("3s"));
@@ -249,7 +249,7 @@ namespace: ops
         assert!(read("- a\n- b\n").unwrap_err().contains("expected a map"));
     }
 
-    /// A pod that the API server refuses, or a shipper that ends at its start, is worse than a configuration that is refused.
+    /// An invalid configuration is better than a pod that the API server refuses, or a shipper that exits at its start.
     #[test]
     fn refuses_what_would_be_no_pod_or_no_command_line() {
         for (text, said) in [

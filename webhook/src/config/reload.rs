@@ -1,6 +1,6 @@
-//! The configuration in force, swapped when the file's content changes. A bad file keeps the last good one.
+//! The current configuration, replaced when the file's content changes. An invalid file keeps the last valid configuration.
 //!
-//! The kubelet replaces a mounted ConfigMap through a symlink, which file notifications miss: the content is compared.
+//! The kubelet replaces a mounted ConfigMap through a symlink, which file notifications miss. So the content is compared.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,26 +17,27 @@ use runtime::chain;
 #[derive(Debug)]
 pub struct Reloader {
     path: PathBuf,
-    /// The content that was looked at last, good or bad.
+    /// The content of the last check, valid or not.
     seen: String,
     current: Arc<ArcSwap<Config>>,
 }
 
 impl Reloader {
-    /// Reads the file for the first time; there is no good one to keep yet, so a bad one is an error.
+    /// Reads the file for the first time. An invalid file is an error, because there is no last valid one.
     pub fn read(path: PathBuf) -> Result<Self, ConfigError> {
         let seen = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
         let config = Config::parse(&path, &seen)?;
         Ok(Self { path, seen, current: Arc::new(ArcSwap::from_pointee(config)) })
     }
 
-    /// The configuration in force.
+    /// The current configuration.
     pub fn current(&self) -> Arc<ArcSwap<Config>> {
         self.current.clone()
     }
 
-    /// Looks once: `Ok(true)` when a new configuration holds from here on. An error is told once for each content.
-    pub fn look(&mut self) -> Result<bool, ConfigError> {
+    /// Checks the file once. `Ok(true)` means that its configuration is now in use. The same invalid content is an error
+    /// only once.
+    pub fn check(&mut self) -> Result<bool, ConfigError> {
         let text = std::fs::read_to_string(&self.path)
             .map_err(|source| ConfigError::Read { path: self.path.clone(), source })?;
         if text == self.seen {
@@ -49,22 +50,22 @@ impl Reloader {
         Ok(true)
     }
 
-    /// Looks every `interval` until `shutdown`; `told` hears whether the file that is there now is in force.
-    pub async fn watch(mut self, interval: Duration, told: impl Fn(bool), shutdown: CancellationToken) {
+    /// Checks the file every `interval` until `shutdown`. Calls `report` with whether the file is in use.
+    pub async fn watch(mut self, interval: Duration, report: impl Fn(bool), shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(interval);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            match self.look() {
+            match self.check() {
                 Ok(false) => {}
                 Ok(true) => {
-                    told(true);
+                    report(true);
                     tracing::info!(path = %self.path.display(), "using the new configuration");
                 }
                 Err(error) => {
-                    told(false);
+                    report(false);
                     let error = chain(&error);
                     tracing::error!(error, "failed to use the new configuration; still using the last valid one");
                 }
@@ -86,15 +87,15 @@ mod tests {
         let mut reloader = Reloader::read(path.clone()).unwrap();
         let current = reloader.current();
         assert_eq!(current.load().tenant, "audit");
-        assert!(!reloader.look().unwrap());
+        assert!(!reloader.check().unwrap());
 
         write("tennant: application\n");
-        assert!(reloader.look().unwrap_err().to_string().contains("did you mean tenant?"));
-        assert!(!reloader.look().unwrap(), "the same bad file is told once");
+        assert!(reloader.check().unwrap_err().to_string().contains("did you mean tenant?"));
+        assert!(!reloader.check().unwrap(), "the same invalid content is an error once");
         assert_eq!(current.load().tenant, "audit");
 
         write("tenant: infrastructure\n");
-        assert!(reloader.look().unwrap());
+        assert!(reloader.check().unwrap());
         assert_eq!(current.load().tenant, "infrastructure");
     }
 

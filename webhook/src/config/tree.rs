@@ -1,18 +1,18 @@
-//! A YAML document as a tree that knows its lines, read key by key so that every fault is found, not only the first.
+//! A YAML document as a tree with line numbers. It is read key by key, so that all faults are found and not only the first.
 
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-/// One thing that is wrong, and where.
+/// One fault and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The line, counted from 1.
     pub line: u64,
     /// The key, such as `resources.cpu`.
     pub key: String,
-    /// What is wrong and what would be right.
+    /// The fault, and what was expected.
     pub fault: String,
 }
 
@@ -33,7 +33,7 @@ enum Node {
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
 }
 
-/// A map of the document whose keys are taken one by one; what is left in the end is unknown.
+/// A map of the document. Reading a key removes it, and any key that is left at the end is unknown.
 #[derive(Debug)]
 pub(super) struct Section<'f> {
     path: String,
@@ -42,9 +42,9 @@ pub(super) struct Section<'f> {
     faults: &'f mut Vec<Fault>,
 }
 
-/// Reads the document in `text`; `None` where there is none but comments.
+/// Parses the document in `text`; `None` if it is empty or has only comments.
 pub(super) fn parse<'f>(text: &str, faults: &'f mut Vec<Fault>) -> Result<Option<Section<'f>>, String> {
-    // `off` is a word here, and only `true` and `false` are booleans.
+    // Only `true` and `false` are booleans: `off` is a string.
     let options = serde_saphyr::options! { strict_booleans: true };
     let root = serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(text, options);
     let Some(root) = root.map_err(|error| error.to_string())? else {
@@ -58,7 +58,7 @@ pub(super) fn parse<'f>(text: &str, faults: &'f mut Vec<Fault>) -> Result<Option
 }
 
 impl Section<'_> {
-    /// A text; `None` where the key is absent or null.
+    /// A string; `None` if the key is absent or null.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         self.value(key, "a string", |node| match node {
             Node::Text(text) => Some(text),
@@ -67,7 +67,7 @@ impl Section<'_> {
         })
     }
 
-    /// A text that `read` makes something of; what it says about a bad one is the fault.
+    /// A string that `read` parses. An error of `read` becomes a fault.
     pub(super) fn parsed<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let line = self.line_of(key);
         let text = self.text(key)?;
@@ -80,7 +80,7 @@ impl Section<'_> {
         }
     }
 
-    /// As [`Self::parsed`], for a word that was `true` or `false` once: `read` gets those as text.
+    /// Like [`Self::parsed`], for a key that was a boolean in an older version: `read` gets `true` and `false` as strings.
     pub(super) fn parsed_word<T>(
         &mut self,
         key: &'static str,
@@ -103,7 +103,7 @@ impl Section<'_> {
         })
     }
 
-    /// A list of texts, each with its line.
+    /// A list of strings, each with its line.
     fn texts(&mut self, key: &'static str) -> Option<Vec<(u64, String)>> {
         self.value(key, "a list of strings", |node| match node {
             Node::List(items) => items
@@ -117,7 +117,7 @@ impl Section<'_> {
         })
     }
 
-    /// A list of texts that `read` makes something of; what it says about a bad one is the fault.
+    /// A list of strings that `read` parses. An error of `read` becomes a fault.
     pub(super) fn parsed_texts<T>(&mut self, key: &'static str, read: fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
         let mut good = Vec::new();
         for (line, text) in self.texts(key)? {
@@ -129,7 +129,7 @@ impl Section<'_> {
         Some(good)
     }
 
-    /// A map of texts.
+    /// A map of strings.
     pub(super) fn text_map(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
         self.value(key, "a map of strings", |node| match node {
             Node::Map(entries) => entries
@@ -145,7 +145,7 @@ impl Section<'_> {
         })
     }
 
-    /// A map below this one, handed to `read`; its unknown keys are faults when `read` is done.
+    /// A map below this one, which `read` reads. Its unknown keys become faults.
     pub(super) fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> Option<T> {
         let entries = self.value(key, "a map", |node| match node {
             Node::Map(entries) => Some(entries),
@@ -154,7 +154,7 @@ impl Section<'_> {
         Some(self.read_section(self.child(key), entries, read))
     }
 
-    /// A list of maps, each handed to `read`.
+    /// A list of maps, which `read` reads one by one.
     pub(super) fn sections<T>(
         &mut self,
         key: &'static str,
@@ -174,28 +174,28 @@ impl Section<'_> {
         Some(maps.into_iter().enumerate().map(read_one).collect())
     }
 
-    /// Says that the value of `key` is wrong.
+    /// Adds a fault of the key.
     pub(super) fn fault(&mut self, line: u64, key: &str, fault: impl Into<String>) {
         self.faults.push(Fault { line, key: self.child(key), fault: fault.into() });
     }
 
-    /// Whether `key` has a value, before it is taken.
+    /// Whether `key` is there and has a value. Call this before reading it.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, node)| name.value == key && !matches!(node.value, Node::Null))
     }
 
-    /// The line of its first key.
+    /// The line of the first key.
     pub(super) fn line(&self) -> u64 {
         self.entries.first().map_or(1, |(name, _)| name.referenced.line())
     }
 
-    /// On which line the value of `key` stands, before it is taken.
+    /// The line of `key`. Call this before reading it.
     pub(super) fn line_of(&self, key: &str) -> u64 {
         let entry = self.entries.iter().find(|(name, _)| name.value == key);
         entry.map_or(1, |(name, _)| name.referenced.line())
     }
 
-    /// Every key that nobody asked for is a fault.
+    /// Makes every key that was not read a fault.
     pub(super) fn finish(self) {
         for (name, _) in &self.entries {
             let near = nearest(&name.value, self.known.iter().copied());
@@ -242,7 +242,7 @@ impl Section<'_> {
     }
 }
 
-/// The known word that differs least from `given`, if any is near enough to be meant.
+/// The known word that is nearest to `given`, unless all are too different.
 pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|word| (strsim::damerau_levenshtein(&given.to_lowercase(), &word.to_lowercase()), word))

@@ -11,54 +11,54 @@ pub(super) const TENANT_PLACEHOLDER: &str = "{tenant}";
 /// The shortest lifetime that the API server grants a token, in seconds.
 pub const MIN_TOKEN_SECONDS: u32 = 600;
 
-/// What an injected sidecar is made of, and who gets one. The defaults fit OpenShift Logging's gateway.
+/// The configuration: what a sidecar consists of, and which pods get one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The shipper's image.
     pub image: String,
     /// When the kubelet pulls it.
     pub image_pull_policy: PullPolicy,
-    /// Secrets of the pod's namespace with which the kubelet pulls it, besides the pod's own.
+    /// Pull secrets in the pod's namespace, besides the pod's own.
     pub image_pull_secrets: Vec<String>,
-    /// Images that pods may ask for instead; a `*` at the end, after `/`, `:` or `@`, stands for any rest.
+    /// Images that pods may choose instead. A `*` at the end, after `/`, `:` or `@`, matches any rest.
     pub allowed_images: Vec<String>,
-    /// Requests and limits of the sidecar: both are set, and equal, so that a Guaranteed pod stays Guaranteed.
+    /// Requests and limits of the sidecar. They are equal, so that a Guaranteed pod stays Guaranteed.
     pub resources: Resources,
     /// The full push URL; `{tenant}` in it stands for [`Config::tenant`].
     pub loki_url: String,
-    /// URLs that pods may ask for instead; a `*` at the end, after `/` or `:`, stands for any rest.
+    /// URLs that pods may choose instead. A `*` at the end, after `/` or `:`, matches any rest.
     pub allowed_loki_urls: Vec<String>,
-    /// The gateway's tenant, also the value of the stream label `log_type`.
+    /// The gateway's tenant. It is also the value of the stream label `log_type`.
     pub tenant: String,
-    /// Where the CAs of Loki's certificate are; each may be missing.
+    /// The sources of CA certificates for Loki. Each may be missing.
     pub ca: Vec<CaSource>,
     /// The ServiceAccount token.
     pub token: Token,
-    /// Glob patterns of the files to ship, by name. Empty: the shipper's default, `*.log`.
+    /// Glob patterns for the names of the files to ship. If empty, the shipper's default `*.log` applies.
     pub include: Vec<String>,
-    /// Glob patterns of the files to leave out.
+    /// Glob patterns for the names of the files to leave out.
     pub exclude: Vec<String>,
-    /// Stream labels added to those every stream has, with their values.
+    /// Additional stream labels and their values.
     pub labels: Vec<(String, String)>,
-    /// Stream labels with the field of the pod that their value comes from, such as `metadata.labels['team']`.
+    /// Additional stream labels and the fields of the pod with their values, such as `metadata.labels['team']`.
     pub labels_from: Vec<(String, String)>,
     /// How the sidecar is added.
     pub sidecar_mode: SidecarMode,
-    /// Where positions are kept.
+    /// Where the sidecar keeps its positions.
     pub state: State,
     /// Whether the sidecar has a seccomp profile of its own.
     pub seccomp: Seccomp,
-    /// How long the sidecar ships the rest after SIGTERM; the shipper's default without it.
+    /// How long the sidecar still ships after SIGTERM. Without it, the shipper's default applies.
     pub drain_timeout: Option<String>,
     /// The lowest severity that the sidecar logs.
     pub log_level: Option<LogLevel>,
-    /// In which time zone the files write their times.
+    /// The time zone of the files' timestamps.
     pub timezone: Option<String>,
-    /// Whether lines that go on on the next one are joined; the shipper's default without it.
+    /// Whether the shipper joins lines that belong together. Without it, the shipper's default applies.
     pub multiline: Option<Multiline>,
     /// Which pods are Redis Enterprise's.
     pub matching: Matching,
-    /// The namespace this installation runs in, where nothing is ever injected.
+    /// The namespace of this installation, in which nothing is ever injected.
     pub namespace: String,
 }
 
@@ -69,38 +69,38 @@ pub struct Resources {
     pub cpu: Quantity,
     /// For example `64Mi`.
     pub memory: Quantity,
-    /// For a ResourceQuota that counts it; without it the sidecar names none.
+    /// Needed under a ResourceQuota for ephemeral storage. Without it, the sidecar requests none.
     pub ephemeral_storage: Option<Quantity>,
 }
 
-/// A key of a ConfigMap that holds CA certificates.
+/// A ConfigMap key with CA certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaSource {
     /// The ConfigMap's name, in the pod's namespace.
     pub config_map: String,
-    /// Its key, and the file's name in the pod.
+    /// The key, which is also the file name in the pod.
     pub key: String,
 }
 
 /// The projected ServiceAccount token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// How long it lives, at least [`MIN_TOKEN_SECONDS`]; the kubelet renews it long before.
+    /// The lifetime, at least [`MIN_TOKEN_SECONDS`]. The kubelet renews the token long before it expires.
     pub expiration_seconds: u32,
-    /// For whom it is; OpenShift's gateway wants the API server's own, which is what no value means.
+    /// The audience. Without it, the token is for the API server, as OpenShift's gateway requires.
     pub audience: Option<String>,
 }
 
 /// Which pods are Redis Enterprise's, and where their logs are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matching {
-    /// Labels with the value a pod must have.
+    /// Labels and the values that a pod must have.
     pub labels: Vec<(String, String)>,
-    /// The label that holds the name of the `RedisEnterpriseCluster`; a pod must have it.
+    /// The label with the name of the `RedisEnterpriseCluster`. A pod must have it.
     pub cluster_label: String,
     /// The container that writes the logs.
     pub container: String,
-    /// Where it writes them.
+    /// The directory of the logs.
     pub log_dir: String,
 }
 
@@ -119,7 +119,7 @@ impl Default for Config {
                     .to_owned(),
             allowed_loki_urls: Vec::new(),
             tenant: "application".to_owned(),
-            // The first signs the certificates of OpenShift's services, the second one the API server's.
+            // The first CA signs the certificates of OpenShift's services, the second one the API server's.
             ca: vec![ca("openshift-service-ca.crt", "service-ca.crt"), ca("kube-root-ca.crt", "ca.crt")],
             token: Token { expiration_seconds: 3600, audience: None },
             include: Vec::new(),
@@ -148,7 +148,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The push URL with the tenant put in.
+    /// The push URL with the tenant filled in.
     pub fn push_url(&self) -> String {
         self.loki_url.replace(TENANT_PLACEHOLDER, &self.tenant)
     }

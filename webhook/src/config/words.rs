@@ -1,4 +1,4 @@
-//! Settings that are one of a few words, as they stand in the configuration and in annotations.
+//! Settings that are one of a few words, in the configuration and in annotations.
 
 use clap::ValueEnum;
 use runtime::words;
@@ -17,36 +17,36 @@ pub enum PullPolicy {
 /// How the sidecar is added to a pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SidecarMode {
-    /// A container like the others: it can keep none of them from starting.
+    /// A container like the others. It cannot keep them from starting.
     #[default]
     Container,
-    /// An init container that is always restarted: it starts before the others and ends after them, and an image that
-    /// cannot be pulled keeps the pod from starting.
+    /// An init container with `restartPolicy: Always`. It starts before the others and ends after them. If its image cannot
+    /// be pulled, the pod does not start.
     Native,
-    /// Native where the API server knows native sidecars (Kubernetes 1.29), else a container.
+    /// Native if the API server supports native sidecars (Kubernetes 1.29), otherwise a container.
     Auto,
 }
 
-/// Where positions are kept.
+/// Where the sidecar keeps its positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum State {
-    /// On the log volume, where that is a claim: they outlive the pod.
+    /// On the log volume if it is a claim. The positions outlive the pod.
     #[default]
     Persistent,
-    /// In an emptyDir: they outlive the container.
+    /// In an emptyDir. The positions outlive the container.
     Ephemeral,
 }
 
 /// Whether the sidecar has a seccomp profile of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Seccomp {
-    /// The profile of the pod or of the database's container; where they have none, `RuntimeDefault` unless an OpenShift SCC
+    /// The profile of the pod or of the database's container. Without either, `RuntimeDefault`, unless an OpenShift SCC
     /// admitted the pod.
     #[default]
     Auto,
-    /// `RuntimeDefault`, which many SCCs refuse.
+    /// `RuntimeDefault`. Many SCCs refuse it.
     Always,
-    /// None, which Pod Security `restricted` refuses where the pod has none.
+    /// None. Pod Security `restricted` refuses it if the pod has no profile.
     Never,
 }
 
@@ -63,7 +63,7 @@ impl SidecarMode {
 }
 
 impl Seccomp {
-    /// Reads the setting; it was a boolean once.
+    /// Parses the setting, which was a boolean in an older version.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
             "true" => Err("invalid value true: expected auto, always or never; true meant always".to_owned()),

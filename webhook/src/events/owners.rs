@@ -1,7 +1,8 @@
-//! Whether an Event may be made: nobody signs in to `/mutate`, so whoever reaches it chooses what a review says.
+//! Whether an Event may be created. `/mutate` has no authentication by default, so anybody who reaches it chooses the
+//! content of a review.
 //!
-//! The namespace must have opted in, and the owner that the review names must exist there with the uid that the review gives.
-//! Only metadata is read. This is part of the task that makes Events: no answer waits for it.
+//! The namespace must have opted in, and the owner in the review must exist there with the same uid. Only metadata is read.
+//! The task that creates Events checks this, so no answer waits for it.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -22,14 +23,14 @@ use runtime::chain;
 
 /// The value of the label with which a namespace opts in.
 const ENABLED: &str = "enabled";
-/// How long a good answer of the API server holds: the pods of one owner come within seconds.
+/// How long a positive answer of the API server stays valid. The pods of one owner come within seconds.
 const FRESH_FOR: Duration = Duration::from_mins(1);
-/// How many good answers are kept.
+/// The limit for remembered answers.
 const KEPT: usize = 1024;
-/// The longest uid. Kubernetes makes UUIDs of 36 characters.
+/// The longest uid. Kubernetes uses UUIDs of 36 characters.
 const UID_CHARS: usize = 64;
 
-/// Why no Event is made.
+/// Why no Event is created.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("invalid owner: expected a namespace, apiVersion, kind, name and uid as Kubernetes writes them")]
@@ -44,7 +45,7 @@ pub(super) enum Refusal {
     Api(#[from] kube::Error),
 }
 
-/// The kinds of objects that make pods.
+/// The kinds of owners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     StatefulSet,
@@ -52,27 +53,27 @@ enum Kind {
     Job,
 }
 
-/// What the API server said yes to.
+/// A positive answer of the API server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Known {
     OptedIn(String),
     Owner { namespace: String, kind: Kind, name: String, uid: String },
 }
 
-/// Asks the API server, and remembers for a while what it said yes to.
+/// Asks the API server, and remembers positive answers for a while.
 pub(super) struct Owners {
     client: kube::Client,
     known: HashMap<Known, Instant>,
-    kind_was_said: bool,
-    forbidden_was_said: bool,
+    kind_logged: bool,
+    forbidden_logged: bool,
 }
 
 impl Owners {
     pub(super) fn new(client: kube::Client) -> Self {
-        Self { client, known: HashMap::new(), kind_was_said: false, forbidden_was_said: false }
+        Self { client, known: HashMap::new(), kind_logged: false, forbidden_logged: false }
     }
 
-    /// Whether `namespace` opted in and holds `owner`, which has the form of an ownerReference.
+    /// Whether `namespace` opted in and contains `owner`, which is an ownerReference.
     pub(super) async fn check(&mut self, namespace: &str, owner: &Value) -> Result<(), Refusal> {
         let known = known(namespace, owner)?;
         let opted_in = Known::OptedIn(namespace.to_owned());
@@ -101,19 +102,21 @@ impl Owners {
         Ok(())
     }
 
-    /// Says why there is no Event. What whoever forges reviews can repeat at will is said once, or for debugging only.
-    pub(super) fn say(&mut self, namespace: &str, refusal: &Refusal) {
+    /// Logs why there is no Event. A sender of forged reviews could repeat some reasons at will, so these are logged once
+    /// or at debug level.
+    pub(super) fn log(&mut self, namespace: &str, refusal: &Refusal) {
         let error = chain(refusal);
         match refusal {
             Refusal::Api(kube::Error::Api(status)) if status.code == 403 => {
-                if !std::mem::replace(&mut self.forbidden_was_said, true) {
+                if !std::mem::replace(&mut self.forbidden_logged, true) {
                     tracing::warn!(
                         error,
-                        "no Events: the webhook lacks the permission to look up namespaces and owners; apply the ClusterRole redis-log-webhook-events of the manifests again"
+                        "no Events: the webhook lacks the permission to look up namespaces and owners; apply the \
+                         ClusterRole redis-log-webhook-events of the manifests again"
                     );
                 }
             }
-            Refusal::Kind if !std::mem::replace(&mut self.kind_was_said, true) => {
+            Refusal::Kind if !std::mem::replace(&mut self.kind_logged, true) => {
                 tracing::warn!(
                     namespace,
                     error,
@@ -142,14 +145,14 @@ impl Owners {
         if self.known.len() >= KEPT {
             self.known.retain(|_, until| now < *until);
         }
-        // At five a second a minute never fills it; should it be full all the same, the API server is asked again.
+        // At five Events a second, a minute never fills it. If it is full nevertheless, the API server is asked again.
         if self.known.len() < KEPT {
             self.known.insert(known, now + FRESH_FOR);
         }
     }
 }
 
-/// What `owner` refers to, where it is well formed: its name goes into the path of a request.
+/// What `owner` refers to. It must be well-formed, because its name becomes part of a request's path.
 fn known(namespace: &str, owner: &Value) -> Result<Known, Refusal> {
     let text = |at: &str| owner.get(at).and_then(Value::as_str).ok_or(Refusal::Invalid);
     let (version, kind, name, uid) = (text("apiVersion")?, text("kind")?, text("name")?, text("uid")?);

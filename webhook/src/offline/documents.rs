@@ -1,33 +1,33 @@
-//! Text to objects and back: JSON values one after the other, or YAML of one or many documents.
+//! From text to objects and back: JSON values in a row, or YAML with one or more documents.
 
 use serde_json::Value;
 
 use super::yaml;
 
-/// Why a text holds no objects.
+/// Why text cannot be parsed or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// Neither JSON nor YAML.
+    /// The text is neither JSON nor YAML.
     #[error("failed to parse {name}: {message}")]
     Parse {
         /// The file's name, or `standard input`.
         name: String,
-        /// Where and what.
+        /// The error, with its position.
         message: String,
     },
-    /// An object cannot be written.
+    /// The object cannot be written.
     #[error("failed to write the object: {0}")]
     Write(String),
 }
 
-/// One object, with the text it was read from.
+/// One object, with its text.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// The file's name, or `standard input`.
     pub source: String,
-    /// The object; null for a document that holds nothing but comments.
+    /// The object; null for a document with only comments.
     pub object: Value,
-    /// How it was written, where that was YAML; `---` included.
+    /// The text if it is YAML, including its `---`.
     pub text: Option<String>,
 }
 
@@ -40,7 +40,8 @@ pub fn parse(name: &str, text: &str) -> Result<Vec<Document>, DocumentError> {
     if text.trim_start().starts_with(['{', '[']) {
         match serde_json::Deserializer::from_str(text).into_iter().collect::<Result<Vec<Value>, _>>() {
             Ok(objects) => return Ok(objects.into_iter().map(|object| document(object, None)).collect()),
-            // YAML in braces, or JSON between `---`; the error is JSON's where the text looks like it.
+            // The text may be YAML with braces, or JSON between `---`. If it looks like JSON, the error is the JSON
+            // parser's.
             Err(error) if segments.len() == 1 => {
                 let only = segments.into_iter().next().map(|segment| (yaml::read(segment), segment.text));
                 return match only {
@@ -57,12 +58,12 @@ pub fn parse(name: &str, text: &str) -> Result<Vec<Document>, DocumentError> {
     segments.into_iter().map(read).collect()
 }
 
-/// `object` as one YAML document, ending in a newline.
+/// `object` as one YAML document with a newline at the end.
 pub fn to_yaml(object: &Value) -> Result<String, DocumentError> {
     yaml::write(object).map_err(DocumentError::Write)
 }
 
-/// `object` as indented JSON, ending in a newline.
+/// `object` as indented JSON with a newline at the end.
 pub fn to_json(object: &Value) -> Result<String, DocumentError> {
     serde_json::to_string_pretty(object)
         .map(|text| text + "\n")

@@ -1,5 +1,4 @@
-//! One object in, why each of its pods would or would not be injected out: every rule with its verdict, not only the first
-//! that fails.
+//! From one object to explanations: why each of its pods would or would not be injected, with the verdict of every rule.
 
 use serde_json::{Value, json};
 
@@ -12,39 +11,40 @@ use crate::admission::skip::Skip;
 use crate::admission::{Judged, Verdict, annotations, presence};
 use crate::config::Config;
 
-/// What nothing here can know.
-pub const NOT_CHECKED: &str = "the namespace's label redis-log-shipper.io/inject=enabled is not checked here: the API server checks it before it calls the webhook";
+/// What the command cannot check.
+pub const NOT_CHECKED: &str = "the namespace's label redis-log-shipper.io/inject=enabled is not checked here: the API \
+     server checks it before it calls the webhook";
 
-/// The rule of a review that comes before those of the pod.
+/// The rule for reviews, which comes before the rules for pods.
 const REQUEST_RULE: &str = "the request is the creation of a pod";
 
-/// Everything there is to say about one pod.
+/// The explanation for one pod.
 #[derive(Debug)]
 pub struct Explanation {
     /// The object that has the pod, as kubectl names it: `statefulset/rec`.
     pub title: String,
-    /// The namespace that the rules were asked with, where one is known.
+    /// The namespace, if it is known.
     pub namespace: Option<String>,
-    /// Every rule, in the order in which they are asked.
+    /// Every rule, in the order in which they are checked.
     pub rules: Vec<Row>,
     /// The annotations that change the configuration, with their values.
     pub overrides: Vec<(String, String)>,
-    /// What would become of the pod.
+    /// The verdict.
     pub judged: Judged,
 }
 
-/// One rule.
+/// One rule and its result.
 #[derive(Debug)]
 pub struct Row {
-    /// What must hold.
+    /// The condition, in words.
     pub rule: &'static str,
-    /// Why it does not, in a word and in a sentence.
+    /// Why it fails: a word and a sentence.
     pub fault: Option<(Skip, String)>,
 }
 
-/// Explains every pod in `object`, taking `namespace` where it names none.
+/// Explains every pod in `object`. Without a namespace of its own, a pod is in `namespace`.
 pub fn explain(object: &Value, namespace: Option<&str>, config: &Config) -> Result<Vec<Explanation>, InjectError> {
-    // A review is judged as a whole: the request comes before the pod.
+    // A review is judged as a whole, because the request is checked before the pod.
     let review = if kind(object) == "AdmissionReview" { inject(object, namespace, config)?.pods.pop() } else { None };
     let mut all = Vec::new();
     for site in sites(object) {
@@ -83,12 +83,12 @@ pub fn explain(object: &Value, namespace: Option<&str>, config: &Config) -> Resu
 }
 
 impl Explanation {
-    /// Whether the pod would be injected, or is.
+    /// Whether the pod would be injected, or is injected already.
     pub fn is_injected(&self) -> bool {
         matches!(self.judged.verdict, Verdict::Injected(_) | Verdict::Skipped(Skip::AlreadyInjected))
     }
 
-    /// The explanation for programs; the keys are stable.
+    /// The explanation as JSON, with stable keys.
     pub fn to_json(&self) -> Value {
         let rule = |row: &Row| {
             let fault = row.fault.as_ref();
@@ -123,7 +123,8 @@ fn rows(case: &Case<'_>, judged: &Judged) -> Vec<Row> {
         Skip::NotAPod | Skip::Subresource | Skip::NotACreation | Skip::NoObject => {
             rows.insert(0, Row { rule: REQUEST_RULE, fault: Some(fault(skip)) });
         }
-        // Of a RedisEnterpriseCluster the pods are judged without the sidecar: what it lists is no pod's container yet.
+        // The pods of a RedisEnterpriseCluster are judged without the sidecar, because the cluster's list is not a pod's
+        // list.
         Skip::AlreadyInjected | Skip::Drift | Skip::NameTaken => {
             if let Some(last) = rows.last_mut() {
                 last.fault = Some(fault(skip));
@@ -134,7 +135,7 @@ fn rows(case: &Case<'_>, judged: &Judged) -> Vec<Row> {
     rows
 }
 
-/// The pod's annotations that change the configuration: each is tried alone, and told where nothing is wrong with it.
+/// The pod's valid overrides. Each is tried alone.
 fn overrides(pod: &Value, config: &Config) -> Vec<(String, String)> {
     let all = pod.pointer("/metadata/annotations").and_then(Value::as_object);
     let mut overrides = Vec::new();

@@ -1,4 +1,4 @@
-//! One object in, what the webhook would make of it out.
+//! From one object to what the webhook makes of it.
 
 use serde_json::Value;
 
@@ -7,14 +7,14 @@ use crate::admission::review::BadReview;
 use crate::admission::{self, Answer, Judged, Verdict};
 use crate::config::Config;
 
-/// What became of one object.
+/// The result for one object.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The object, injected where that was possible.
+    /// The object, with its pods injected where possible.
     pub object: Value,
-    /// Each pod in it; none for an object that has nothing to do with pods.
+    /// Its pods. An object that has nothing to do with pods has none.
     pub pods: Vec<Pod>,
-    /// The answer, where the object was an `AdmissionReview`.
+    /// The answer, if the object is an `AdmissionReview`.
     pub answer: Option<Answer>,
 }
 
@@ -23,13 +23,13 @@ pub struct Outcome {
 pub struct Pod {
     /// The object that has the pod, as kubectl names it: `statefulset/rec`.
     pub title: String,
-    /// Where the pod stands, as a JSON pointer; the verdict's patch is relative to it.
+    /// The pod's position, as a JSON pointer. The verdict's patch is relative to it.
     pub pointer: String,
-    /// What became of it.
+    /// The verdict.
     pub judged: Judged,
 }
 
-/// Why an object could not be looked at.
+/// Why an object cannot be processed.
 #[derive(Debug, thiserror::Error)]
 pub enum InjectError {
     /// An `AdmissionReview` that the webhook would refuse.
@@ -40,7 +40,7 @@ pub enum InjectError {
     Json(#[from] serde_json::Error),
 }
 
-/// Does to `object` what the webhook would, taking `namespace` where the object names none.
+/// Injects the pods of `object`. Without a namespace of its own, a pod is in `namespace`.
 pub fn inject(object: &Value, namespace: Option<&str>, config: &Config) -> Result<Outcome, InjectError> {
     if kind(object) == "AdmissionReview" {
         return inject_review(object, config);
@@ -63,12 +63,12 @@ fn inject_review(object: &Value, config: &Config) -> Result<Outcome, InjectError
     if let Some(place) = object.pointer_mut("/request/object") {
         apply(&mut judged, place);
     }
-    // The patch stays relative to the review's object, as it is answered.
+    // The answer's patch stays relative to the object in the review.
     let pod = Pod { title, pointer: String::new(), judged };
     Ok(Outcome { object, pods: vec![pod], answer: Some(answer) })
 }
 
-/// Does to `pod` what was judged.
+/// Applies the patch of the verdict to `pod`.
 fn apply(judged: &mut Judged, pod: &mut Value) {
     if let Verdict::Injected(patch) = &judged.verdict
         && let Err(error) = json_patch::patch(pod, patch)

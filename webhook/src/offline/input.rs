@@ -1,4 +1,4 @@
-//! The input of the offline commands: their flags for files and configuration, and the documents that these hold.
+//! The input of the offline commands: the flags for files and configuration, and the documents in the files.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use anyhow::Context as _;
 use super::documents::{self, Document};
 use crate::config::Config;
 
-/// What is read, and with which configuration it is looked at.
+/// The flags for the input.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Input {
-    /// A file with objects, YAML or JSON; may be given more than once. Standard input for -, and without it.
+    /// A file with YAML or JSON objects; may be given more than once. Without it, or as -, standard input is read.
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The configuration, a YAML file; without it all defaults hold.
+    /// The configuration, a YAML file. Without it, all defaults apply.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// The namespace of objects that name none.
@@ -23,7 +23,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// All documents of all files. Nothing is worked on before everything could be read.
+    /// All documents of all files. Everything is read before anything is processed.
     pub(crate) fn documents(&self) -> anyhow::Result<Vec<Document>> {
         let input = [PathBuf::from("-")];
         let files: &[PathBuf] = if self.files.is_empty() { &input } else { &self.files };

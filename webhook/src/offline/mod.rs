@@ -1,18 +1,17 @@
-//! The admission without a cluster: objects from files or standard input, to what the webhook makes of them, to what
-//! they were before it, or to why.
+//! Admission without a cluster: reads objects from files or standard input, and injects, restores or explains them.
 //!
 //! ```text
-//!           input ── documents ── yaml        files to objects; the text of each document is kept
+//!           input ── documents ── yaml        from files to objects; each document keeps its text
 //!                        │
-//!                      pods ── redis_cluster  where in an object pods stand, and what a RedisEnterpriseCluster makes
+//!                      pods ── redis_cluster  the pods in an object; the pods of a RedisEnterpriseCluster
 //!            ┌───────────┼────────────┐
-//!         inject      uninject     explain    pure: objects in, values out
+//!         inject      uninject     explain    pure: from objects to values
 //!            └─────┬─────┘            │
 //!               render             report     as text
 //!                  └───── output ─────┘
 //! ```
 //!
-//! The commands `inject`, `uninject` and `explain` (in `commands/`) stand around that.
+//! The commands in `commands/` stand around this.
 
 pub mod documents;
 pub mod explain;

@@ -9,7 +9,7 @@ use super::documents::Document;
 use super::pods::title;
 use super::render::{self, Change, Output};
 
-/// The objects themselves, in one of the forms that are not the admission's.
+/// The objects as text, in one of the forms that both `inject` and `uninject` have.
 pub(crate) fn objects(changes: &[Change<'_>], output: Output) -> anyhow::Result<String> {
     if output == Output::Json {
         return Ok(render::json(changes)?);
@@ -24,23 +24,23 @@ pub(crate) fn objects(changes: &[Change<'_>], output: Output) -> anyhow::Result<
     Ok(render::yaml(changes)?)
 }
 
-/// What became of one pod, as the exit code sees it.
+/// The result for one pod, for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// As asked, or it was so before.
+    /// Done, or nothing to do.
     Done,
-    /// Nobody meant this pod.
+    /// The pod was not meant to be injected.
     NotMeant,
-    /// It should have been done.
+    /// Failed.
     Failed,
 }
 
-/// 0 where something was done and nothing failed, else 1.
+/// 0 if something was done and nothing failed, otherwise 1.
 pub(crate) fn exit_code(fates: &[Fate]) -> ExitCode {
     if fates.contains(&Fate::Done) && !fates.contains(&Fate::Failed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Writes results to standard output. A reader that has seen enough, such as `head`, is no error.
+/// Writes results to standard output. If the reader closes the pipe early, as `head` does, this is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

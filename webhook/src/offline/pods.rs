@@ -1,5 +1,5 @@
-//! Where pods stand in an object: in itself, in a template, in the items of a list, in a review, or in what an operator
-//! will make of it.
+//! Finds the pods in an object: the object itself, a template, the items of a list, a review, or the pods that an operator
+//! creates.
 
 use serde_json::{Value, json};
 
@@ -7,35 +7,36 @@ use super::redis_cluster;
 use crate::admission::{self, Judged, Verdict};
 use crate::config::Config;
 
-/// Where the template of a pod may stand in a workload, as JSON pointers.
+/// Where a workload may have a pod template, as JSON pointers.
 const TEMPLATES: [&str; 3] = ["/spec/template", "/spec/jobTemplate/spec/template", "/template"];
 
-/// Kubernetes gives a pod its `ServiceAccount`'s pull secrets only where it names none. In a cluster that has happened before the
-/// webhook is asked.
-const ACCOUNT_SHUT_OUT: &str = "with imagePullSecrets in the manifest, Kubernetes no longer adds those of the pod's ServiceAccount; add them to the manifest if Redis needs them";
+/// Kubernetes gives a pod the pull secrets of its `ServiceAccount` only if the pod names none. In a cluster, this happens
+/// before the webhook is called.
+const ACCOUNT_SHUT_OUT: &str = "with imagePullSecrets in the manifest, Kubernetes no longer adds those of the pod's \
+     ServiceAccount; add them to the manifest if Redis needs them";
 
-/// Where in an object a pod stands, or something that makes pods.
+/// The position of a pod in an object, or of something that creates pods.
 #[derive(Debug, Clone)]
 pub struct Site {
     /// The object that has the pod, as kubectl names it: `statefulset/rec`.
     pub title: String,
-    /// Where the pod stands, as a JSON pointer; empty for the object itself.
+    /// The position, as a JSON pointer; empty for the object itself.
     pub pointer: String,
-    /// Its namespace, where it is named.
+    /// Its namespace, if the object names one.
     pub namespace: Option<String>,
     holder: Holder,
 }
 
-/// What stands at a site.
+/// What is at a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holder {
     /// Metadata and spec of a pod.
     Pod,
-    /// A `RedisEnterpriseCluster`, of which an operator makes pods.
+    /// A `RedisEnterpriseCluster`, for which an operator creates pods.
     RedisCluster,
 }
 
-/// All sites of `object`, in its order.
+/// All sites of `object`, in order.
 pub fn sites(object: &Value) -> Vec<Site> {
     let mut sites = Vec::new();
     find(object, kind(object), None, String::new(), &mut sites);
@@ -47,18 +48,18 @@ pub fn title(object: &Value) -> String {
     titled(object, kind(object))
 }
 
-/// The kind of `object`; empty where it has none.
+/// The kind of `object`; empty if it has none.
 pub(super) fn kind(object: &Value) -> &str {
     object.get("kind").and_then(Value::as_str).unwrap_or_default()
 }
 
 impl Site {
-    /// What stands at this site.
+    /// What is at this site.
     pub(super) fn holder(&self) -> Holder {
         self.holder
     }
 
-    /// The pod that `place`, the value at this site, is or makes.
+    /// The pod at this site, or the pod that is created from it. `place` is the value at this site.
     pub(super) fn pod(&self, place: &Value) -> Value {
         match self.holder {
             Holder::Pod => {
@@ -69,7 +70,7 @@ impl Site {
         }
     }
 
-    /// What the webhook would do to `place`, with a patch that is relative to it; `namespace` is for objects that name none.
+    /// Judges the pod of `place`, with a patch that is relative to `place`. `namespace` is for objects that name none.
     pub(super) fn judge(&self, place: &Value, namespace: Option<&str>, config: &Config) -> Judged {
         let namespace = self.namespace.as_deref().or(namespace);
         match self.holder {
@@ -87,11 +88,11 @@ impl Site {
 }
 
 fn find(object: &Value, kind: &str, namespace: Option<&str>, pointer: String, sites: &mut Vec<Site>) {
-    // The namespace of a request decides, as it does for the webhook.
+    // The namespace of a request decides, as in the webhook.
     let namespace = namespace.or_else(|| object.pointer("/metadata/namespace").and_then(Value::as_str));
     if let (Some(of), Some(items)) = (kind.strip_suffix("List"), object.get("items").and_then(Value::as_array)) {
         for (i, item) in items.iter().enumerate() {
-            // The items of a PodList need not say that they are pods.
+            // The items of a PodList may have no kind.
             let kind = item.get("kind").and_then(Value::as_str).unwrap_or(of);
             find(item, kind, namespace, format!("{pointer}/items/{i}"), sites);
         }

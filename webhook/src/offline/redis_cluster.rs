@@ -1,5 +1,5 @@
-//! A `RedisEnterpriseCluster`: it holds no pod, so the pod that its operator makes is judged, and what that one is given
-//! goes into `sideContainersSpec` and `volumes`. For those who cannot run webhooks.
+//! A `RedisEnterpriseCluster`, for users who cannot run webhooks. It contains no pod, so the pod that its operator creates
+//! is judged, and the additions go into `sideContainersSpec` and `volumes`.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
@@ -11,17 +11,17 @@ use crate::admission::presence::Presence;
 use crate::admission::{self, Judged, Verdict};
 use crate::config::{Config, SidecarMode};
 
-/// Where a cluster lists the containers that are added to its pods.
+/// The cluster's list of additional containers.
 pub(super) const CONTAINERS: &str = "sideContainersSpec";
-/// The data of a node, from the claim that the operator makes.
+/// A node's data volume, from the claim that the operator creates.
 const STORAGE: &str = "redis-enterprise-storage";
 
-/// Whether this is the kind, in one of its versions.
+/// Whether this is the kind, in any of its versions.
 pub(super) fn is_one(api_version: &str, kind: &str) -> bool {
     kind == "RedisEnterpriseCluster" && matches!(api_version, "app.redislabs.com/v1" | "app.redislabs.com/v1alpha1")
 }
 
-/// What the webhook would do to the pods of `cluster`, with a patch that does it to the cluster.
+/// Judges the pods of `cluster`, with a patch for the cluster.
 pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -> Judged {
     let pod = pod_without_sidecar(cluster);
     let config = Config { sidecar_mode: SidecarMode::Container, ..config.clone() };
@@ -35,7 +35,8 @@ pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -
     if !config.image_pull_secrets.is_empty() {
         let names = config.image_pull_secrets.join(", ");
         judged.warnings.push(format!(
-            "a RedisEnterpriseCluster is given no imagePullSecrets; make sure that its spec.pullSecrets contains {names}"
+            "a RedisEnterpriseCluster is given no imagePullSecrets; make sure that its spec.pullSecrets contains \
+             {names}"
         ));
     }
     let (containers, volumes) = (added(patch, "containers"), added(patch, "volumes"));
@@ -58,7 +59,7 @@ pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -
     judged
 }
 
-/// The pod that the operator makes of `cluster`, as far as admission looks at it, without a container `log-shipper`.
+/// The pod that the operator creates for `cluster`, as far as admission reads it, without a container `log-shipper`.
 pub(super) fn pod_without_sidecar(cluster: &Value) -> Value {
     let spec = cluster.get("spec").unwrap_or(&Value::Null);
     let name = cluster.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("rec");
@@ -89,8 +90,8 @@ pub(super) fn pod_without_sidecar(cluster: &Value) -> Value {
     })
 }
 
-/// Whether a container is one that this program added. A cluster carries no annotation that says so, but nothing else
-/// mounts anything there.
+/// Whether this program added the container. A cluster has no annotation for this, but no other container has a mount at
+/// this path.
 pub(super) fn is_ours(container: &Value) -> bool {
     is_sidecar(container) && mounts(container).any(|mount| mount_path(mount) == Some(CREDENTIALS_DIR))
 }
@@ -103,7 +104,7 @@ fn is_sidecar(container: &Value) -> bool {
     name(container) == Some(SIDECAR)
 }
 
-/// What the cluster gives to its pods' annotations; those of the nodes alone win.
+/// The annotations that the cluster gives to its pods. The annotations for nodes take precedence.
 fn annotations(cluster: &Value) -> Map<String, Value> {
     let mut all = map(cluster.pointer("/spec/podAnnotations"));
     all.extend(map(cluster.pointer("/spec/redisEnterprisePodAnnotations")));
@@ -115,7 +116,7 @@ fn wants_another_mode(cluster: &Value) -> bool {
     mode.is_some_and(|mode| mode.as_str() != Some("container"))
 }
 
-/// The items that `patch` adds to a list of the pod's spec.
+/// The items that `patch` adds to a list in the pod's spec.
 fn added(patch: &Patch, list: &str) -> Vec<Value> {
     let (whole, end) = (format!("/spec/{list}"), format!("/spec/{list}/-"));
     let mut items = Vec::new();

@@ -1,4 +1,4 @@
-//! Objects as text: themselves, what changed in them, the patch, or the answer the API server would get.
+//! Results as text: the objects, their changes, the patch, or the answer to the API server.
 
 use serde_json::{Value, json};
 use similar::TextDiff;
@@ -10,32 +10,32 @@ use super::uninject::Restored;
 use super::yaml;
 use crate::admission::Verdict;
 
-/// What `inject` prints.
+/// The output of `inject`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// The object with the sidecar, as YAML.
     #[default]
     Yaml,
-    /// The same as JSON.
+    /// The object with the sidecar, as JSON.
     Json,
-    /// The JSON patch (RFC 6902), as a list of operations; empty where nothing changes.
+    /// The JSON patch (RFC 6902) as a list of operations; empty if nothing changes.
     Patch,
-    /// The `AdmissionReview` the API server would be answered with.
+    /// The `AdmissionReview` with the answer to the API server.
     Review,
-    /// What changes, line by line.
+    /// The changes, line by line.
     Diff,
 }
 
-/// A document, and what it has become.
+/// A document before and after.
 #[derive(Debug)]
 pub struct Change<'a> {
-    /// As it came.
+    /// The document as it was read.
     pub document: &'a Document,
-    /// As it is now; `None` where nothing changed.
+    /// The new object; `None` if nothing changed.
     pub after: Option<Value>,
 }
 
-/// All documents as YAML. One that did not change stays as it was written; one that did keeps what stands before its content.
+/// All documents as YAML. An unchanged document keeps its text; a changed one keeps the text before its content.
 pub fn yaml(changes: &[Change<'_>]) -> Result<String, DocumentError> {
     let mut all = String::new();
     for change in changes {
@@ -56,13 +56,13 @@ pub fn yaml(changes: &[Change<'_>]) -> Result<String, DocumentError> {
     Ok(all)
 }
 
-/// All objects as JSON, one after the other.
+/// All objects as JSON, in a row.
 pub fn json(changes: &[Change<'_>]) -> Result<String, DocumentError> {
     let objects = changes.iter().filter(|change| !change.document.object.is_null());
     objects.map(|change| to_json(change.after.as_ref().unwrap_or(&change.document.object))).collect()
 }
 
-/// What changed, as unified diffs of the objects' YAML.
+/// The changes, as unified diffs of the objects' YAML.
 pub fn diffs(changes: &[Change<'_>]) -> Result<String, DocumentError> {
     let pairs = changes.iter().filter_map(|change| Some((&change.document.object, change.after.as_ref()?)));
     pairs
@@ -73,19 +73,19 @@ pub fn diffs(changes: &[Change<'_>]) -> Result<String, DocumentError> {
         .collect()
 }
 
-/// The lines that differ between two objects, as a unified diff of their YAML.
+/// The difference between two objects, as a unified diff of their YAML.
 pub fn diff(before: &Value, after: &Value) -> Result<String, DocumentError> {
     let (before, after) = (to_yaml(before)?, to_yaml(after)?);
     Ok(TextDiff::from_lines(&before, &after).unified_diff().context_radius(2).to_string())
 }
 
-/// Whether comments get lost where `change` is written as YAML.
+/// Whether `change` loses comments when it is written as YAML.
 pub fn loses_comments(change: &Change<'_>) -> bool {
     let text = change.document.text.as_deref().filter(|_| change.after.is_some());
     text.is_some_and(|text| yaml::has_comments(yaml::split_head(text).1))
 }
 
-/// The operations of all pods of an object, relative to the object; for a review, to the object in it, as it is answered.
+/// The operations for all pods of an object. Paths are relative to the object; for a review, to the object in it.
 pub fn patch(outcome: &Outcome) -> Value {
     let mut all = Vec::new();
     for pod in &outcome.pods {
@@ -99,13 +99,13 @@ pub fn patch(outcome: &Outcome) -> Value {
     Value::Array(all)
 }
 
-/// The operations that take the sidecars of all pods of an object away, relative to the object.
+/// The operations that remove the sidecars of all pods of an object. Paths are relative to the object.
 pub fn removals(restored: &Restored) -> Value {
     let patches = restored.pods.iter().filter_map(|pod| pod.outcome.as_ref().ok());
     json!(patches.flat_map(|patch| &patch.0).collect::<Vec<_>>())
 }
 
-/// The `AdmissionReview` that answers: the webhook's own for a review, else what it would be for such an object.
+/// The `AdmissionReview` with the answer: the webhook's own for a review, otherwise the answer for such an object.
 pub fn review(outcome: &Outcome) -> Value {
     if let Some(answer) = &outcome.answer {
         return json!(answer.review());

@@ -6,16 +6,16 @@ use crate::admission::Verdict;
 /// As wide as a mark.
 const INDENT: &str = "      ";
 
-/// How marks are set off.
+/// How marks are highlighted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Style {
-    /// In colours, for a terminal.
+    /// With colours, for a terminal.
     Colour,
-    /// As they are.
+    /// Without colours.
     Plain,
 }
 
-/// All explanations, one below the other, and what none of them can know.
+/// All explanations, and what none of them can check.
 pub(crate) fn text(explanations: &[Explanation], style: Style) -> String {
     let mut text = String::new();
     for explanation in explanations {
@@ -62,7 +62,7 @@ fn mark(ok: bool, style: Style) -> &'static str {
     }
 }
 
-/// One line; what an object brought along cannot start another one, nor command the terminal.
+/// One line. Control characters are replaced, so an object can neither start another line nor control the terminal.
 fn line(text: &mut String, mark: &str, words: &str) {
     text.push_str(mark);
     text.extend(words.chars().map(|c| if c.is_control() { ' ' } else { c }));

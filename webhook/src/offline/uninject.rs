@@ -1,12 +1,11 @@
-//! One object in, the object as it was before it was injected out.
+//! From an injected object to the object as it was before.
 //!
-//! Removed are our container, the volumes that are ours by name and that only it mounts, the pull secrets that our annotation
-//! names, and our annotations. A list or a
-//! map that is empty then is removed as well: whether it was absent or empty before cannot be told, and absent is what nearly
-//! every pod has.
+//! This removes our container, our volumes that only it mounts, the pull secrets in our annotation, and our annotations. A
+//! list or map that becomes empty is removed too. Nobody can tell whether it was absent or empty before, and in almost
+//! every pod it was absent.
 //!
-//! All of it is one JSON patch, with the items of a list from the last one down. A `test` before every `remove` keeps the
-//! patch from taking away something else where the object has changed since. Admission never answers such a patch.
+//! The result is one JSON patch that removes the items of a list from the last to the first. A `test` before each `remove`
+//! makes the patch fail if the object has changed since. Admission never answers with such a patch.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{Patch, PatchOperation, RemoveOperation, TestOperation};
@@ -17,18 +16,18 @@ use super::redis_cluster;
 use crate::admission::pod::{HASH, PULL_SECRETS, SIDECAR, STATE_VOLUME, STATUS, TOKEN_VOLUME, annotation, items, name};
 use crate::admission::presence;
 
-/// The names of our volumes; where a pod had one of that name, ours got `-2` or a higher number at the end.
+/// The names of our volumes. If the pod had a volume of that name, ours ends in `-2` or a higher number.
 const VOLUMES: [&str; 2] = [TOKEN_VOLUME, STATE_VOLUME];
 
 /// The annotations that admission writes.
 const OUTCOMES: [&str; 3] = [STATUS, HASH, PULL_SECRETS];
 
-/// What became of one object.
+/// The result for one object.
 #[derive(Debug)]
 pub struct Restored {
-    /// The object, with every pod as it was where it had been injected.
+    /// The object with its injected pods restored.
     pub object: Value,
-    /// Each pod in it.
+    /// Its pods.
     pub pods: Vec<Pod>,
 }
 
@@ -37,27 +36,27 @@ pub struct Restored {
 pub struct Pod {
     /// The object that has the pod, as kubectl names it: `statefulset/rec`.
     pub title: String,
-    /// What takes the sidecar away, relative to the object; or why nothing does.
+    /// The patch that removes the sidecar, relative to the object; or why there is none.
     pub outcome: Result<Patch, NotInjected>,
-    /// The pod as it came, for those who want to know what it is.
+    /// The pod as it was read.
     pub pod: Value,
 }
 
-/// Why there is nothing to undo.
+/// Why there is nothing to remove.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotInjected {
-    /// No such container.
+    /// There is no such container.
     #[error("it has no container {SIDECAR}")]
     NoSidecar,
-    /// A container of that name, but nothing says that it is ours.
+    /// There is such a container, but nothing shows that it is ours.
     #[error("this webhook did not add its container {SIDECAR}")]
     NotOurs,
-    /// A fault of this program.
+    /// An error in this program.
     #[error("failed to make a patch that applies: {0}")]
     Failed(String),
 }
 
-/// Takes away from every pod in `object` what had been added.
+/// Removes the sidecar from every injected pod in `object`.
 pub fn uninject(object: &Value) -> Restored {
     let mut restored = Restored { object: object.clone(), pods: Vec::new() };
     for site in sites(object) {
@@ -108,7 +107,7 @@ fn from_cluster(cluster: &Value, pointer: &str) -> Result<Removals, NotInjected>
     if !redis_cluster::is_ours(sidecar) {
         return Err(NotInjected::NotOurs);
     }
-    // The mounts of the nodes' own containers stand in the spec itself.
+    // The spec itself lists the mounts of the nodes' own containers.
     let nodes = items(spec, "redisEnterpriseVolumeMounts").filter_map(name);
     let others = items(spec, list).filter(|container| !redis_cluster::is_ours(container));
     let kept: Vec<_> = others.flat_map(mounted).chain(nodes).collect();
@@ -117,7 +116,7 @@ fn from_cluster(cluster: &Value, pointer: &str) -> Result<Removals, NotInjected>
     Ok(removals)
 }
 
-/// The operations of a patch that takes away.
+/// The operations of a patch that removes things.
 struct Removals {
     at: PointerBuf,
     operations: Vec<PatchOperation>,
@@ -129,7 +128,7 @@ impl Removals {
         Ok(Self { at, operations: Vec::new() })
     }
 
-    /// The sidecar in `list` of `spec`, and the volumes that only it mounts: those of ours that are not in `kept`.
+    /// Removes the sidecar from `list` of `spec`, and our volumes that it mounts and that are not in `kept`.
     fn sidecar(&mut self, spec: &Value, list: &str, is_sidecar: fn(&Value) -> bool, kept: &[&str]) {
         let its: Vec<_> = items(spec, list).filter(|container| is_sidecar(container)).flat_map(mounted).collect();
         self.items(spec, list, is_sidecar);
@@ -138,7 +137,7 @@ impl Removals {
         });
     }
 
-    /// The items of `list` that are `gone`, and the list itself where none is left.
+    /// Removes the items of `list` that are `gone`, and the list itself if none is left.
     fn items(&mut self, spec: &Value, list: &str, gone: impl Fn(&Value) -> bool) {
         let all: Vec<_> = items(spec, list).collect();
         let before = self.operations.len();
@@ -148,14 +147,14 @@ impl Removals {
             named.push_back("name");
             self.remove(named, item.get("name").cloned().unwrap_or_default(), at);
         }
-        // Each is two operations.
+        // Each item takes two operations.
         if self.operations.len() - before == 2 * all.len() && !all.is_empty() {
             let at = self.below(&["spec", list]);
             self.remove(at.clone(), json!([]), at);
         }
     }
 
-    /// Our annotations, and the map itself where it holds no others.
+    /// Removes our annotations, and the map itself if it has no others.
     fn annotations(&mut self, annotations: Option<&Map<String, Value>>) {
         let map = self.below(&["metadata", "annotations"]);
         for key in OUTCOMES {
@@ -170,7 +169,7 @@ impl Removals {
         }
     }
 
-    /// Removes what stands at `at`, if at `tested` there is `value`.
+    /// Removes the value at `at`, if the value at `tested` is `value`.
     fn remove(&mut self, tested: PointerBuf, value: Value, at: PointerBuf) {
         self.operations.push(PatchOperation::Test(TestOperation { path: tested, value }));
         self.operations.push(PatchOperation::Remove(RemoveOperation { path: at }));

@@ -1,4 +1,4 @@
-//! YAML text cut into its documents, so that each can be kept as it was written, and read as kubectl reads it.
+//! Splits YAML text into documents, so that unchanged documents keep their text, and reads YAML as kubectl does.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -6,25 +6,25 @@ use std::rc::Rc;
 use serde_json::Value;
 use serde_saphyr::{Options, budget, options, ser_options};
 
-/// A long list of a large cluster still fits; what aliases may expand to is limited apart from that.
+/// Enough for a long list of a large cluster. The expansion of aliases has another limit.
 const MAX_NODES: usize = 20_000_000;
-/// Each node is at most a few events.
+/// A node takes at most a few events.
 const MAX_EVENTS: usize = 4 * MAX_NODES;
-/// No object holds a line that long.
+/// No object has a line of this length.
 const NEVER_FOLDED: usize = 1 << 30;
 
-/// One document of a text, as it was written.
+/// The text of one document.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Segment<'a> {
-    /// Its lines, from its `---` on if it has one.
+    /// Its lines, including its `---`.
     pub(super) text: &'a str,
-    /// How many lines of the text stand before it.
+    /// The number of lines before it.
     pub(super) line: usize,
 }
 
-/// The documents of `text`, in order; joined they are `text` again.
+/// The documents of `text`, in order. Joined they are `text` again.
 ///
-/// A line that starts with `---` or `...` is a boundary wherever it stands, also in a quoted or a block text.
+/// A line that starts with `---` or `...` is always a boundary, even inside a quoted or a block string.
 pub(super) fn segments(text: &str) -> Vec<Segment<'_>> {
     let mut segments = Vec::new();
     let (mut start, mut start_line, mut at) = (0, 0, 0);
@@ -32,7 +32,7 @@ pub(super) fn segments(text: &str) -> Vec<Segment<'_>> {
     let cut = |from: usize, to: usize, line| Segment { text: text.get(from..to).unwrap_or_default(), line };
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let starts = is_boundary(line, "---");
-        // Comments and directives belong to the document below them.
+        // Comments and directives belong to the document after them.
         if starts && content {
             segments.push(cut(start, at, start_line));
             (start, start_line) = (at, number);
@@ -50,8 +50,8 @@ pub(super) fn segments(text: &str) -> Vec<Segment<'_>> {
     segments
 }
 
-/// What stands before a document's content (directives, comments, `---`), and the content. `---` always stands last in the
-/// first part or not at all where content follows it on its line.
+/// Splits a document into what precedes its content (directives, comments, `---`) and the content. If content follows `---`
+/// on the same line, the first part still ends with a `---` line.
 pub(super) fn split_head(text: &str) -> (String, &str) {
     let (mut head, mut at, mut started) = (String::new(), 0, false);
     for line in text.split_inclusive('\n') {
@@ -77,16 +77,16 @@ pub(super) fn has_marker(text: &str) -> bool {
     lines.next().is_some_and(|line| is_boundary(line, "---"))
 }
 
-/// The object of one document; null where it holds none. What is wrong is said with its line and column in the whole text.
+/// The object of one document; null if it has none. An error gives the line and column in the whole text.
 pub(super) fn read(segment: Segment<'_>) -> Result<Value, String> {
     serde_saphyr::from_str_with_options::<Value>(segment.text, as_kubectl()).or_else(|_| {
-        // Read once more for an error that counts the lines from the start of the text.
+        // Read again for an error with line numbers that count from the start of the text.
         let text = "\n".repeat(segment.line) + segment.text;
         serde_saphyr::from_str_with_options::<Value>(&text, as_kubectl()).map_err(|error| error.to_string())
     })
 }
 
-/// Whether comments stand in `content`: asked of the parser, because a `#` alone may be part of a text.
+/// Whether `content` has comments. The parser decides, because a `#` may be part of a string.
 pub(super) fn has_comments(content: &str) -> bool {
     let bytes = Rc::new(Cell::new(0));
     let seen = Rc::clone(&bytes);
@@ -97,7 +97,7 @@ pub(super) fn has_comments(content: &str) -> bool {
     serde_saphyr::from_str_with_options::<Value>(content, options).is_ok() && bytes.get() > 0
 }
 
-/// `object` as YAML that reads the same for YAML 1.1 and 1.2, ending in a newline.
+/// `object` as YAML that YAML 1.1 and 1.2 parsers read alike, with a newline at the end.
 pub(super) fn write(object: &Value) -> Result<String, String> {
     let options = ser_options! {
         folded_wrap_chars: NEVER_FOLDED,
@@ -110,7 +110,7 @@ pub(super) fn write(object: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-/// Whether a text of more than one line holds a tab: kubectl's parser cannot read each of those as a block.
+/// Whether a string with several lines contains a tab. kubectl's parser cannot read some of those as blocks.
 fn holds_tabbed_lines(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\n') && text.contains('\t'),
@@ -120,7 +120,7 @@ fn holds_tabbed_lines(value: &Value) -> bool {
     }
 }
 
-/// kubectl reads YAML 1.1: `yes` is true, and `0644` is octal.
+/// kubectl reads YAML 1.1: `yes` is true, and `0644` is an octal number.
 fn as_kubectl() -> Options {
     let budget = serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: MAX_EVENTS };
     options! { legacy_octal_numbers: true, with_snippet: false, budget: budget }

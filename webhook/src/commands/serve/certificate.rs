@@ -1,13 +1,13 @@
-//! Where the serving certificate comes from, as the command line says it.
+//! The flags for the serving certificate.
 
 use std::path::PathBuf;
 
 use certs::{Lifetimes, SelfSigned, ServingCert};
 
-/// The flags about the certificate.
+/// The flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Certificate {
-    /// A folder with tls.crt and tls.key, taken up again when they change.
+    /// A directory with tls.crt and tls.key, read again when they change.
     #[arg(
         long,
         env = "REDIS_LOG_WEBHOOK_CERT_DIR",
@@ -16,19 +16,19 @@ pub(super) struct Certificate {
         conflicts_with = "self_signed"
     )]
     cert_dir: Option<PathBuf>,
-    /// Issue the certificate ourselves, keep it in a Secret for all replicas, renew it, and set the caBundle.
+    /// Issue the certificate, store it in a Secret for all replicas, renew it, and set the caBundle.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_SELF_SIGNED")]
     pub(super) self_signed: bool,
-    /// The namespace this runs in, of the Secret and of the Service.
+    /// The namespace of this installation, with its Secret and its Service.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_NAMESPACE", value_name = "NS", default_value = "redis-log-shipper")]
     namespace: String,
-    /// The Secret that a certificate of our own is kept in.
+    /// The Secret for a self-signed certificate.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_SECRET", value_name = "NAME", default_value = "redis-log-webhook-tls")]
     secret: String,
-    /// The Service whose name a certificate of our own is for.
+    /// The Service whose name a self-signed certificate is for.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_SERVICE", value_name = "NAME", default_value = "redis-log-webhook")]
     service: String,
-    /// One more name that a certificate of our own is for; may be given more than once.
+    /// Another name for a self-signed certificate; may be given more than once.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_DNS_NAME", value_name = "NAME", value_delimiter = ',')]
     dns_name: Vec<String>,
     /// The MutatingWebhookConfiguration whose caBundle is set.
@@ -37,7 +37,7 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// The certificate to serve with; `client` is asked for where we issue it ourselves.
+    /// Opens the certificate. `client` is needed for a self-signed one.
     pub(super) fn open(self, client: Option<&kube::Client>) -> anyhow::Result<ServingCert> {
         match (self.cert_dir, client) {
             (Some(dir), _) => Ok(ServingCert::read(&dir)?),

@@ -1,4 +1,4 @@
-//! Who may ask for a review, as the command line says it.
+//! The flags for client certificates.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use certs::client_verifier;
 use rustls::server::danger::ClientCertVerifier;
 
-/// The flags about clients.
+/// The flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Clients {
-    /// Answer only clients with a certificate of a CA in this PEM file, which is read at the start.
+    /// Answer only clients whose certificate is signed by a CA in this PEM file, which is read at the start.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
     /// Answer only clients whose certificate has this common name; may be given more than once.
@@ -25,7 +25,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// What checks the certificates of clients; `None` where everybody may ask.
+    /// The verifier of client certificates; `None` if every client is answered.
     pub(super) fn verifier(self) -> anyhow::Result<Option<Arc<dyn ClientCertVerifier>>> {
         let Some(path) = self.client_ca else { return Ok(None) };
         let authorities = runtime::tls::read_ca_file(&path)?

@@ -1,4 +1,4 @@
-//! `serve`: the wiring of the process that answers the API server.
+//! `serve`: wires the process that answers the API server.
 
 mod certificate;
 mod clients;
@@ -28,47 +28,47 @@ use crate::server::{self, Webhook};
 use certificate::Certificate;
 use clients::Clients;
 
-/// How often the files of the certificate and the configuration are compared with what is in force.
+/// How often the files of the certificate and the configuration are checked.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long it takes until an API server that did not answer is asked again.
+/// The delay before an API server that did not answer is tried again.
 const CONNECT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The flags of `serve`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
-    /// The configuration, a YAML file, taken up again when it changes; without it all defaults hold.
+    /// The configuration, a YAML file, read again when it changes. Without it, all defaults apply.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where reviews come in, as HTTPS, at the path /mutate.
+    /// The address for reviews, as HTTPS, with the path /mutate.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
-    /// Where /live, /ready and /metrics are, as plain HTTP.
+    /// The address for /live, /ready and /metrics, as plain HTTP.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_ADMIN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:9465")]
     admin_listen: SocketAddr,
     #[command(flatten)]
     certificate: Certificate,
     #[command(flatten)]
     clients: Clients,
-    /// Let the pods of every namespace that opted in push, by keeping one ClusterRoleBinding.
+    /// Let the pods of all namespaces that opted in push, with one managed ClusterRoleBinding.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_MANAGED_RBAC")]
     managed_rbac: bool,
-    /// Watch Redis Enterprise's pods and LimitRanges: leave pods alone that are refused with the sidecar or whose
-    /// sidecars do not start, and keep the sidecar within limits.
+    /// Watch Redis Enterprise's pods and LimitRanges: leave pods alone that are refused with the sidecar or whose sidecars
+    /// do not start, and fit the sidecar into LimitRanges.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_STEP_ASIDE")]
     step_aside: bool,
-    /// After SIGTERM reviews are answered for this many seconds more, until every API server knows that we go.
+    /// How many seconds the webhook still answers reviews after SIGTERM, until every API server has stopped sending them.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value_t = 12)]
     shutdown_delay: u64,
-    /// How log lines are written to standard error.
+    /// The format of log lines on standard error.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
-    /// From which severity on.
+    /// The lowest severity to log.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_LOG_LEVEL", value_enum, default_value_t)]
     log_level: LogLevel,
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal.
 pub(crate) fn run(args: Serve) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, args.log_level);
     runtime::tls::install_crypto_provider();
@@ -96,7 +96,8 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     let knowledge = Knowledge::default();
     if !args.step_aside {
         tracing::info!(
-            "without --step-aside pods that are refused with the sidecar stay refused; the component step-aside sets it"
+            "without --step-aside, a pod that is refused because of the sidecar stays refused; the component \
+             step-aside sets the flag"
         );
     }
     let events = follow_cluster(&config, (&knowledge, args.step_aside), &metrics, &ended, &mut tasks).await;
@@ -107,14 +108,14 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
 
     readiness.set(cert.is_valid(SystemTime::now()));
-    let (told, ready, going) = (metrics.clone(), readiness.clone(), signalled.clone());
+    let (counted, ready, going) = (metrics.clone(), readiness.clone(), signalled.clone());
     tasks.spawn(cert.watch(
         RELOAD_INTERVAL,
         move |cert, good| {
-            told.certificate(good, cert.expires());
-            // Nobody trusts an expired certificate: better to say so than to time out.
+            counted.certificate(good, cert.expires());
+            // No API server trusts an expired certificate. Not being ready tells it faster than a timeout.
             ready.set(cert.is_valid(SystemTime::now()) && !going.is_cancelled());
-            // Asked again: a signal that came in between must not be overruled until the next look.
+            // Checked again: a signal may have come in between.
             if going.is_cancelled() {
                 ready.set(false);
             }
@@ -125,7 +126,7 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     let closing = CancellationToken::new();
     let webhook = Webhook { config, metrics, events, knowledge, leaving: signalled.clone() };
     let mut serving = tokio::spawn(server::serve(listener, tls, Limits::default(), webhook, closing.clone()));
-    // The ports are told because `--listen 127.0.0.1:0` leaves their choice to the system.
+    // With `--listen 127.0.0.1:0`, the system chooses the port.
     tracing::info!(listen = %address, admin_listen = %admin_address, "serving");
 
     tokio::select! {
@@ -135,7 +136,7 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
             anyhow::bail!("the HTTPS server ended");
         }
     }
-    // A lame duck: not ready any more, and still answering whoever has not heard of it.
+    // Lame duck: not ready any more, but still answering API servers that do not know it yet.
     readiness.set(false);
     tracing::info!(seconds = args.shutdown_delay, "shutting down: not ready, still answering reviews");
     tokio::time::sleep(Duration::from_secs(args.shutdown_delay)).await;
@@ -146,7 +147,7 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     served.context("the HTTPS server ended")
 }
 
-/// The configuration, and the task that keeps it as the file has it.
+/// The current configuration, and the task that follows its file.
 fn follow_config(
     path: Option<PathBuf>,
     metrics: &Metrics,
@@ -160,8 +161,7 @@ fn follow_config(
     Ok(config)
 }
 
-/// What the API server is for besides asking us: its version, and Events. Both can be done without, for as long as it does
-/// not answer.
+/// The API server's version and Events. The webhook works without both while the API server does not answer.
 async fn follow_cluster(
     config: &Arc<ArcSwap<Config>>,
     (knowledge, step_aside): (&Knowledge, bool),
@@ -170,9 +170,9 @@ async fn follow_cluster(
     tasks: &mut JoinSet<()>,
 ) -> Events {
     let (events, queue) = Events::new(metrics.clone());
-    let (config, ended, metrics, telling) = (config.clone(), ended.clone(), metrics.clone(), events.clone());
+    let (config, ended, metrics, warnings) = (config.clone(), ended.clone(), metrics.clone(), events.clone());
     let knowledge = knowledge.clone();
-    // The first answer is waited for, because `sidecarMode: auto` hangs on it.
+    // `sidecarMode: auto` needs the first answer, so the start waits for it.
     let mut connected = api::connect().await;
     let following = async move {
         let (client, native_sidecars) = loop {
@@ -185,14 +185,14 @@ async fn follow_cluster(
         knowledge.set_native_sidecars(native_sidecars);
         let sending = queue.send(client.clone());
         if step_aside {
-            tokio::join!(sending, crate::cluster::step_aside::follow(client, config, knowledge, telling, metrics));
+            tokio::join!(sending, crate::cluster::step_aside::follow(client, config, knowledge, warnings, metrics));
         } else {
-            drop(telling);
+            drop(warnings);
             sending.await;
         }
     };
     tasks.spawn(async move {
-        // An API server that does not answer must not hold the shutdown up.
+        // An API server that does not answer must not delay the shutdown.
         ended.run_until_cancelled(Box::pin(following)).await;
     });
     events
