@@ -13,6 +13,16 @@ pub enum Multiline {
     Off,
 }
 
+/// Whether the shipper replaces secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Redact {
+    /// It replaces them before an entry leaves the process.
+    #[default]
+    On,
+    /// It ships every line as it is.
+    Off,
+}
+
 /// Parses a word. The error lists all known words.
 pub fn parse<T: ValueEnum>(text: &str) -> Result<T, String> {
     T::from_str(text, false).map_err(|_unknown| {

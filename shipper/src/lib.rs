@@ -27,6 +27,7 @@ pub mod lines;
 pub mod metrics;
 pub mod pipeline;
 pub mod push;
+pub mod redaction;
 pub mod settings;
 pub mod state;
 pub mod status;

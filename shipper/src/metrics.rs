@@ -60,6 +60,11 @@ struct Reason {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rule {
+    rule: String,
+}
+
 /// The shipper's metrics; all names start with `redis_log_shipper_`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -68,6 +73,7 @@ pub struct Metrics {
     replaced_lines: Counter,
     skipped_old: Counter,
     disbelieved: Counter,
+    redactions: Family<Rule, Counter>,
     reopened: Counter,
     left_out: Family<Reason, Gauge>,
     sharing: Gauge,
@@ -106,6 +112,7 @@ impl Metrics {
             "Entries that told a time far ahead of the clock",
             metrics.disbelieved.clone(),
         );
+        r.register("redactions", "Secrets replaced in entries", metrics.redactions.clone());
         r.register("files_reopened", "Files opened again because they could not be read", metrics.reopened.clone());
         r.register(
             "files_sharing_a_stream",
@@ -169,6 +176,11 @@ impl Metrics {
         if handed.zeros > 0 {
             self.lost_bytes.get_or_create(&Lost::Zeros.reason()).inc_by(handed.zeros);
         }
+    }
+
+    /// Counts what one rule replaces.
+    pub(crate) fn redactions(&self, rule: &str) -> Counter {
+        self.redactions.get_or_create_owned(&Rule { rule: rule.to_owned() })
     }
 
     /// Files are not read: their names are not UTF-8, or there are too many.

@@ -12,12 +12,13 @@ use hyper::Uri;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo};
 use runtime::logging::{LogFormat, LogLevel};
-use runtime::words::Multiline;
+use runtime::words::{Multiline, Redact};
 
 use crate::commands::run::flags::RunArgs;
 use crate::discover::Discovery;
 use crate::labels::Labels;
 use crate::push::{PushSettings, shown_url};
+use crate::redaction::{OwnRule, Redaction};
 use crate::tail::TailSettings;
 
 /// Which files are shipped where nothing is said about it.
@@ -88,6 +89,10 @@ impl Settings {
             zone: zone(&args.timezone, faults),
             multiline: choice::<Multiline>("--multiline", &args.multiline, faults) == Multiline::Auto,
             labels: labels(&args.label, faults),
+            redaction: Redaction {
+                on: choice::<Redact>("--redact", &args.redact, faults) == Redact::On,
+                own: own_rules(&args.redact_pattern, faults),
+            },
         };
         let drain_timeout = duration("--drain-timeout", &args.drain_timeout, faults);
         let once = switch("--once", &args.once, faults);
@@ -204,6 +209,15 @@ fn labels(given: &[String], faults: &mut Vec<String>) -> Labels {
     Labels::parse(&given).unwrap_or_else(|errors| {
         faults.extend(errors.iter().map(|error| format!("--label: {error}")));
         Labels::default()
+    })
+}
+
+fn own_rules(given: &[String], faults: &mut Vec<String>) -> Vec<OwnRule> {
+    let given: Vec<_> =
+        given.iter().map(|rule| rule.trim()).filter(|rule| !rule.is_empty()).map(str::to_owned).collect();
+    OwnRule::parse(&given).unwrap_or_else(|errors| {
+        faults.extend(errors.iter().map(|error| format!("--redact-pattern: {error}")));
+        Vec::new()
     })
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::entries::Chain;
+use crate::redaction::Carried;
 
 /// The position record: every stream by the name of its live file.
 pub type Record = BTreeMap<String, StreamRecord>;
@@ -67,6 +68,9 @@ pub struct GenerationRecord {
     /// Where a text was taken to end because nothing followed it, as long as that is after the position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<u64>,
+    /// What the text before the position leaves open for the redaction of the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<Carried>,
     /// Where the file was taken to have ended, though its last line was unfinished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<u64>,

@@ -8,6 +8,7 @@ use super::content::Content;
 use super::growth::Growth;
 use super::identity::{self, Head, Marker};
 use crate::discover::Inode;
+use crate::redaction::Carried;
 use crate::state::{Clocked, GenerationRecord};
 
 /// A text is complete if no line follows it for this time. A traceback is written in less, and a person who waits for a
@@ -78,6 +79,8 @@ pub(super) struct Generation {
     pub(super) copied_to: Option<Inode>,
     /// The end of a text that is complete because no line followed it for a while.
     closed: Option<u64>,
+    /// What the text before the position leaves open for the redaction of the next one.
+    pub(super) redaction: Option<Carried>,
     /// Where the file ends for good, even within a line.
     ends: Option<u64>,
 }
@@ -115,6 +118,7 @@ impl Generation {
             resumed: None,
             copied_to: None,
             closed: None,
+            redaction: None,
             ends: sealed.then_some(size),
         })
     }
@@ -135,6 +139,7 @@ impl Generation {
         generation.clocked = record.clocked;
         generation.late = record.late;
         generation.closed = record.closed;
+        generation.redaction = record.redaction;
         generation.ends = record.ends.or(generation.ends);
         generation.resumed = Some(generation.size);
         Ok(Some(generation))
@@ -169,6 +174,7 @@ impl Generation {
             clocked: self.clocked,
             late: self.late,
             closed: self.closed,
+            redaction: self.redaction,
             ends: self.ends,
             size: Some(self.size),
         }
@@ -369,6 +375,8 @@ impl Generation {
         };
         let left = within(self.ends);
         Ok(Ok(Unread {
+            around: chunk.get(..filled).unwrap_or_default(),
+            lead: marker.len(),
             bytes: bytes.get(..left).unwrap_or(bytes),
             at_end: left <= bytes.len(),
             closed: within(self.closed),
@@ -432,6 +440,10 @@ impl Generation {
 /// The bytes after the position.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unread<'a> {
+    /// The bytes, and before them as many as the marker has.
+    pub(super) around: &'a [u8],
+    /// How many that are.
+    pub(super) lead: usize,
     pub(super) bytes: &'a [u8],
     /// Whether these bytes reach the final end of the file.
     pub(super) at_end: bool,

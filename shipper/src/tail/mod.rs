@@ -32,6 +32,7 @@ use crate::discover::{Discovery, Found, LeftOut};
 use crate::formats::TimeReader;
 use crate::labels::Labels;
 use crate::metrics::Metrics;
+use crate::redaction::{Redaction, Redactor};
 use crate::state::{Record, StreamRecord};
 use rotated::Siblings;
 pub use shed::DELETED;
@@ -60,6 +61,8 @@ pub struct TailSettings {
     pub multiline: bool,
     /// The labels that all streams share.
     pub labels: Labels,
+    /// Which secrets are replaced.
+    pub redaction: Redaction,
 }
 
 impl Default for TailSettings {
@@ -73,6 +76,7 @@ impl Default for TailSettings {
             zone: TimeZone::UTC,
             multiline: true,
             labels: Labels::default(),
+            redaction: Redaction::default(),
         }
     }
 }
@@ -142,6 +146,7 @@ pub struct Tail {
     horizon: Option<Instant>,
     chunk: Vec<u8>,
     batch: BatchBuffer,
+    redactor: Redactor,
     /// The latest listing of the directory.
     listing: Vec<Found>,
     /// The listing of the previous scan.
@@ -177,6 +182,7 @@ impl Tail {
         let mut tail = Self {
             chunk: vec![0; settings.chunk_bytes()],
             batch: BatchBuffer::new(settings.batch_bytes),
+            redactor: Redactor::new(&settings.redaction, settings.max_line, |rule| metrics.redactions(rule)),
             discovery,
             settings,
             metrics,
@@ -259,6 +265,7 @@ impl Tail {
                 metrics: &self.metrics,
                 chunk: &mut self.chunk,
                 batch: &mut self.batch,
+                redactor: &mut self.redactor,
             };
             match stream.next_batch(now, &mut workshop) {
                 Ok(Some(batch)) => return Some(self.written_ahead(batch)),

@@ -63,6 +63,13 @@ pub struct RunArgs {
     /// Whether lines without a time continue the line before them (auto), or are entries of their own (off).
     #[arg(long, env = "REDIS_LOG_SHIPPER_MULTILINE", value_name = "auto|off", default_value = "auto")]
     pub multiline: String,
+    /// Whether secrets are replaced before an entry leaves the process (on), or every line is shipped as it is (off).
+    #[arg(long, env = "REDIS_LOG_SHIPPER_REDACT", value_name = "on|off", default_value = "on")]
+    pub redact: String,
+    /// A redaction rule of your own; may be given more than once, one a line in the variable. It replaces what the pattern's
+    /// first group matches, or the whole match where the pattern has no group.
+    #[arg(long, env = "REDIS_LOG_SHIPPER_REDACT_PATTERN", value_name = "NAME=REGEX", value_delimiter = '\n')]
+    pub redact_pattern: Vec<String>,
     /// How log lines are written to standard error: json or text.
     #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_FORMAT", value_name = "FORMAT", default_value = "json")]
     pub log_format: String,

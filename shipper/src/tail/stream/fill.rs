@@ -1,5 +1,7 @@
 //! Bytes of the front generation to entries of a batch.
 
+use std::borrow::Cow;
+
 use super::super::generation::{Changed, Unread};
 use super::{MAX_SPAN, RETRY, Stream, Surprise, Workshop};
 use crate::batch::BatchBuffer;
@@ -7,6 +9,7 @@ use crate::entries::Clock;
 use crate::formats::TimeReader;
 use crate::lines::{Ends, hole, next_line, next_text};
 use crate::metrics::Handed;
+use crate::redaction::{BEFORE, Carried, Redactor, Scan, Text};
 use crate::tail::{Now, TailSettings};
 
 /// UTF-8's byte order mark, which some programs write first.
@@ -42,9 +45,12 @@ impl Stream {
                 let told = told.then(|| first_time(read.bytes, workshop.settings.max_line, &mut self.times, now.clock));
                 Clock { now: now.clock, untimed: told.flatten().unwrap_or(now.clock) }
             });
-            let taken = self.take(read, clock, workshop.settings, workshop.batch, &mut handed);
+            let redaction = front.redaction;
+            let sink = Sink { batch: workshop.batch, redactor: workshop.redactor, handed: &mut handed };
+            let taken = self.take(read, redaction, clock, workshop.settings, sink);
             depends_on_clock |= taken.depends_on_clock;
             let Some(front) = self.queue.front_mut() else { return Err(Surprise) };
+            front.redaction = taken.redaction;
             front.advance(workshop.chunk, taken.used);
             if taken.in_zeros {
                 handed.zeros += front.skip_hole();
@@ -65,14 +71,16 @@ impl Stream {
     fn take(
         &mut self,
         read: Unread<'_>,
+        redaction: Option<Carried>,
         clock: Clock,
         settings: &TailSettings,
-        batch: &mut BatchBuffer,
-        handed: &mut Handed,
+        sink: Sink<'_>,
     ) -> Taken {
+        let Sink { batch, redactor, handed } = sink;
         let TailSettings { max_line, max_age, multiline, .. } = *settings;
         let oldest = clock.now.saturating_sub(i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX));
-        let mut taken = Taken { used: 0, waiting: None, depends_on_clock: false, in_zeros: false };
+        let mut taken = Taken { used: 0, waiting: None, depends_on_clock: false, in_zeros: false, redaction };
+        let mut scan = Scan::default();
         if read.position == 0 && read.bytes.starts_with(BYTE_ORDER_MARK) {
             taken.used = BYTE_ORDER_MARK.len();
         }
@@ -98,9 +106,16 @@ impl Stream {
                     return taken;
                 }
             };
-            if !batch.has_room_for(text.text.len()) {
+            let said = text.said();
+            let end = taken.used + text.text.len();
+            let touched = redactor.touches(&mut scan, read.bytes, taken.used, end) || matches!(said, Cow::Owned(_));
+            let before = before(&read, taken.used);
+            let (said, redaction) =
+                redactor.redact(Text { bytes: &said, before, cut: text.cut, touched }, taken.redaction);
+            if !batch.has_room_for(said.len()) {
                 return taken;
             }
+            taken.redaction = redaction;
             let (time, source) = self.chain.next(text.told, clock);
             taken.depends_on_clock |= source.depends_on_clock();
             taken.used += text.consumed;
@@ -115,9 +130,23 @@ impl Stream {
             handed.entries += 1;
             handed.cut += u64::from(text.cut);
             handed.disbelieved += u64::from(source.is_disbelieved());
-            handed.replaced += u64::from(batch.push(time, &text.said()));
+            handed.replaced += u64::from(batch.push(time, said));
+            redactor.count();
         }
     }
+}
+
+/// Where entries go.
+struct Sink<'a> {
+    batch: &'a mut BatchBuffer,
+    redactor: &'a mut Redactor,
+    handed: &'a mut Handed,
+}
+
+/// The bytes that stand before those after the first `used` ones, as many as the redaction looks at.
+fn before<'a>(read: &Unread<'a>, used: usize) -> &'a [u8] {
+    let end = read.lead + used;
+    read.around.get(end.saturating_sub(BEFORE)..end).unwrap_or_default()
 }
 
 /// What became of the bytes.
@@ -127,6 +156,8 @@ struct Taken {
     /// How many bytes of complete lines after those wait for what comes after them; nothing where the batch was full first.
     waiting: Option<usize>,
     depends_on_clock: bool,
+    /// What they leave open for the redaction of what comes after them.
+    redaction: Option<Carried>,
     /// Whether all bytes up to the last one of those that were read are NULs, and more may follow.
     in_zeros: bool,
 }

@@ -22,6 +22,7 @@ use crate::discover::{Found, Inode};
 use crate::entries::Chain;
 use crate::formats::TimeReader;
 use crate::metrics::{Lost, Metrics};
+use crate::redaction::Redactor;
 use crate::state::{Clocked, GenerationRecord, Record, StreamRecord};
 
 /// A fully read rotated file that did not grow for this long is finished, and the next file follows.
@@ -45,6 +46,7 @@ pub(super) struct Workshop<'a> {
     pub(super) metrics: &'a Metrics,
     pub(super) chunk: &'a mut [u8],
     pub(super) batch: &'a mut BatchBuffer,
+    pub(super) redactor: &'a mut Redactor,
 }
 
 /// One log file.

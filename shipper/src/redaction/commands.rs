@@ -1,0 +1,147 @@
+//! Secrets among the arguments of commands: Redis's own, and those of the tools around it.
+
+use super::Rule;
+use super::carried::End;
+use super::values::{closing, is_shown, opening, quote_at, word_end};
+use super::window::{Span, Window};
+use super::words;
+
+/// The mechanisms of SASL, which are no secret.
+const MECHANISMS: [&[u8]; 5] = [b"PLAIN", b"LOGIN", b"CRAM-MD5", b"XOAUTH2", b"EXTERNAL"];
+/// How many rules of an access list are read.
+const RULES: usize = 256;
+
+/// One argument: its span, and where what follows it begins.
+struct Argument {
+    span: Span,
+    next: usize,
+    quoted: bool,
+}
+
+/// The argument at `at`, in quotes, in Redis's own protocol, or bare.
+fn argument(window: &Window<'_>, at: usize, rule: Rule) -> Option<Argument> {
+    if let Some(start) = protocol(window, at) {
+        let end = window.run(start, |byte| byte > b' ' && byte != b'\\');
+        return Some(Argument { span: window.span(start, end, rule, End::Word), next: end, quoted: false });
+    }
+    let comma = usize::from(window.byte(window.blanks(at)) == Some(b','));
+    let start = window.blanks(window.blanks(at) + comma);
+    if start == at {
+        return None;
+    }
+    if let Some((begin, quote)) = opening(window, start) {
+        let end = closing(window, begin, quote).unwrap_or_else(|| window.line_end(begin));
+        let span = window.span(begin, end, rule, End::Quote(quote));
+        let next = quote_at(window, end).map_or(end, |close| end + close.len);
+        return Some(Argument { span, next, quoted: true });
+    }
+    let end = word_end(window, start);
+    let span = window.span(start, end, rule, End::Word);
+    (comma == 0 && start < end).then_some(Argument { span, next: end, quoted: false })
+}
+
+/// Where the bytes of an argument begin in `\r\n$7\r\nhunter2`, the line ends written out or escaped.
+fn protocol(window: &Window<'_>, at: usize) -> Option<usize> {
+    let line_end = |at: usize| {
+        let ends: [&[u8]; 3] = [b"\\r\\n", b"\r\n", b"\n"];
+        ends.iter().find(|end| window.has(at, end)).map(|end| at + end.len())
+    };
+    let at = line_end(at).filter(|at| window.byte(*at) == Some(b'$'))?;
+    line_end(window.run(at + 1, |byte| byte.is_ascii_digit()))
+}
+
+/// The password of the `AUTH` at `at`; a user name before it stays.
+pub(super) fn auth(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<Span>) {
+    let end = at + 4;
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let escaped = window.part(at.saturating_sub(2), at) == b"\\n";
+    if !escaped && window.before(at).is_some_and(is_word) || window.byte(end).is_some_and(is_word) {
+        return;
+    }
+    let quote = quote_at(window, end);
+    let after = quote.map_or(end, |quote| end + quote.len);
+    let is_upper = window.has(at, b"AUTH");
+    let Some(first) = argument(window, after, rule) else { return };
+    let bare_prose =
+        !first.quoted && (words::is_prose(window, first.span.start) || !is_upper && !words::is_command(window, at));
+    if quote.is_some() && !first.quoted || bare_prose {
+        return;
+    }
+    let second = argument(window, first.next, rule).filter(|second| second.quoted == first.quoted);
+    let is_secret = |argument: &Argument| !is_shown(window.part(argument.span.start, argument.span.end));
+    let is_mechanism = MECHANISMS.contains(&window.part(first.span.start, first.span.end));
+    let Some(second) = second else {
+        spans.extend((!is_mechanism && is_secret(&first)).then_some(first.span));
+        return;
+    };
+    // `HELLO 3 AUTH user password SETNAME name`, or a sentence that has a password in it.
+    let hello = memchr::memmem::find(window.line_before(at), b"HELLO").is_some();
+    let goes_on = !hello && !first.quoted && argument(window, second.next, rule).is_some();
+    spans.extend((goes_on && !is_mechanism).then_some(first.span));
+    spans.extend(is_secret(&second).then_some(second.span));
+}
+
+/// The passwords in an access list: rules that begin with `>`, `<`, `#` or `!`.
+pub(super) fn access_list(window: &Window<'_>, at: usize, len: usize, rule: Rule, spans: &mut Vec<Span>) {
+    let is_command = len == b"SETUSER".len();
+    let mut at = at + len;
+    at += is_command.then(|| quote_at(window, at)).flatten().map_or(0, |quote| quote.len);
+    at = at.saturating_sub(usize::from(!is_command));
+    let first = spans.len();
+    let mut is_list = is_command;
+    for _ in 0..RULES {
+        let Some(argument) = argument(window, at, Rule::RedisAcl) else { break };
+        let Span { start, end, .. } = argument.span;
+        match window.byte(start) {
+            Some(b'>' | b'<' | b'#' | b'!') if !is_shown(window.part(start + 1, end)) => {
+                spans.push(Span { start: start + 1, rule: rule as usize, ..argument.span });
+            }
+            Some(b'~' | b'+' | b'@' | b'&' | b'%') => is_list = true,
+            _ => is_list |= matches!(window.part(start, end), b"on" | b"off" | b"nopass" | b"resetpass" | b"reset"),
+        }
+        at = argument.next;
+    }
+    if !is_list {
+        spans.truncate(first);
+    }
+}
+
+/// The value of the flag at `at`, where a command is named before it that takes a secret there.
+pub(super) fn flag(window: &Window<'_>, at: usize, len: usize, rule: Rule, commands: &[&[u8]], spans: &mut Vec<Span>) {
+    if !commands.iter().any(|command| words::is_after(window, at, command)) {
+        return;
+    }
+    let quoted = quote_at(window, at).is_some();
+    let after = at + len - usize::from(!quoted);
+    let Some(argument) = argument(window, after, rule) else { return };
+    let Span { start, end, .. } = argument.span;
+    // curl's is `user:password`.
+    let colon = (window.part(at, at + len).contains(&b'u')).then(|| memchr::memchr(b':', window.part(start, end)));
+    let start = colon.flatten().map_or(start, |colon| start + colon + 1);
+    spans.extend((!is_shown(window.part(start, end))).then_some(Span { start, ..argument.span }));
+}
+
+/// The last argument of the call at `at`: `simple_bind_s('cn=admin', 'secret')`.
+pub(super) fn call(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<Span>) {
+    let open = window.run(at, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if window.byte(open) != Some(b'(') {
+        return;
+    }
+    let line = window.line_end(open);
+    let Some(comma) = memchr::memmem::rfind(window.part(open, line), b", ").map(|comma| open + comma) else { return };
+    let start = window.blanks(comma + 1);
+    let end = memchr::memrchr(b')', window.part(start, line)).map_or(line, |close| start + close);
+    spans.extend((!is_shown(window.part(start, end))).then(|| window.span(start, end, rule, End::Line)));
+}
+
+/// What a crash report quotes of the command that ran: `argv[1]: 'value'`.
+pub(super) fn crash_argument(window: &Window<'_>, at: usize, len: usize, rule: Rule, spans: &mut Vec<Span>) {
+    let number = at + len;
+    let end = window.run(number, |byte| byte.is_ascii_digit());
+    if end == number || window.part(number, end) == b"0" || !window.has(end, b"]: ") {
+        return;
+    }
+    let start = end + b"]: ".len();
+    let end = window.line_end(start);
+    spans.extend((!is_shown(window.part(start, end))).then(|| window.span(start, end, rule, End::Line)));
+}

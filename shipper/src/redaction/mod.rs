@@ -1,0 +1,428 @@
+//! Secrets are replaced before an entry leaves the process: one table row a kind of secret.
+//!
+//! ```text
+//! text of an entry ── scan ── rows ── spans ── mark ──► text without secrets ── batch
+//!                      │       │                 └ `[redacted:8-15]`: the class of the length stays
+//!                      │       └ keys, values, urls, tokens, blocks, commands; then own
+//!                      └ one pass for a few literals; nothing else costs anything
+//! ```
+//!
+//! The result depends on the bytes of the file, the settings and the position record alone: a resend is redacted as the
+//! first attempt was. What a text leaves open for the next one (a secret that the line limit cut, a PEM block that goes on)
+//! is [`Carried`], a part of that record. It is no parser of logs: what no rule knows stays.
+
+mod blocks;
+mod carried;
+mod commands;
+mod keys;
+mod mark;
+mod own;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod urls;
+mod values;
+mod window;
+mod words;
+
+use prometheus_client::metrics::counter::Counter;
+use regex_automata::util::captures::Captures;
+use serde::{Deserialize, Serialize};
+
+pub use carried::{Carried, End, Form, Open, Quote};
+use keys::{Between, Key, sign};
+pub use own::{OwnRule, OwnRuleError};
+pub(crate) use scan::Scan;
+use scan::{Hit, Prefilter};
+use window::{Span, Window};
+
+/// How many bytes before a text that was cut are looked at: the longest key with its sign fits.
+pub(crate) const BEFORE: usize = 64;
+
+/// What is redacted.
+#[derive(Clone, Debug)]
+pub struct Redaction {
+    /// Whether anything is.
+    pub on: bool,
+    /// Rules besides those of the table.
+    pub own: Vec<OwnRule>,
+}
+
+impl Default for Redaction {
+    /// What the command line says where nothing is said.
+    fn default() -> Self {
+        Self { on: true, own: Vec::new() }
+    }
+}
+
+/// The rules of the table, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the table says what each is about")]
+pub enum Rule {
+    Pem,
+    License,
+    Authorization,
+    Bearer,
+    Cookie,
+    Jwt,
+    Url,
+    RedisAuth,
+    RedisAcl,
+    RedisConfig,
+    CrashArgument,
+    LdapBind,
+    CommandLine,
+    Password,
+    Secret,
+    Token,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Pem,
+        Self::License,
+        Self::Authorization,
+        Self::Bearer,
+        Self::Cookie,
+        Self::Jwt,
+        Self::Url,
+        Self::RedisAuth,
+        Self::RedisAcl,
+        Self::RedisConfig,
+        Self::CrashArgument,
+        Self::LdapBind,
+        Self::CommandLine,
+        Self::Password,
+        Self::Secret,
+        Self::Token,
+    ];
+
+    /// One stable word for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pem => "pem",
+            Self::License => "license",
+            Self::Authorization => "authorization",
+            Self::Bearer => "bearer",
+            Self::Cookie => "cookie",
+            Self::Jwt => "jwt",
+            Self::Url => "url",
+            Self::RedisAuth => "redis_auth",
+            Self::RedisAcl => "redis_acl",
+            Self::RedisConfig => "redis_config",
+            Self::CrashArgument => "crash_argument",
+            Self::LdapBind => "ldap_bind",
+            Self::CommandLine => "command_line",
+            Self::Password => "password",
+            Self::Secret => "secret",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// One kind of secret.
+#[derive(Debug)]
+struct Row {
+    rule: Rule,
+    /// No text has such a secret without one of these.
+    literals: &'static [&'static str],
+    /// What is looked for where one stands.
+    kind: Kind,
+}
+
+/// How a kind of secret is found around a literal.
+#[derive(Debug)]
+enum Kind {
+    Block,
+    Header { whole: bool },
+    Bearer,
+    Encoded,
+    Url,
+    Auth,
+    AccessList,
+    CrashArgument,
+    Call,
+    Flag(&'static [&'static [u8]]),
+    Keys(&'static [Key]),
+}
+
+/// The table. Where two rows find the same, the first counts.
+static ROWS: &[Row] = &[
+    // -----BEGIN RSA PRIVATE KEY----- and what follows, also in base64
+    Row { rule: Rule::Pem, literals: &["-----BEGIN"], kind: Kind::Block },
+    // ----- LICENSE START -----
+    Row { rule: Rule::License, literals: &["LICENSE S"], kind: Kind::Block },
+    // Authorization: Basic YWxhZGRpbjpvcGVuc2VzYW1l; the scheme stays
+    Row { rule: Rule::Authorization, literals: &["uthorization", "UTHORIZATION"], kind: Kind::Header { whole: false } },
+    // Bearer sha256~abc
+    Row { rule: Rule::Bearer, literals: &["earer ", "EARER ", "earer%20"], kind: Kind::Bearer },
+    // Set-Cookie: session=abc
+    Row { rule: Rule::Cookie, literals: &["ookie:", "ookie\"", "ookie'", "OOKIE"], kind: Kind::Header { whole: true } },
+    // eyJhbGciOi...: anything that is JSON in base64; a PEM block in base64 as well
+    Row { rule: Rule::Jwt, literals: &["eyJ", "LS0tLS1C"], kind: Kind::Encoded },
+    // redis://user:password@host
+    Row { rule: Rule::Url, literals: &["://", ":\\/\\/", "%3A%2F%2F", "%3a%2f%2f"], kind: Kind::Url },
+    // AUTH user password, HELLO 3 AUTH user password
+    Row { rule: Rule::RedisAuth, literals: &["AUTH", "auth ", "auth\"", "auth'", "auth\\"], kind: Kind::Auth },
+    // ACL SETUSER alice on >password; user alice on #hash
+    Row { rule: Rule::RedisAcl, literals: &["SETUSER", "setuser", "user "], kind: Kind::AccessList },
+    // requirepass password, masterauth password
+    Row {
+        rule: Rule::RedisConfig,
+        literals: &["requirepass", "REQUIREPASS", "terauth", "TERAUTH", "key-file-pass"],
+        kind: Kind::Keys(&[
+            Key { word: b"requirepass", inside: true, between: Between::Blank },
+            Key { word: b"masterauth", inside: true, between: Between::Blank },
+            Key { word: b"key-file-pass", inside: true, between: Between::Blank },
+        ]),
+    },
+    // argv[1]: 'value', in a crash report
+    Row { rule: Rule::CrashArgument, literals: &["argv["], kind: Kind::CrashArgument },
+    // simple_bind_s('cn=admin', 'password')
+    Row { rule: Rule::LdapBind, literals: &["simple_bind"], kind: Kind::Call },
+    // ldapsearch -D cn=admin -w password
+    Row { rule: Rule::LdapBind, literals: &[" -w ", "-w'", "-w\""], kind: Kind::Flag(&[b"ldap"]) },
+    // redis-cli -a password
+    Row { rule: Rule::CommandLine, literals: &[" -a ", "-a'", "-a\""], kind: Kind::Flag(&[b"redis-cli"]) },
+    // curl -u user:password
+    Row { rule: Rule::CommandLine, literals: &[" -u ", "--user "], kind: Kind::Flag(&[b"curl"]) },
+    // "password": "x", password=x, --password x, username demo password x
+    Row {
+        rule: Rule::Password,
+        literals: &["pass", "PASS", "Pass", "pwd=", "pwd:", "pwd\"", "pwd'", "Pwd=", "PWD=", "bindpw", "rootpw"],
+        kind: Kind::Keys(&[
+            Key { word: b"password", inside: true, between: Between::Blank },
+            Key { word: b"passwd", inside: true, between: Between::Blank },
+            Key { word: b"passphrase", inside: true, between: Between::Blank },
+            sign(b"passwords"),
+            sign(b"password_hash"),
+            sign(b"passcode"),
+            Key { word: b"pass", inside: false, between: Between::Sign },
+            sign(b"pwd"),
+            sign(b"bindpw"),
+            sign(b"rootpw"),
+        ]),
+    },
+    // client_secret=x, "secret_access_key": "x", API_KEY=x
+    Row {
+        rule: Rule::Secret,
+        literals: &[
+            "secre",
+            "SECRE",
+            "Secre",
+            "_key",
+            "_KEY",
+            "pi-key",
+            "pi-Key",
+            "PI-KEY",
+            "pikey",
+            "PIKEY",
+            "iKey",
+            "sKey",
+            "eKey",
+            "tKey",
+            "redential",
+        ],
+        kind: Kind::Keys(&[
+            sign(b"secret"),
+            sign(b"secrets"),
+            sign(b"secret_key"),
+            sign(b"secretkey"),
+            sign(b"access_key"),
+            sign(b"accesskey"),
+            sign(b"account_key"),
+            sign(b"accountkey"),
+            sign(b"api_key"),
+            sign(b"api-key"),
+            sign(b"apikey"),
+            sign(b"private_key"),
+            sign(b"privatekey"),
+            sign(b"encryption_key"),
+            sign(b"signing_key"),
+            sign(b"shared_key"),
+            sign(b"master_key"),
+            Key { word: b"credential", inside: true, between: Between::Long },
+            Key { word: b"credentials", inside: true, between: Between::Long },
+        ]),
+    },
+    // access_token=x
+    Row { rule: Rule::Token, literals: &["token", "TOKEN", "Token"], kind: Kind::Keys(&[sign(b"token")]) },
+    // "license": "x"
+    Row {
+        rule: Rule::License,
+        literals: &["icense", "ICENSE_"],
+        kind: Kind::Keys(&[
+            Key { word: b"license", inside: true, between: Between::Long },
+            Key { word: b"license_key", inside: true, between: Between::Long },
+        ]),
+    },
+];
+
+/// Finds the secrets in texts and replaces them. Its buffers are used again and again.
+#[derive(Debug)]
+pub(crate) struct Redactor {
+    /// Nothing where nothing is redacted.
+    prefilter: Option<Prefilter>,
+    /// The row of each literal.
+    rows: Vec<&'static Row>,
+    own: Vec<(OwnRule, Captures)>,
+    limit: usize,
+    counters: Vec<Counter>,
+    spans: Vec<Span>,
+    window: Vec<u8>,
+    text: Vec<u8>,
+}
+
+/// A text to be redacted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'a> {
+    /// What the entry says.
+    pub(crate) bytes: &'a [u8],
+    /// The bytes of the file before it, up to [`BEFORE`].
+    pub(crate) before: &'a [u8],
+    /// Whether the line limit cut it.
+    pub(crate) cut: bool,
+    /// Whether a literal may stand in it.
+    pub(crate) touched: bool,
+}
+
+impl Redactor {
+    /// For texts that are not to get longer than `limit`. `counter` makes the counter of a rule.
+    pub(crate) fn new(redaction: &Redaction, limit: usize, counter: impl Fn(&str) -> Counter) -> Self {
+        let all = || ROWS.iter().flat_map(|row| row.literals.iter().map(move |literal| (row, literal.as_bytes())));
+        let literals: Vec<_> = all().map(|(_, literal)| literal).collect();
+        let own: Vec<_> =
+            redaction.own.iter().filter(|_| redaction.on).map(|rule| (rule.clone(), rule.captures())).collect();
+        let names = Rule::ALL.iter().map(|rule| rule.name()).chain(own.iter().map(|(rule, _)| rule.name()));
+        Self {
+            prefilter: Prefilter::new(&literals).filter(|_| redaction.on),
+            rows: all().map(|(row, _)| row).collect(),
+            limit,
+            counters: names.map(counter).collect(),
+            own,
+            spans: Vec::new(),
+            window: Vec::new(),
+            text: Vec::new(),
+        }
+    }
+
+    /// Whether a literal of any rule begins in `start..end` of the bytes that `scan` is about.
+    pub(crate) fn touches(&self, scan: &mut Scan, bytes: &[u8], start: usize, end: usize) -> bool {
+        self.prefilter.as_ref().is_some_and(|prefilter| scan.touches(prefilter, bytes, start, end))
+    }
+
+    /// The text without its secrets, and what it leaves open for the next one.
+    pub(crate) fn redact<'a>(&'a mut self, text: Text<'a>, carried: Option<Carried>) -> (&'a [u8], Option<Carried>) {
+        self.spans.clear();
+        let Some(prefilter) = &self.prefilter else { return (text.bytes, None) };
+        if !text.touched && !text.cut && carried.is_none() && self.own.is_empty() {
+            return (text.bytes, None);
+        }
+        let carried = carried.unwrap_or_default();
+        let mut window = Window { bytes: text.bytes, from: 0, cut: text.cut, command: carried.command };
+        if carried.cut {
+            self.window.clear();
+            self.window.extend_from_slice(text.before);
+            self.window.extend_from_slice(text.bytes);
+            window = Window { bytes: &self.window, from: text.before.len(), ..window };
+        }
+        let mut block = carried.open.and_then(|open| go_on(&window, open, &mut self.spans));
+        let mut at = 0;
+        while let Some(hit) = prefilter.find(window.bytes, at) {
+            if let Some(row) = self.rows.get(hit.literal) {
+                block = row.find(&window, hit, &mut self.spans).or(block);
+            }
+            at = hit.at + 1;
+        }
+        for (number, (rule, captures)) in self.own.iter_mut().enumerate() {
+            rule.find(&window, number, captures, &mut self.spans);
+        }
+        let carried = leaves(&window, &self.spans, block);
+        merge(&mut self.spans, window.from);
+        if self.spans.is_empty() {
+            return (text.bytes, carried);
+        }
+        mark::write(text.bytes, &self.spans, self.limit, &mut self.text);
+        (&self.text, carried)
+    }
+
+    /// Counts what the last text was redacted of.
+    pub(crate) fn count(&self) {
+        for span in self.spans.iter().filter(|span| span.start < span.end) {
+            if let Some(counter) = self.counters.get(span.rule) {
+                counter.inc();
+            }
+        }
+    }
+}
+
+impl Row {
+    /// Finds the secret around a literal. A block that goes on behind the window is returned.
+    fn find(&self, window: &Window<'_>, hit: Hit, spans: &mut Vec<Span>) -> Option<Open> {
+        let Hit { at, len, .. } = hit;
+        match &self.kind {
+            Kind::Block => {
+                return blocks::find(window, at, self.rule, spans).map(|end| Open { rule: self.rule, end });
+            }
+            Kind::Header { whole } => tokens::header(window, at, self.rule, *whole, spans),
+            Kind::Bearer => tokens::bearer(window, at, len, self.rule, spans),
+            Kind::Encoded => tokens::encoded(window, at, self.rule, spans),
+            Kind::Url => urls::find(window, at, self.rule, spans),
+            Kind::Auth => commands::auth(window, at, self.rule, spans),
+            Kind::AccessList => commands::access_list(window, at, len, self.rule, spans),
+            Kind::CrashArgument => commands::crash_argument(window, at, len, self.rule, spans),
+            Kind::Call => commands::call(window, at, self.rule, spans),
+            Kind::Flag(names) => commands::flag(window, at, len, self.rule, names, spans),
+            Kind::Keys(keys) => keys::find(window, at, self.rule, keys, spans),
+        }
+        None
+    }
+}
+
+/// The rest of a secret that an earlier text left open; a block that is still open is returned.
+fn go_on(window: &Window<'_>, open: Open, spans: &mut Vec<Span>) -> Option<Open> {
+    let start = window.from;
+    let end = match open.end {
+        End::Block(misses) => {
+            return blocks::go_on(window, start, open.rule, misses, spans).map(|end| Open { end, ..open });
+        }
+        End::Quote(quote) => values::closing(window, start, quote).unwrap_or_else(|| window.line_end(start)),
+        End::Word => values::word_end(window, start),
+        End::Line => tokens::line_value_end(window, start),
+        End::List => values::list_end(window, start),
+        End::Authority => urls::go_on(window, start),
+        End::Base64 => window.run(start, tokens::is_encoded),
+    };
+    spans.extend((start < end).then(|| window.span(start, end, open.rule, open.end)));
+    None
+}
+
+/// What the window leaves open for the next text.
+fn leaves(window: &Window<'_>, spans: &[Span], block: Option<Open>) -> Option<Carried> {
+    if !window.cut {
+        return block.map(|open| Carried { open: Some(open), ..Carried::default() });
+    }
+    let rule = |span: &Span| Rule::ALL.get(span.rule).copied();
+    let open = spans.iter().find_map(|span| Some(Open { rule: rule(span)?, end: span.open? }));
+    Some(Carried { cut: true, command: words::is_command(window, window.len()), open: block.or(open) })
+}
+
+/// Puts spans in order, joins those that overlap, and leaves those of the text alone, which begins at `from`.
+fn merge(spans: &mut Vec<Span>, from: usize) {
+    spans.retain(|span| span.end > from && span.start < span.end);
+    spans.sort_by_key(|span| (span.start, span.rule));
+    spans.dedup_by(|next, before| {
+        let joins = next.start < before.end;
+        if joins && next.end > before.end {
+            before.end = next.end;
+        }
+        joins
+    });
+    for span in spans {
+        span.start = span.start.saturating_sub(from);
+        span.end -= from;
+    }
+}

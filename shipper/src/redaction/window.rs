@@ -1,0 +1,91 @@
+//! What a rule looks at: the text of an entry, and after a cut the bytes before it.
+
+use super::Rule;
+use super::carried::End;
+
+/// The bytes that the rules look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window<'a> {
+    /// The text, after what stands before it.
+    pub(super) bytes: &'a [u8],
+    /// Where the text begins. What stands before it was pushed already.
+    pub(super) from: usize,
+    /// Whether the text goes on in the next entry, because the line limit cut it.
+    pub(super) cut: bool,
+    /// Whether a command line began in an entry before this one.
+    pub(super) command: bool,
+}
+
+/// A secret, or what is in the window of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Which rule found it: a row of the table, or after these a rule of the user's own.
+    pub(super) rule: usize,
+    /// The quote to write around the mark, so that JSON stays JSON.
+    pub(super) quote: Option<u8>,
+    /// How it ends, where the cut hides its end.
+    pub(super) open: Option<End>,
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn byte(&self, at: usize) -> Option<u8> {
+        self.bytes.get(at).copied()
+    }
+
+    pub(super) fn before(&self, at: usize) -> Option<u8> {
+        self.byte(at.checked_sub(1)?)
+    }
+
+    pub(super) fn rest(&self, at: usize) -> &'a [u8] {
+        self.bytes.get(at..).unwrap_or_default()
+    }
+
+    pub(super) fn part(&self, start: usize, end: usize) -> &'a [u8] {
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    pub(super) fn has(&self, at: usize, literal: &[u8]) -> bool {
+        self.rest(at).starts_with(literal)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Where the bytes that `belongs` accepts end.
+    pub(super) fn run(&self, at: usize, belongs: impl Fn(u8) -> bool) -> usize {
+        at + self.rest(at).iter().take_while(|byte| belongs(**byte)).count()
+    }
+
+    /// Where the bytes that `belongs` accepts begin that end at `at`, `most` of them at most.
+    pub(super) fn run_back(&self, at: usize, most: usize, belongs: impl Fn(u8) -> bool) -> usize {
+        at - self.part(0, at).iter().rev().take(most).take_while(|byte| belongs(**byte)).count()
+    }
+
+    /// Where spaces and tabs end, a few of them at most.
+    pub(super) fn blanks(&self, at: usize) -> usize {
+        at + self.rest(at).iter().take(BLANKS).take_while(|byte| matches!(byte, b' ' | b'\t')).count()
+    }
+
+    /// Where the line ends that goes through `at`.
+    pub(super) fn line_end(&self, at: usize) -> usize {
+        memchr::memchr(b'\n', self.rest(at)).map_or(self.len(), |end| at + end)
+    }
+
+    /// The line that goes through `at`, up to there.
+    pub(super) fn line_before(&self, at: usize) -> &'a [u8] {
+        let before = self.part(0, at);
+        before.get(memchr::memrchr(b'\n', before).map_or(0, |end| end + 1)..).unwrap_or_default()
+    }
+
+    /// A secret from `start` to `end`. `how` says how it would end, had the cut not come first.
+    pub(super) fn span(&self, start: usize, end: usize, rule: Rule, how: End) -> Span {
+        let open = (self.cut && end == self.len()).then_some(how);
+        Span { start, end, rule: rule as usize, quote: None, open }
+    }
+}
+
+/// How many blanks may stand between a key and its value. With the key they fit into what is kept of the text before.
+const BLANKS: usize = 8;
