@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pair_that_is_swapped_while_it_is_read_is_read_again() {
+    fn reads_a_pair_again_that_is_swapped_meanwhile() {
         let pair = |cert: &str, key: &str| RawPair { cert: cert.into(), key: key.into() };
         let gone = || ReadError::File { path: CERT_FILE.into(), source: std::io::ErrorKind::NotFound.into() };
         let cases = [

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_with_everything_and_is_then_content() {
+    fn issues_everything_once() {
         let (change, kept) = step(None, start()).unwrap();
         assert_eq!(change, Change::Everything);
         accepts(&kept.bundle, &kept.pair, start()).unwrap();
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_that_was_damaged_or_expired_is_issued_anew_with_its_leaf() {
+    fn issues_a_damaged_or_expired_ca_again_with_its_leaf() {
         let (_, kept) = step(None, start()).unwrap();
         let (_, other) = step(None, start()).unwrap();
         let damaged = [
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_that_was_damaged_or_expired_is_issued_anew_by_the_ca_that_is_trusted() {
+    fn issues_a_damaged_or_expired_leaf_again_with_the_trusted_ca() {
         let (_, kept) = step(None, start()).unwrap();
         let (_, other) = step(None, start()).unwrap();
         let damaged = [
@@ -301,14 +301,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_name_is_a_new_leaf() {
+    fn issues_a_new_leaf_for_a_new_name() {
         let (_, kept) = step(None, start()).unwrap();
         let (change, _) = next(Some(&kept), &["another.ns.svc"], &Lifetimes::default(), start()).unwrap().unwrap();
         assert_eq!(change, Change::NewLeaf);
     }
 
     #[test]
-    fn an_address_that_can_be_written_in_many_ways_is_one_name() {
+    fn compares_addresses_and_not_their_spelling() {
         let names = ["0:0:0:0:0:0:0:1", "FD00::A"];
         let (_, kept) = next(None, &names, &Lifetimes::default(), start()).unwrap().unwrap();
         assert_eq!(next(Some(&kept), &names, &Lifetimes::default(), start()).unwrap(), None);
@@ -320,7 +320,7 @@ mod tests {
         /// Three years, with checks now and then. Whoever knows the state of up to one overlap ago accepts whoever knows
         /// the current state, and the other way round.
         #[test]
-        fn everybody_is_trusted_by_everybody_throughout_every_rotation(hours in proptest::collection::vec(1..72_u64, 1..40)) {
+        fn clients_and_replicas_accept_each_other_during_every_rotation(hours in proptest::collection::vec(1..72_u64, 1..40)) {
             let overlap = Lifetimes::default().overlap;
             let mut now = start();
             let mut history = vec![(now, step(None, now).unwrap().1)];

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keeps_the_last_good_pair_through_every_bad_one_and_names_file_and_fault() {
+    async fn keeps_the_last_valid_pair_and_names_file_and_fault() {
         let ca = Authority::new("test", DAY).unwrap();
         let (old, new) = (ca.serving(&["localhost"], DAY).unwrap(), ca.serving(&["localhost"], DAY).unwrap());
         let dir = tempfile::tempdir().unwrap();

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_probes_and_collectors_whatever_others_hold_open() {
+    async fn answers_probes_while_others_hold_connections_open() {
         let (address, _shutdown) = open().await;
         let mut idle = Vec::new();
         for _ in 0..2 * CONNECTIONS {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ends_when_told_to_though_connections_are_open() {
+    async fn ends_at_the_shutdown_despite_open_connections() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
         let routes = routes(Readiness::default(), Arc::new(Registry::default()));

@@ -26,7 +26,7 @@ mod tests {
     struct Layer(&'static str, #[source] Option<Box<Layer>>);
 
     #[test]
-    fn says_every_cause_once() {
+    fn names_every_cause_once() {
         let layers = ["failed to write", "refused: no space", "no space", "quota"];
         let error = layers.into_iter().rev().fold(None, |cause, text| Some(Box::new(Layer(text, cause))));
         assert_eq!(chain(&error.unwrap()), "failed to write: refused: no space: quota");

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_one_line_of_text_whatever_a_name_holds() {
+    fn writes_one_line_of_text_for_any_name() {
         let log = Log::default();
         let writer = log.clone();
         let builder =

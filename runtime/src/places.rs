@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_the_place_of_the_connection_that_is_idle_longest_to_a_new_one() {
+    fn evicts_the_connection_that_has_been_idle_longest() {
         let places = Places::new(3);
         let held: Vec<_> = (0..3).map(|_| open(&places, ONE)).collect();
         drop(held[0].request());

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_what_a_terminal_would_act_on_and_nothing_else() {
+    fn escapes_only_characters_that_affect_a_terminal() {
         assert_eq!(printable("\u{1b}[31mred\r\n.log"), "\\u{1b}[31mred\\r\\n.log");
         assert_eq!(printable("a\u{202e}gol.b\u{9b}"), "a\\u{202e}gol.b\\u{9b}");
         for plain in ["dmcproxy.log", "ação \"1\" \\ 日本.log"] {

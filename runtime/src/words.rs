@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_a_word_and_names_all_words_where_it_is_unknown() {
+    fn reads_a_word_and_lists_all_words_if_it_is_unknown() {
         assert_eq!(parse("off"), Ok(Multiline::Off));
         assert_eq!(word(&Multiline::Off), "off");
         assert_eq!(parse::<Multiline>("Off"), Err("invalid value \"Off\": expected one of auto, off".to_owned()));

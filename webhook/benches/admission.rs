@@ -1,6 +1,6 @@
-//! How long one review takes, from the bytes of the request to the bytes of the answer, without HTTP and TLS.
+//! The time for one review, from the bytes of the request to the bytes of the answer, without HTTP and TLS.
 //!
-//! `cargo bench -p redis-log-webhook --bench admission`; every name carries the size of the request.
+//! Run `cargo bench -p redis-log-webhook --bench admission`. Every name contains the size of the request.
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
@@ -45,7 +45,7 @@ fn answer(body: &[u8], config: &Config) -> Vec<u8> {
     serde_json::to_vec(&answer.review()).unwrap()
 }
 
-/// The review that the API server sends when `pod` is created.
+/// The review of the API server for the creation of `pod`.
 fn review_of(pod: &Value) -> Vec<u8> {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1",
@@ -77,7 +77,7 @@ fn golden(name: &str) -> Value {
     serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// `pod` with so many environment variables that its review has `bytes` bytes, or a few more.
+/// `pod` with so many environment variables that its review has at least `bytes` bytes.
 fn with_variables(pod: &Value, bytes: usize) -> Value {
     let mut pod = pod.clone();
     for i in 0.. {

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_until_another_body_gives_its_bytes_back() {
+    async fn waits_until_another_body_returns_its_memory() {
         let bodies = Bodies::new(12 * MIB);
         let first = bodies.read(Body::from(vec![b' '; 7 * MIB]), Some(7 * MIB), DEADLINE).await.unwrap();
         let waiting = tokio::spawn({
@@ -213,14 +213,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refuses_a_body_that_gets_no_bytes_within_the_deadline() {
+    async fn refuses_a_body_that_gets_no_memory_within_the_deadline() {
         let bodies = Bodies::new(12 * MIB);
         let _held = bodies.read(Body::from("x"), Some(7 * MIB), DEADLINE).await.unwrap();
         assert_eq!(refusal(&bodies, Body::from("x"), Some(7 * MIB)).await, Some(NO_MEMORY));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_arrive_gives_its_bytes_to_one_that_waits() {
+    async fn a_slow_body_loses_its_memory_to_one_that_waits() {
         let bodies = Bodies::new(12 * MIB);
         let slow = tokio::spawn({
             let bodies = bodies.clone();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_body_that_nobody_waits_for_has_until_the_deadline() {
+    async fn a_slow_body_has_until_the_deadline_if_nobody_waits() {
         let bodies = Bodies::new(12 * MIB);
         let start = Instant::now();
         assert_eq!(refusal(&bodies, endless(), Some(10)).await, Some(LATE));

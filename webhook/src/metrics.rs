@@ -137,7 +137,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn a_panic_is_counted_as_an_outcome_and_on_its_own() {
+    fn counts_a_panic_as_an_outcome_and_separately() {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let body = br#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u-1"}}"#;

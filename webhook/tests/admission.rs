@@ -1,4 +1,4 @@
-//! Every shape of pod and request that admission has to cope with, and what must come of it.
+//! Pods and requests of every shape, and the outcome that each must have.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -13,7 +13,7 @@ fn fixture(name: &str) -> Value {
     serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A pod that would be injected, changed by `change`.
+/// A pod that is injected, after `change`.
 fn pod(change: impl FnOnce(&mut Value)) -> Value {
     let mut pod = fixture("a-vanilla");
     change(&mut pod);
@@ -24,11 +24,11 @@ fn annotated(annotations: &Value) -> Value {
     pod(|pod| pod["metadata"]["annotations"] = annotations.clone())
 }
 
-/// What became of a pod.
+/// The outcome for a pod.
 struct Judged {
     verdict: Verdict,
     warnings: Vec<String>,
-    /// The pod with its patch, if there is one.
+    /// The pod after its patch, if there is one.
     pod: Value,
 }
 
@@ -74,7 +74,7 @@ fn arg<'a>(judged: &'a Judged, flag: &str) -> Option<&'a str> {
     args.iter().find_map(|arg| arg.as_str()?.strip_prefix(flag)?.strip_prefix('='))
 }
 
-/// The volume that the sidecar mounts its token from.
+/// The volume with the sidecar's token.
 #[track_caller]
 fn token_volume(judged: &Judged) -> &Value {
     let name = &sidecar(judged)["volumeMounts"][1]["name"];
@@ -137,7 +137,7 @@ mod protocol {
     }
 
     #[test]
-    fn refuses_what_is_no_review() {
+    fn refuses_a_body_that_is_not_a_review() {
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
         let bodies: Vec<Vec<u8>> = vec![
             b"".to_vec(),
@@ -155,7 +155,7 @@ mod protocol {
     }
 
     #[test]
-    fn leaves_alone_what_is_not_the_creation_of_a_pod() {
+    fn skips_requests_that_do_not_create_a_pod() {
         type Change = fn(&mut Value);
         let cases: [(Change, &str); 8] = [
             (|request| request["kind"]["kind"] = json!("Deployment"), "not_a_pod"),
@@ -194,7 +194,7 @@ mod protocol {
     }
 
     #[test]
-    fn leaves_a_pod_alone_for_which_there_is_no_time_left() {
+    fn answers_without_a_patch_after_the_deadline() {
         let body = asked(|_| {}).to_string();
         let answer = review_within(body.as_bytes(), &Config::default(), || false).unwrap();
         let answer = serde_json::to_value(answer.review()).unwrap();
@@ -240,7 +240,7 @@ mod protocol {
     }
 
     #[test]
-    fn believes_the_namespace_of_the_request_and_not_another_one_in_the_pod() {
+    fn uses_the_namespace_of_the_request_and_not_the_pods_own() {
         let outcome = |request: &str, pod: &str| {
             let answer = answered(&asked(|asked| {
                 asked["request"]["namespace"] = json!(request);
@@ -257,7 +257,7 @@ mod shape {
     use super::*;
 
     #[test]
-    fn copes_with_lists_and_maps_that_are_absent_null_or_empty() {
+    fn accepts_lists_and_maps_that_are_absent_null_or_empty() {
         for place in ["volumes", "initContainers", "env", "annotations", "volumeMounts", "securityContext"] {
             for value in [None, Some(Value::Null), Some(json!([])), Some(json!({}))] {
                 let pod = pod(|pod| {
@@ -302,7 +302,7 @@ mod shape {
     }
 
     #[test]
-    fn skips_pods_that_nobody_can_or_should_change() {
+    fn skips_mirror_pods_windows_pods_and_deleted_pods() {
         let mirror = json!({"kubernetes.io/config.mirror": "x"});
         assert_eq!(outcome(&annotated(&mirror)), "mirror_pod");
         assert_eq!(outcome(&pod(|pod| pod["spec"]["os"] = json!({"name": "windows"}))), "windows_pod");
@@ -343,7 +343,7 @@ mod collisions {
     }
 
     #[test]
-    fn leaves_a_container_of_that_name_which_is_not_ours_alone() {
+    fn keeps_a_foreign_container_of_that_name() {
         for list in ["containers", "initContainers"] {
             let pod = pod(|pod| {
                 let containers = pod["spec"].as_object_mut().unwrap().entry(list).or_insert(json!([]));
@@ -356,7 +356,7 @@ mod collisions {
     }
 
     #[test]
-    fn takes_a_container_for_ours_only_where_both_annotations_say_so() {
+    fn recognises_our_container_only_with_both_annotations() {
         let ours = injected(&judged(&fixture("a-vanilla"))).clone();
         for annotation in ["redis-log-shipper.io/status", "redis-log-shipper.io/hash"] {
             let mut pod = ours.clone();
@@ -420,7 +420,7 @@ mod collisions {
     }
 
     #[test]
-    fn comes_to_the_same_whether_other_webhooks_run_before_or_after() {
+    fn gives_the_same_result_before_and_after_other_webhooks() {
         let istio = |pod: &mut Value| {
             let spec = &mut pod["spec"];
             spec["containers"].as_array_mut().unwrap().insert(1, json!({"name": "istio-proxy", "image": "proxyv2"}));
@@ -471,7 +471,7 @@ mod workload {
             (SidecarMode::Container, Some(true), false),
             (SidecarMode::Native, None, true),
             (SidecarMode::Native, Some(true), true),
-            // On an older server it would be an init container that never ends.
+            // An older API server would treat it as an init container that never ends.
             (SidecarMode::Native, Some(false), false),
             (SidecarMode::Auto, None, false),
             (SidecarMode::Auto, Some(false), false),
@@ -482,7 +482,7 @@ mod workload {
             let judged = judge_among(&fixture("a-vanilla"), None, &config, &surroundings);
             assert_eq!(sidecar(&judged).get("restartPolicy").is_some(), native, "{mode:?}");
             assert_eq!(injected(&judged)["spec"].get("initContainers").is_some(), native, "{mode:?}");
-            // A native sidecar comes with its risk, told.
+            // The risk of a native sidecar is a warning.
             let told = native || mode == SidecarMode::Native;
             assert_eq!(judged.warnings.len(), usize::from(told), "{mode:?}");
             if native {
@@ -523,7 +523,7 @@ mod workload {
             assert_eq!(arg(&judged, "--token-file"), Some("/var/run/secrets/redis-log-shipper/token"));
             let all = sidecar(&judged)["volumeMounts"].as_array().unwrap();
             assert_eq!(all.len(), mounts);
-            // The API server mounts another token where nothing is mounted.
+            // The API server mounts another token at a path without a mount.
             let ours = json!({
                 "name": "log-shipper-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true,
             });
@@ -532,7 +532,7 @@ mod workload {
     }
 
     #[test]
-    fn raises_a_token_life_that_the_api_server_would_refuse() {
+    fn raises_a_token_lifetime_that_is_too_short() {
         let mut config = Config::default();
         config.token.expiration_seconds = 60;
         let judged = judge(&fixture("a-vanilla"), None, &config);
@@ -542,7 +542,7 @@ mod workload {
     }
 
     #[test]
-    fn sets_an_audience_only_where_one_is_configured() {
+    fn sets_an_audience_only_if_one_is_configured() {
         let mut config = Config::default();
         config.token.audience = Some("loki".to_owned());
         let judged = judge(&fixture("a-vanilla"), None, &config);
@@ -576,7 +576,7 @@ mod workload {
     }
 
     #[test]
-    fn copies_a_sub_path_expression_and_what_it_names_under_names_that_are_no_settings() {
+    fn copies_a_sub_path_expression_and_its_variables_under_our_own_names() {
         let setting = "REDIS_LOG_SHIPPER_ALLOW_PLAINTEXT_TOKEN";
         let pod = pod(|pod| {
             let container = &mut pod["spec"]["containers"][0];
@@ -599,7 +599,7 @@ mod workload {
     }
 
     #[test]
-    fn leaves_a_pod_alone_whose_sub_path_names_what_cannot_be_copied() {
+    fn skips_a_pod_whose_sub_path_expression_cannot_be_copied() {
         let judged = judged(&pod(|pod| {
             let container = &mut pod["spec"]["containers"][0];
             container["envFrom"] = json!([{"configMapRef": {"name": "theirs"}}]);
@@ -624,15 +624,15 @@ mod workload {
             let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
             mounts[0]["mountPath"] = json!("/var/opt");
             mounts[1]["mountPath"] = json!("/var/opt/redislabs/");
-            // Starts alike, and is another directory.
+            // The path has the same prefix, but is another directory.
             mounts[2]["mountPath"] = json!("/var/opt/redislabs/lo");
         });
         assert_eq!(sidecar(&judged(&pod))["volumeMounts"][0]["mountPath"], "/var/opt/redislabs/");
     }
 
     #[test]
-    fn takes_a_mount_for_what_it_is() {
-        // Slashes at the end make no path longer, and a mount without a volume is none.
+    fn finds_the_mount_that_covers_the_log_directory() {
+        // Trailing slashes do not make a path longer, and a mount without a volume does not count.
         let pod = pod(|pod| {
             let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
             mounts[0]["mountPath"] = json!("/var/opt///////////////////////");
@@ -722,7 +722,7 @@ mod workload {
             ("3", "4225Mi", json!({"cpu": "100m"})),
         ] {
             let budget = json!({"cpu": cpu, "memory": memory});
-            // What is not requested is requested as the limit says.
+            // A limit without a request is also the request.
             for (of_pod, of_container) in [("requests", "requests"), ("limits", "requests"), ("requests", "limits")] {
                 let judged = judged(&pod(|pod| {
                     pod["spec"]["resources"] = json!({of_pod: budget});
@@ -736,7 +736,7 @@ mod workload {
     }
 
     #[test]
-    fn takes_the_user_of_the_container_it_reads_from_only_where_that_one_sets_it() {
+    fn copies_the_user_of_the_node_container_if_it_sets_one() {
         let plain = judged(&fixture("a-vanilla"));
         assert!(sidecar(&plain)["securityContext"].get("runAsUser").is_none());
         let own = judged(&pod(|pod| {
@@ -801,7 +801,7 @@ mod overrides {
     }
 
     #[test]
-    fn that_are_bad_are_told_and_ignored() {
+    fn that_are_invalid_are_ignored_with_a_warning() {
         let default = judged(&fixture("a-vanilla"));
         for (key, value) in [
             ("cpu", "-1"),
@@ -832,7 +832,7 @@ mod overrides {
     }
 
     #[test]
-    fn that_are_unknown_are_told_with_the_nearest_known_one() {
+    fn that_are_unknown_get_a_warning_with_the_nearest_name() {
         assert_warned(&with("tennant", "x"), "did you mean redis-log-shipper.io/tenant?");
         assert_warned(&with("something-else-entirely", "x"), "tenant, loki-url, image");
     }
@@ -860,7 +860,7 @@ mod overrides {
     }
 
     #[test]
-    fn opt_out_or_say_that_they_are_unclear() {
+    fn opt_out_or_get_a_warning_if_invalid() {
         for (value, expected) in [
             ("false", "opted_out"),
             ("False", "opted_out"),
@@ -876,7 +876,7 @@ mod overrides {
     }
 
     #[test]
-    fn that_name_variables_stay_texts() {
+    fn with_references_to_variables_stay_literal() {
         for key in ["include", "exclude"] {
             assert_eq!(arg(&with(key, "a$b,$(LOG_SHIPPER_POD_NAME)"), &format!("--{key}")), Some("a$$b"));
             let second = format!("--{key}=$$(LOG_SHIPPER_POD_NAME)");

@@ -1,4 +1,4 @@
-//! What the owners of pods are told, and at which pace.
+//! The Events for the owners of pods, and their rate.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, Mutex};
@@ -19,24 +19,24 @@ use tokio::time::Instant;
 const UID: &str = "3f0c6f0e-6d0b-4a57-9d0e-4a4b6f0c1a10";
 const SET: &str = "/apis/apps/v1/namespaces/redis/statefulsets/rec";
 
-/// An API server as far as one is needed to see what comes, and when: only a clock that stands still shows the pace. What a
-/// real one makes of it, the end-to-end tests see.
+/// A fake API server that shows which requests come, and when: only a paused clock shows the rate. The end-to-end tests use
+/// a real one.
 struct Api {
     client: kube::Client,
     /// The Events that were created.
     events: UnboundedReceiver<(Instant, Value)>,
-    /// What was looked up.
+    /// The objects that were looked up.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Api {
-    /// One that holds a namespace that opted in, with the StatefulSet of the fixtures.
+    /// A fake with an opted-in namespace and the StatefulSet of the fixtures.
     fn new() -> Self {
         let label = json!({"labels": {"redis-log-shipper.io/inject": "enabled"}});
         Self::holding(vec![("/api/v1/namespaces/redis", label), (SET, json!({"uid": UID}))])
     }
 
-    /// One that holds the metadata at these paths; where it is null, looking is forbidden.
+    /// A fake with the metadata at these paths. A path with null is forbidden.
     fn holding(objects: Vec<(&'static str, Value)>) -> Self {
         let (seen, events) = unbounded_channel();
         let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -67,7 +67,7 @@ impl Api {
     }
 }
 
-/// How many Events are made of this answer.
+/// The number of Events for this answer.
 async fn made(api: &mut Api, answer: &Answer) -> usize {
     let mut registry = Registry::default();
     let (events, queue) = Events::new(Metrics::register(&mut registry));
@@ -83,7 +83,7 @@ async fn made(api: &mut Api, answer: &Answer) -> usize {
     made
 }
 
-/// The answer for a fixture whose pod was changed by `change`.
+/// The answer for a fixture's pod after `change`.
 fn answer(fixture: &str, change: impl FnOnce(&mut Value)) -> Answer {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{fixture}.pod.yaml"));
     let mut pod: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
@@ -120,7 +120,7 @@ async fn at_most_five_a_second_reach_the_api_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_much_is_dropped_and_counted_and_nobody_waits() {
+async fn drops_and_counts_surplus_events_without_waiting() {
     let Api { client, events: mut seen, .. } = Api::new();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -139,7 +139,7 @@ async fn what_is_too_much_is_dropped_and_counted_and_nobody_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn says_what_became_of_the_pod_to_the_object_that_manages_it() {
+async fn creates_events_with_the_outcome_for_the_pods_owner() {
     let Api { client, events: mut seen, .. } = Api::new();
     let (events, queue) = Events::new(Metrics::register(&mut Registry::default()));
     let owned = |pod: &mut Value| {
@@ -176,7 +176,7 @@ async fn says_what_became_of_the_pod_to_the_object_that_manages_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_review_that_is_forged_makes_no_event() {
+async fn a_forged_review_creates_no_event() {
     let namespace = ("/api/v1/namespaces/redis", json!({"labels": {"redis-log-shipper.io/inject": "enabled"}}));
     let set = (SET, json!({"uid": UID}));
     let forged = |objects: &[&(&'static str, Value)]| Api::holding(objects.iter().map(|it| (*it).clone()).collect());
@@ -204,7 +204,7 @@ async fn a_review_that_is_forged_makes_no_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_it_may_not_look_it_makes_no_event() {
+async fn creates_no_event_without_the_permission_to_look_up_owners() {
     let namespace = ("/api/v1/namespaces/redis", json!({"labels": {"redis-log-shipper.io/inject": "enabled"}}));
     for objects in [vec![("/api/v1/namespaces/redis", Value::Null)], vec![namespace, (SET, Value::Null)]] {
         assert_eq!(made(&mut Api::holding(objects), &answer("a-vanilla", |_| {})).await, 0);

@@ -1,9 +1,9 @@
-//! Golden pods: `x.pod.yaml` goes in; `x.patch.json`, `x.injected.yaml` and `x.outcome.txt` must come out.
+//! Golden pods: `x.pod.yaml` is the input; `x.patch.json`, `x.injected.yaml` and `x.outcome.txt` are the expected output.
 //!
-//! In `golden/` are the pods that operators make; in `golden/shapes/` is one small pod for each shape that changes the
-//! outcome. A `x.config.yaml` beside a pod is the webhook's configuration for it; without one all defaults hold.
+//! `golden/` has the pods that operators create. `golden/shapes/` has one small pod for each shape that changes the
+//! outcome. A `x.config.yaml` beside a pod is the webhook's configuration; without it, all defaults apply.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p redis-log-webhook --test golden` writes them anew; the change is then read in git.
+//! `UPDATE_GOLDEN=1 cargo test -p redis-log-webhook --test golden` rewrites the files. Read the change with git.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -14,11 +14,11 @@ use redis_log_webhook::config::Config;
 use redis_log_webhook::offline::documents::to_yaml;
 use serde_json::{Value, json};
 
-/// An image that does not change at every release.
+/// An image that stays the same in every release.
 const IMAGE: &str = "redis-log-shipper:golden";
-/// The namespace of the request, for pods that name none.
+/// The namespace of the request for pods that name none.
 const NAMESPACE: &str = "redis";
-/// Pods that have come by before: what came out of `minimal` goes in again, under another configuration for the second.
+/// Pods that were injected before: the result of `minimal` is the input again, the second one under another configuration.
 const AGAIN: [&str; 2] = ["injected-already", "injected-by-another-configuration"];
 
 /// The namespace of the request that creates `pod`.
@@ -30,7 +30,7 @@ fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// What comes before `.pod.yaml` in the path of every pod.
+/// The path of every pod, without `.pod.yaml`.
 fn pods() -> BTreeSet<PathBuf> {
     let dirs = [dir(), dir().join("shapes")];
     let paths = dirs.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap()).map(|entry| entry.unwrap().path());
@@ -56,7 +56,7 @@ fn config(pod: &Path) -> Config {
     config
 }
 
-/// The files that come out of one pod, each with its text; none where nothing is to be there.
+/// The files for one pod, with their content; `None` where no file is expected.
 fn outcome(pod: &Path) -> [(&'static str, Option<String>); 3] {
     let mut object = read(pod);
     let Judged { verdict, warnings } = judge(&object, namespace(&object), &config(pod));
@@ -92,13 +92,13 @@ fn a_review_is_answered_as_the_pod_in_it_is_judged() {
     }
 }
 
-/// A patch with one operation a line; their values are easier to read in the injected pod.
+/// A patch with one operation per line, without values, which the injected pod shows.
 fn lines(patch: &json_patch::Patch) -> String {
     let operations: Vec<_> = patch.0.iter().map(|operation| serde_json::to_string(operation).unwrap()).collect();
     format!("[\n{}\n]\n", operations.join(",\n"))
 }
 
-/// Compares a file with what it should be, or writes it; adds its name to `faults` where it is not as it should be.
+/// Compares a file with its expected content, or rewrites it. Adds the name of a different file to `faults`.
 fn settle(path: &Path, text: Option<String>, faults: &mut Vec<String>) {
     if std::env::var_os("UPDATE_GOLDEN").is_none() {
         if std::fs::read_to_string(path).ok() != text {
@@ -112,7 +112,7 @@ fn settle(path: &Path, text: Option<String>, faults: &mut Vec<String>) {
 }
 
 #[test]
-fn every_golden_pod_comes_out_as_it_is_written_down() {
+fn every_golden_pod_has_its_expected_outcome() {
     let mut faults = Vec::new();
     for pod in pods() {
         for (ending, text) in outcome(&pod) {

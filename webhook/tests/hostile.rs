@@ -1,4 +1,4 @@
-//! Reviews that nobody honest sends: what they cost is bounded, and what they name goes no further.
+//! Malicious reviews: their cost is limited, and their names are checked.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
@@ -6,7 +6,7 @@ use redis_log_webhook::admission::{Answer, MOST_WARNINGS, Verdict, outline, revi
 use redis_log_webhook::config::Config;
 use serde_json::{Map, Value, json};
 
-/// What the webhook makes of the creation of the vanilla pod after `change`, in `namespace`.
+/// The answer to the creation of the vanilla pod in `namespace`, after `change`.
 fn reviewed(namespace: &str, change: impl FnOnce(&mut Value)) -> Result<Answer, String> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/a-vanilla.pod.yaml");
     let mut pod: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
@@ -38,7 +38,7 @@ fn an_object_of_very_many_values_is_refused_before_they_are_kept() {
     assert!(many(outline::MOST_VALUES / 2).is_ok());
     let said = many(outline::MOST_VALUES).unwrap_err();
     assert!(said.contains("the object has more than 50000 values"), "{said}");
-    // The second reading, of the whole pod, counts as well.
+    // The second parse, of the complete pod, is limited too.
     let said = reviewed("redis", |pod| {
         pod["spec"]["volumes"].as_array_mut().unwrap().push(json!({"name": "log-shipper-token"}));
         pod["spec"]["tolerations"] = Value::from(vec![json!({}); outline::MOST_VALUES]);
@@ -47,7 +47,7 @@ fn an_object_of_very_many_values_is_refused_before_they_are_kept() {
 }
 
 #[test]
-fn warnings_end_when_there_are_enough() {
+fn limits_the_number_of_warnings() {
     let (answer, _) = injected(|pod| {
         let unknown = (0..20_000).map(|n| (format!("redis-log-shipper.io/unknown-{n}"), json!("x")));
         let mut annotations: Map<String, Value> = unknown.collect();
@@ -60,7 +60,7 @@ fn warnings_end_when_there_are_enough() {
 }
 
 #[test]
-fn an_override_that_is_too_long_is_not_looked_at() {
+fn an_override_that_is_too_long_is_ignored() {
     let (answer, patch) = injected(|pod| {
         pod["metadata"]["annotations"] = json!({"redis-log-shipper.io/include": "*,".repeat(500_000)});
     });
@@ -92,7 +92,7 @@ fn an_expression_of_very_many_variables_is_read_once() {
 }
 
 #[test]
-fn very_many_brackets_that_stay_open_are_read_once() {
+fn reads_very_many_unclosed_brackets_once() {
     let (_, patch) = injected(|pod| {
         for mount in pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap() {
             mount["subPathExpr"] = json!("$(".repeat(500_000));
@@ -102,7 +102,7 @@ fn very_many_brackets_that_stay_open_are_read_once() {
 }
 
 #[test]
-fn names_that_cannot_be_are_refused_and_quoted_in_short() {
+fn refuses_invalid_names_and_quotes_them_shortened() {
     let long = "a".repeat(5_000_000);
     for (namespace, name, expected) in [
         ("x/secrets?y=", "redis-0", "invalid namespace \"x/secrets?y=\": expected a DNS label"),
@@ -119,7 +119,7 @@ fn names_that_cannot_be_are_refused_and_quoted_in_short() {
 }
 
 #[test]
-fn what_is_no_pod_is_logged_under_a_short_name() {
+fn logs_an_object_that_is_not_a_pod_under_a_short_name() {
     let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
         "uid": "u-1", "kind": {"group": "rbac.authorization.k8s.io", "version": "v1", "kind": "Role"},
         "namespace": "n".repeat(1000), "object": {"metadata": {"name": "r".repeat(1000)}},

@@ -1,4 +1,4 @@
-//! The offline commands: what goes in, what comes out on which stream, and with which exit code.
+//! The offline commands: input, output on each stream, and exit codes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -14,7 +14,7 @@ use redis_log_webhook::offline::render::{self, Change};
 use redis_log_webhook::offline::uninject::uninject;
 use serde_json::{Value, json};
 
-/// What a command left behind.
+/// The result of a command.
 struct Ran {
     code: i32,
     out: String,
@@ -31,7 +31,7 @@ fn run(args: &[&str], input: &str) -> Ran {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that was called wrongly does not read its input.
+    // A command with invalid arguments does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -57,7 +57,7 @@ fn template(pod: &Value) -> Value {
     json!({"metadata": pod["metadata"], "spec": pod["spec"]})
 }
 
-/// `pod` in everything that can hold one, with the pointer to it.
+/// `pod` in every object that can contain one, with the pointer to it.
 fn holders(pod: &Value) -> Vec<(Value, &'static str)> {
     let workload = |api: &str, kind: &str| {
         let metadata = json!({"name": "rec", "namespace": "redis"});
@@ -104,14 +104,14 @@ fn cluster(spec: &Value) -> Value {
     json!({"apiVersion": "app.redislabs.com/v1", "kind": "RedisEnterpriseCluster", "metadata": metadata, "spec": spec})
 }
 
-/// The object that `inject` makes of one, and what it says.
+/// The object that `inject` prints, and its messages.
 fn injected(object: &Value) -> (Value, Ran) {
     let ran = run(&["inject", "-o", "json"], &object.to_string());
     (serde_json::from_str(&ran.out).unwrap(), ran)
 }
 
 #[test]
-fn every_input_comes_out_as_it_is_written_down() {
+fn every_input_has_its_expected_output() {
     let mut faults = Vec::new();
     for (golden, code, args) in [
         ("rec.injected.yaml", 0, ["inject", "-f", "rec.yaml", "-o", "yaml"]),
@@ -136,7 +136,7 @@ mod inject_command {
     use super::*;
 
     #[test]
-    fn finds_the_pod_in_everything_that_holds_one() {
+    fn finds_the_pod_in_every_kind_of_object() {
         for (object, pointer) in holders(&fixture("a-vanilla")) {
             let (after, ran) = injected(&object);
             assert_eq!(ran.code, 0, "{}: {}", object["kind"], ran.err);
@@ -159,10 +159,10 @@ mod inject_command {
         let ran = run(&["inject", "-f", "mixed.yaml"], "");
         assert!(ran.err.contains("warning: comments are lost in statefulset/rec (mixed.yaml)"), "{}", ran.err);
         assert!(ran.out.contains("# The nodes.\n"), "{}", ran.out);
-        // The only comment of this one stands before its content, where it stays.
+        // The only comment of this document precedes its content, so it stays.
         let ran = run(&["inject", "-f", "rec.yaml"], "");
         assert!(!ran.err.contains("comments"), "{}", ran.err);
-        // A # in a text is no comment.
+        // A # in a string is not a comment.
         let pod =
             to_yaml(&fixture("a-vanilla")).unwrap().replace("value: rec.redis.svc.cluster.local", "value: 'a #b'");
         assert!(!run(&["inject"], &pod).err.contains("comments"));
@@ -183,7 +183,7 @@ mod inject_command {
             let ran = run(&["inject", "-o", "patch"], &object.to_string());
             let patch: json_patch::Patch = serde_json::from_str(&ran.out).unwrap();
             let mut patched = object.clone();
-            // A review is answered with a patch of the object in it.
+            // The patch for a review is relative to the object in it.
             let at = if pointer == "/request/object" { pointer } else { "" };
             json_patch::patch(patched.pointer_mut(at).unwrap(), &patch).unwrap();
             assert_eq!(patched, injected(&object).0);
@@ -202,7 +202,7 @@ mod inject_command {
     }
 
     #[test]
-    fn adds_pull_secrets_with_a_word_about_the_service_account_and_uninject_takes_only_those_away() {
+    fn adds_pull_secrets_with_a_warning_about_the_service_account_and_uninject_removes_only_those() {
         let config = Config { image_pull_secrets: vec!["ours".to_owned(), "both".to_owned()], ..Config::default() };
         for own in [None, Some(json!([{"name": "both"}, {"name": "theirs"}]))] {
             let mut pod = fixture("a-vanilla");
@@ -219,7 +219,7 @@ mod inject_command {
     }
 
     #[test]
-    fn fails_only_where_something_that_was_meant_is_not_injected() {
+    fn fails_only_if_a_redis_enterprise_pod_is_not_injected() {
         let (vanilla, operator, no_mount) = (fixture("a-vanilla"), fixture("e1-operator"), fixture("c-ephemeral"));
         let twice = injected(&vanilla).0;
         for (pods, code) in [
@@ -284,7 +284,7 @@ mod inject_command {
     }
 
     #[test]
-    fn a_review_that_the_webhook_would_refuse_is_said_and_passes_through() {
+    fn prints_a_review_that_the_webhook_would_refuse_unchanged_with_an_error() {
         let review = json!({"apiVersion": "admission.k8s.io/v2", "kind": "AdmissionReview", "request": {"uid": ""}});
         let (after, ran) = injected(&review);
         assert_eq!((after, ran.code), (review, 1));
@@ -296,7 +296,7 @@ mod redis_enterprise_cluster {
     use super::*;
 
     #[test]
-    fn is_told_which_pull_secrets_it_needs() {
+    fn gets_a_warning_with_the_pull_secrets_it_needs() {
         let config = Config { image_pull_secrets: vec!["login".to_owned()], ..Config::default() };
         let object = cluster(&json!({}));
         let outcome = inject(&object, None, &config).unwrap();
@@ -334,7 +334,7 @@ mod redis_enterprise_cluster {
     }
 
     #[test]
-    fn is_left_alone_where_its_pods_would_be() {
+    fn is_left_alone_if_its_pods_would_be() {
         let ours = injected(&cluster(&json!({}))).0["spec"]["sideContainersSpec"][0].clone();
         let mut older = ours;
         older["image"] = json!("older");
@@ -374,7 +374,7 @@ mod uninject_command {
     use super::*;
 
     #[test]
-    fn restores_every_golden_pod_in_everything_that_holds_one() {
+    fn restores_every_golden_pod_in_every_kind_of_object() {
         let native = Config { sidecar_mode: SidecarMode::Native, ..Config::default() };
         let ephemeral = Config { state: State::Ephemeral, ..Config::default() };
         let mut changed = 0;
@@ -403,7 +403,7 @@ mod uninject_command {
     }
 
     #[test]
-    fn patches_nothing_away_from_an_object_that_has_changed_since() {
+    fn its_patch_fails_on_an_object_that_has_changed_since() {
         let pod = injected(&fixture("a-vanilla")).0;
         let ran = run(&["uninject", "-o", "patch"], &pod.to_string());
         let patch: json_patch::Patch = serde_json::from_str(&ran.out).unwrap();
@@ -437,7 +437,7 @@ mod uninject_command {
     }
 
     #[test]
-    fn keeps_a_volume_that_another_container_mounts_or_that_has_another_name() {
+    fn keeps_volumes_that_other_containers_mount_and_volumes_of_other_names() {
         let mut pod = injected(&fixture("a-vanilla")).0;
         let mounts = json!([{"name": "log-shipper-token", "mountPath": "/token"}]);
         pod["spec"]["ephemeralContainers"] = json!([{"name": "debug", "volumeMounts": mounts}]);
@@ -452,7 +452,7 @@ mod uninject_command {
     }
 
     #[test]
-    fn lets_a_pod_pass_that_is_not_injected_or_not_by_us() {
+    fn prints_a_pod_unchanged_that_we_did_not_inject() {
         let vanilla = fixture("a-vanilla");
         let mut theirs = vanilla.clone();
         theirs["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "log-shipper"}));
@@ -481,14 +481,14 @@ mod explain_command {
     }
 
     #[test]
-    fn is_content_with_a_pod_that_is_injected_already() {
+    fn succeeds_for_a_pod_that_is_injected_already() {
         let (explained, code) = explained(&injected(&fixture("b-openshift")).0);
         assert_eq!((&explained[0]["injected"], &explained[0]["outcome"]), (&json!(true), &json!("already_injected")));
         assert_eq!(code, 0);
     }
 
     #[test]
-    fn asks_every_rule_of_the_pod_in_everything_that_holds_one() {
+    fn checks_every_rule_for_the_pod_in_every_kind_of_object() {
         for (object, _) in holders(&fixture("a-vanilla")) {
             let (explained, code) = explained(&object);
             assert_eq!((explained.as_array().unwrap().len(), code), (1, 0), "{}", object["kind"]);
@@ -498,7 +498,7 @@ mod explain_command {
     }
 
     #[test]
-    fn says_what_a_review_asks_for_instead() {
+    fn explains_a_review_that_creates_no_pod() {
         let review = |change: fn(&mut Value)| {
             let mut review = holders(&fixture("a-vanilla")).pop().unwrap().0;
             change(&mut review["request"]);
@@ -572,7 +572,7 @@ mod yaml {
 
     proptest! {
         #[test]
-        fn comes_back_as_it_was(text in "[ \\PC\n\t:#'\"|>~-]{0,12}", key in "[a-z0-9:# .'-]{0,6}") {
+        fn is_read_back_unchanged(text in "[ \\PC\n\t:#'\"|>~-]{0,12}", key in "[a-z0-9:# .'-]{0,6}") {
             let object = json!({key: [text.clone(), {"b": text}]});
             let yaml = to_yaml(&object).unwrap();
             prop_assert_eq!(&parse("x", &yaml).unwrap()[0].object, &object);

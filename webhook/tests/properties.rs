@@ -1,4 +1,4 @@
-//! Whatever pod comes in, the patch only adds, always applies, and leaves everything else where it was.
+//! For any pod, the patch only adds, always applies, and changes nothing else.
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use redis_log_webhook::admission::{Verdict, judge, outline};
 use redis_log_webhook::config::{Config, Seccomp, SidecarMode, State};
 use serde_json::{Map, Value, json};
 
-/// Any JSON value, keys of every kind among it.
+/// Any JSON value, with any keys.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -26,7 +26,7 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Fields nobody knows yet.
+/// Fields of future versions.
 fn extras() -> impl Strategy<Value = Map<String, Value>> {
     proptest::collection::btree_map("x[a-z~/]{1,5}", anything(), 0..3).prop_map(|map| map.into_iter().collect())
 }
@@ -45,12 +45,12 @@ fn container(name: &'static str) -> impl Strategy<Value = Value> {
     )
 }
 
-/// A list or map that may be missing, null, empty, or something else altogether.
+/// A list or map that may be absent, null, empty, or of another type.
 fn maybe(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Option<Value>> {
     prop_oneof![4 => value.prop_map(Some), 1 => Just(None), 1 => Just(Some(Value::Null)), 1 => Just(Some(json!([])))]
 }
 
-/// A pod that would be injected, with everything around that strange.
+/// A pod that is injected, with arbitrary other fields.
 fn pod() -> impl Strategy<Value = Value> {
     let volumes = proptest::collection::vec(
         prop_oneof![
@@ -87,7 +87,7 @@ fn pod() -> impl Strategy<Value = Value> {
     )
         .prop_map(|((node, others, volumes), (annotations, init, secrets, more_pod, more_metadata, more_spec))| {
             let mut containers = others;
-            // Names are unique in a pod that an API server lets through.
+            // The API server ensures that names in a pod are unique.
             for (i, other) in containers.iter_mut().enumerate() {
                 other["name"] = json!(format!("other-{i}"));
             }
@@ -131,11 +131,11 @@ fn config() -> impl Strategy<Value = Config> {
     })
 }
 
-/// What may be null before there is something of ours.
+/// What may be null before we add something.
 const NOTHING_YET: [&str; 4] =
     ["/spec/volumes", "/spec/imagePullSecrets", "/spec/initContainers", "/metadata/annotations"];
 
-/// Everything in `before` must stand at its place in `after`; lists and maps may have grown.
+/// Everything in `before` must be at its place in `after`. Lists and maps may have grown.
 fn assert_survives(before: &Value, after: &Value, at: &str) -> Result<(), TestCaseError> {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
@@ -159,7 +159,7 @@ fn assert_survives(before: &Value, after: &Value, at: &str) -> Result<(), TestCa
             }
             Ok(())
         }
-        // A list or map of ours may take the place of nothing.
+        // Our list or map may replace null.
         (Value::Null, after) if NOTHING_YET.contains(&at) => {
             prop_assert!(after.is_array() || after.is_object() || after.is_null());
             Ok(())
@@ -206,7 +206,7 @@ proptest! {
         let volumes = names(after, "volumes");
         for mount in sidecar["volumeMounts"].as_array().unwrap() {
             let name = mount["name"].as_str().unwrap();
-            // A claim template's volume is not listed in the pod it makes.
+            // A pod does not list the volume of a claim template.
             prop_assert!(volumes.contains(&name) || name == "logs", "{name} of {volumes:?}");
         }
     }
@@ -219,7 +219,7 @@ proptest! {
         prop_assert_eq!(judge(&once, Some("redis"), &config).verdict.outcome(), "already_injected");
     }
 
-    /// What is read of a review is not the whole pod, and must make no difference.
+    /// A review is parsed to an outline of the pod, which must make no difference.
     #[test]
     fn the_outline_of_a_pod_is_judged_as_the_pod(pod in pod(), config in config()) {
         let judged = judge(&pod, Some("redis"), &config);
@@ -233,14 +233,14 @@ proptest! {
     }
 
     #[test]
-    fn what_stays_in_the_outline_stays_as_it_is(value in anything()) {
+    fn the_outline_keeps_its_parts_unchanged(value in anything()) {
         let pod = json!({"metadata": {"annotations": value.clone()}, "spec": {"securityContext": value}});
         prop_assert_eq!(&outline::read(&pod).unwrap(), &pod);
         prop_assert_eq!(outline::read(&mut serde_json::Deserializer::from_str(&pod.to_string())).unwrap(), pod);
     }
 
     #[test]
-    fn nothing_that_comes_in_makes_it_panic(pod in anything(), metadata in anything(), spec in anything()) {
+    fn no_input_makes_it_panic(pod in anything(), metadata in anything(), spec in anything()) {
         judge(&pod, None, &Config::default());
         outline::is_enough(&outline::read(&pod).unwrap());
         judge(&json!({"metadata": metadata, "spec": spec}), Some("redis"), &Config::default());

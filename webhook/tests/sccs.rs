@@ -1,7 +1,8 @@
-//! No sidecar changes which SCC (security context constraints) admits a pod on OpenShift.
+//! The sidecar never changes which SCC (security context constraints) admits a pod on OpenShift.
 //!
-//! OpenShift's SCC plugin cannot be built here. `scc-matrix.csv` holds what an OpenShift kube-apiserver 1.36 answered: 14 SCCs, 11
-//! pods, two accounts, each pod alone, with a sidecar that asks for a seccomp profile, and with a sidecar that does not.
+//! OpenShift's SCC plugin cannot be built here. `scc-matrix.csv` has the answers of an OpenShift kube-apiserver 1.36: 14
+//! SCCs, 11 pods and two accounts, each pod alone, with a sidecar that has a seccomp profile, and with a sidecar that has
+//! none.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -9,10 +10,10 @@ use redis_log_webhook::admission::{Verdict, judge};
 use redis_log_webhook::config::{Config, Seccomp};
 use serde_json::{Value, json};
 
-/// The account that may use one SCC and no other.
+/// The account that may use only one SCC.
 const ONE_SCC: &str = "only this SCC";
 
-/// One pod of one account.
+/// One pod and one account.
 #[derive(Debug)]
 struct Row {
     account: String,
@@ -27,7 +28,7 @@ fn rows() -> Vec<Row> {
     include_str!("scc-matrix.csv").lines().skip(1).map(row).collect()
 }
 
-/// At most one field of a line is in quotes.
+/// At most one field per line is quoted.
 fn row(line: &str) -> Row {
     let parts: Vec<_> = line.split('"').collect();
     let fields: Vec<&str> = match parts[..] {
@@ -43,7 +44,7 @@ fn row(line: &str) -> Row {
     Row { account, scc, pod, without_sidecar, with_seccomp, without_seccomp }
 }
 
-/// A pod of this shape, as the webhook sees it: the SCC plugin ran before and wrote down which SCC admitted it.
+/// A pod of this shape as the webhook gets it, with the SCC that the plugin noted in an annotation.
 fn pod(shape: &str, scc: &str) -> Value {
     let mounts = json!([{"name": "storage", "mountPath": "/var/opt/redislabs/log", "subPath": "logs"}]);
     let labels = json!({"app": "redis-enterprise", "redis.io/role": "node", "redis.io/cluster": "rec"});
@@ -107,11 +108,11 @@ fn sidecar(pod: &Value) -> &Value {
     pod["spec"]["containers"].as_array().unwrap().iter().find(|container| container["name"] == "log-shipper").unwrap()
 }
 
-/// Which SCC admits `row`'s pod with this sidecar.
+/// The SCC that admits `row`'s pod with this sidecar.
 ///
-/// The sidecar without a profile was not tried for the accounts that may use several SCCs. There the answer follows from the
+/// The sidecar without a profile was not tried with accounts that may use several SCCs. There the answer follows from the
 /// account that may use only the SCC that admitted the pod. The plugin takes the first SCC in its order that admits all
-/// containers. The ones before it refused the pod without the sidecar, and refuse it with one more container.
+/// containers. The earlier ones refused the pod without the sidecar, so they also refuse it with one more container.
 fn admitted<'a>(rows: &'a [Row], row: &'a Row, sidecar: &Value) -> &'a str {
     if sidecar["securityContext"].get("seccompProfile").is_some() {
         return &row.with_seccomp;
@@ -122,7 +123,7 @@ fn admitted<'a>(rows: &'a [Row], row: &'a Row, sidecar: &Value) -> &'a str {
     &row.unwrap().without_seccomp
 }
 
-/// The rows whose pod the cluster admits by itself: how many are admitted as before, refused, and under another SCC.
+/// For all rows whose pod is admitted alone: how many pods stay with their SCC, are refused, and get another SCC.
 fn outcomes(seccomp: Seccomp) -> [usize; 3] {
     let (rows, config) = (rows(), Config { seccomp, ..Config::default() });
     let mut outcomes = [0; 3];
@@ -143,11 +144,11 @@ fn every_pod_that_is_admitted_alone_is_admitted_with_the_sidecar_under_the_same_
     assert_eq!(rows().len(), 308);
     assert_eq!(outcomes(Seccomp::Auto), [143, 0, 0]);
     assert_eq!(outcomes(Seccomp::Never), [143, 0, 0]);
-    // What `auto` saves a cluster from.
+    // The failures that `auto` avoids.
     assert_eq!(outcomes(Seccomp::Always), [92, 48, 3]);
 }
 
-/// The security context, the volumes and the ports are all that an SCC looks at.
+/// An SCC checks only the security context, the volumes and the ports.
 #[test]
 fn nothing_else_of_the_sidecar_matters_to_an_scc() {
     let rows = rows();
@@ -162,7 +163,7 @@ fn nothing_else_of_the_sidecar_matters_to_an_scc() {
         }
         assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
         assert_eq!(sidecar(&after).get("ports"), None);
-        // Every stock SCC allows both kinds.
+        // Every stock SCC allows both types.
         for volume in after["spec"]["volumes"].as_array().unwrap().iter().skip(1) {
             assert!(volume.get("projected").or_else(|| volume.get("emptyDir")).is_some(), "{volume}");
         }
@@ -173,7 +174,7 @@ fn nothing_else_of_the_sidecar_matters_to_an_scc() {
     }
 }
 
-/// Under Pod Security `restricted` every container needs a profile, its own or the pod's.
+/// Under Pod Security `restricted`, every container needs its own profile or the pod's.
 #[test]
 fn the_sidecar_has_a_profile_where_the_databases_container_has_one_and_where_no_scc_judged_the_pod() {
     let localhost = json!({"type": "Localhost", "localhostProfile": "redis.json"});
@@ -194,7 +195,7 @@ fn the_sidecar_has_a_profile_where_the_databases_container_has_one_and_where_no_
         (&none, &none, false, &default),
         (&none, &localhost, true, &localhost),
         (&none, &localhost, false, &localhost),
-        // The sidecar inherits the pod's.
+        // The sidecar inherits the pod's profile.
         (&default, &none, true, &none),
         (&default, &none, false, &none),
         (&default, &localhost, true, &none),

@@ -1,4 +1,4 @@
-//! The process: how it starts, what it says of itself, and how it ends.
+//! The process: its start, its log, and its shutdown.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -23,7 +23,7 @@ fn serve(dir: &Path, config: &str) -> Command {
     command
 }
 
-/// A process that does not outlive its test.
+/// A process that is killed when its test ends.
 struct Running(Child);
 
 impl Drop for Running {
@@ -32,7 +32,7 @@ impl Drop for Running {
     }
 }
 
-/// Writes a certificate for localhost.
+/// Creates a certificate for localhost.
 fn certificate(dir: &Path) {
     let ca = Authority::new("test", Duration::from_hours(1)).unwrap();
     let pair = ca.serving(&["localhost"], Duration::from_hours(1)).unwrap();
@@ -40,7 +40,7 @@ fn certificate(dir: &Path) {
     std::fs::write(dir.join(certs::KEY_FILE), pair.key).unwrap();
 }
 
-/// Reads log lines up to the one that says `message`.
+/// Reads log lines up to the one with `message`.
 fn wait_for(log: &mut BufReader<ChildStderr>, message: &str) -> Value {
     let mut line = String::new();
     loop {
@@ -57,7 +57,7 @@ fn terminate(child: &Child) {
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
 }
 
-/// The status that the admin port answers for `path`.
+/// The status code of the admin port for `path`.
 fn status(port: u16, path: &str) -> u16 {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
@@ -86,7 +86,7 @@ fn is_a_lame_duck_before_it_ends() {
 }
 
 #[test]
-fn a_connection_that_opens_and_closes_is_no_more_than_debug() {
+fn logs_a_connection_without_a_request_only_at_debug() {
     let dir = tempfile::tempdir().unwrap();
     certificate(dir.path());
     let mut child = Running(serve(dir.path(), "").arg("--log-level=debug").spawn().unwrap());

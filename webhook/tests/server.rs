@@ -1,4 +1,4 @@
-//! The HTTPS server as an API server, and as everybody else, meets it.
+//! The HTTPS server, with clients that behave like an API server and clients that do not.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -33,12 +33,12 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 const HOUR: Duration = Duration::from_hours(1);
-/// How long a test waits for something that must happen.
+/// The timeout for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A limit that is met soon.
+/// A limit that is reached soon.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A webhook that serves on loopback.
+/// A webhook on the loopback interface.
 struct Running {
     address: SocketAddr,
     ca: String,
@@ -59,7 +59,7 @@ impl Running {
         Self::asking(limits, None)
     }
 
-    /// As `with`, for clients that `clients` takes.
+    /// Like `with`, with a check of client certificates.
     fn asking(limits: Limits, clients: Option<Arc<dyn ClientCertVerifier>>) -> Self {
         let ca = Authority::new("test", HOUR).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -123,14 +123,14 @@ impl Running {
         self.send(request, self.tls(rustls::ALL_VERSIONS)).await.0
     }
 
-    /// Opens a connection, which is refused where the server closes it before the handshake is over.
+    /// Opens a connection. Fails if the server closes it before the handshake is finished.
     async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(self.address).await?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls(rustls::ALL_VERSIONS)));
         connector.connect("localhost".try_into().unwrap(), tcp).await
     }
 
-    /// Sends bytes over TLS and returns what comes back until the server has answered.
+    /// Sends bytes over TLS, and returns everything that the server sends until it has answered.
     async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await.unwrap();
         exchange(&mut stream, bytes).await
@@ -143,7 +143,7 @@ impl Running {
     }
 }
 
-/// Sends bytes and returns the first bytes that come back.
+/// Sends bytes, and returns the first bytes that come back.
 async fn exchange(stream: &mut TlsStream<TcpStream>, bytes: &[u8]) -> String {
     stream.write_all(bytes).await.unwrap();
     let mut answer = vec![0; 64 << 10];
@@ -151,15 +151,15 @@ async fn exchange(stream: &mut TlsStream<TcpStream>, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer[..read]).into_owned()
 }
 
-/// Waits until the server closes a connection, whatever comes before that.
+/// Waits until the server closes a connection, and ignores what it sends before.
 async fn closed(mut stream: impl AsyncRead + Unpin) {
     let mut rest = Vec::new();
-    // A connection that is not closed in the way of TLS is closed all the same.
+    // A connection may be closed without the end marker of TLS.
     let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
     assert!(closed.is_ok(), "the connection is still open");
 }
 
-/// The bytes of a review as HTTP/1.1.
+/// A review as an HTTP/1.1 request.
 fn post() -> Vec<u8> {
     post_to("/mutate")
 }
@@ -206,7 +206,7 @@ async fn answers_over_tls_1_2_and_1_3_and_over_http_1_1_and_2() {
 }
 
 #[tokio::test]
-async fn refuses_what_is_no_review_with_the_status_that_says_why() {
+async fn refuses_an_invalid_request_with_the_matching_status() {
     let running = Running::start();
     for (method, path, media_type, body, expected) in [
         (Method::POST, "/mutate", Some("application/json; charset=utf-8"), review(), StatusCode::OK),
@@ -221,7 +221,7 @@ async fn refuses_what_is_no_review_with_the_status_that_says_why() {
         let name = format!("{method} {path} {media_type:?}");
         assert_eq!(running.status(method, path, media_type, body).await, expected, "{name}");
     }
-    // Two by their media type, two by their content; the others are no requests for us.
+    // Two have the wrong media type, two the wrong content. The others do not reach the webhook.
     assert!(running.metrics().contains("redis_log_webhook_refused_requests_total 4"), "{}", running.metrics());
 }
 
@@ -247,7 +247,7 @@ async fn refuses_a_body_over_the_limit_that_does_not_say_how_long_it_is() {
 }
 
 #[tokio::test]
-async fn does_not_wait_for_a_body_longer_than_the_api_server_waits_for_us() {
+async fn stops_waiting_for_a_body_at_the_api_servers_deadline() {
     let running = Running::start();
     let head = "POST /mutate?timeout=50ms HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
     let answer = running.raw(head.as_bytes()).await;
@@ -255,7 +255,7 @@ async fn does_not_wait_for_a_body_longer_than_the_api_server_waits_for_us() {
 }
 
 #[tokio::test]
-async fn leaves_a_pod_alone_when_there_is_no_time_left() {
+async fn leaves_a_pod_alone_after_the_deadline() {
     let running = Running::start();
     let answer = running.raw(&post_to("/mutate?timeout=0s")).await;
     let late = answer.starts_with("HTTP/1.1 408");
@@ -322,7 +322,7 @@ async fn keeps_a_connection_for_the_next_request_longer_than_it_waits_for_a_firs
 
 #[test]
 fn keeps_a_connection_longer_than_an_api_server_does() {
-    // The API server's HTTP client closes a connection that was not used for 90 s.
+    // The API server's HTTP client closes a connection that was unused for 90 s.
     assert!(Limits::default().idle > Duration::from_secs(90));
 }
 
@@ -333,7 +333,7 @@ async fn answers_a_new_connection_whatever_others_hold_open() {
     for _ in 0..4 {
         idle.push(running.connect().await.unwrap());
     }
-    // A request whose body does not come holds no place either.
+    // A request without its body keeps no place.
     let head = b"POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
     for stream in &mut idle {
         stream.write_all(head).await.unwrap();
@@ -350,7 +350,7 @@ async fn ends_a_connection_without_a_finished_handshake_before_one_with() {
     let running = Running::with(Limits { connections: 2, ..Limits::default() });
     let mut open = running.connect().await.unwrap();
     let unfinished = TcpStream::connect(running.address).await.unwrap();
-    // Its place is taken before the next connection comes, because connections are accepted in order.
+    // Connections are accepted in order, so its place is taken before the next one comes.
     assert!(running.raw(&post()).await.starts_with("HTTP/1.1 200"));
     closed(unfinished).await;
     assert!(exchange(&mut open, &post()).await.starts_with("HTTP/1.1 200"));
@@ -369,7 +369,7 @@ async fn answers_though_slow_bodies_hold_all_the_memory() {
     assert!(running.raw(&post()).await.starts_with("HTTP/1.1 200"));
 }
 
-/// Whether a review is answered to a client with this certificate, or with none.
+/// Whether a client with this certificate, or with none, gets an answer to a review.
 async fn answers(running: &Running, pair: Option<&certs::PemPair>) -> bool {
     let mut tls = running.tls(rustls::ALL_VERSIONS);
     if let Some(pair) = pair {
@@ -382,7 +382,7 @@ async fn answers(running: &Running, pair: Option<&certs::PemPair>) -> bool {
     let tcp = TcpStream::connect(running.address).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
     let Ok(mut stream) = connector.connect("localhost".try_into().unwrap(), tcp).await else { return false };
-    // In TLS 1.3 the server's refusal comes after the client's handshake.
+    // In TLS 1.3, the server's refusal comes after the client's handshake.
     let mut answer = vec![0; 1 << 10];
     stream.write_all(&post()).await.is_ok()
         && stream.read(&mut answer).await.is_ok_and(|read| answer[..read].starts_with(b"HTTP/1.1 200"))
@@ -409,7 +409,7 @@ async fn answers_only_clients_that_the_configured_authority_names() {
 }
 
 #[tokio::test]
-async fn asks_for_another_connection_when_it_is_about_to_go() {
+async fn closes_connections_after_an_answer_during_the_shutdown() {
     let running = Running::start();
     let mut stream = running.connect().await.unwrap();
     let before = exchange(&mut stream, &post()).await;
@@ -418,14 +418,14 @@ async fn asks_for_another_connection_when_it_is_about_to_go() {
     let last = exchange(&mut stream, &post()).await;
     assert!(last.starts_with("HTTP/1.1 200") && last.contains("connection: close"), "{last}");
     closed(stream).await;
-    // Who comes anew is still answered, on HTTP/2 as well, where that header may not be.
+    // New connections are still answered, also over HTTP/2, which does not allow that header.
     let mut request = running.request(Method::POST, "/mutate", JSON, review());
     *request.version_mut() = Version::HTTP_2;
     assert_eq!(running.send(request, running.tls(rustls::ALL_VERSIONS)).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn tells_the_owner_unless_it_is_a_dry_run() {
+async fn creates_events_unless_it_is_a_dry_run() {
     let running = Running::start();
     let dry = review().replace(r#""operation":"CREATE""#, r#""operation":"CREATE","dryRun":true"#);
     let dry = dry.replace(r#""name":"rec-0""#, r#""name":"dry""#);
@@ -455,7 +455,7 @@ async fn tells_the_owner_unless_it_is_a_dry_run() {
 }
 
 #[tokio::test]
-async fn ends_when_it_is_told_to() {
+async fn ends_on_a_signal() {
     let running = Running::start();
     running.status(Method::POST, "/mutate", JSON, review()).await;
     running.shutdown.cancel();

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_a_pod_alone_that_was_refused_and_no_other() {
+    fn leaves_only_the_refused_pod_alone() {
         let config = Arc::new(Config::default());
         let (attempts, at) = refused(&config);
         assert_eq!(attempts.hold(&pod("rec-0"), &config, at), Some("exceeded quota"));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_shows_was_not_refused_however_often_it_was_asked_about() {
+    fn an_existing_pod_was_not_refused() {
         let (mut attempts, config, start) = (Attempts::default(), Arc::new(Config::default()), Instant::now());
         for _ in 0..3 {
             attempts.injected(pod("rec-0"), None, &config, (start, 0));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn stays_aside_where_the_pod_exists_without_the_sidecar() {
+    fn stays_aside_if_the_pod_exists_without_the_sidecar() {
         let config = Arc::new(Config::default());
         let (mut attempts, at) = refused(&config);
         attempts.left_alone(&pod("rec-0"), at);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn injects_again_where_the_untouched_pod_is_refused_as_well() {
+    fn injects_again_if_the_pod_is_refused_without_the_sidecar_too() {
         let config = Arc::new(Config::default());
         let (mut attempts, at) = refused(&config);
         attempts.left_alone(&pod("rec-0"), at);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_its_owner_had_before_is_another_one() {
+    fn an_older_pod_of_the_owner_proves_nothing() {
         let (mut attempts, config, start) = (Attempts::default(), Arc::new(Config::default()), Instant::now());
         let owner = Identity { namespace: "redis".to_owned(), who: Who::Owner("u-1".to_owned()) };
         attempts.injected(owner.clone(), None, &config, (start, 1000));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn concludes_nothing_from_what_a_broken_watch_did_not_show() {
+    fn concludes_nothing_from_a_failed_watch() {
         let config = Arc::new(Config::default());
         let (mut attempts, at) = refused(&config);
         attempts.left_alone(&pod("rec-0"), at);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn remembers_a_bounded_number_of_pods_the_oldest_of_which_goes() {
+    fn remembers_a_limited_number_of_pods_and_drops_the_oldest() {
         let (mut attempts, config, start) = (Attempts::default(), Arc::new(Config::default()), Instant::now());
         for i in 0..=MOST {
             attempts.injected(pod(&i.to_string()), None, &config, (start + Duration::from_millis(i as u64), 0));

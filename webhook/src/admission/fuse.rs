@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_something_else_is_no_failure() {
+    fn other_reasons_to_wait_are_no_failures() {
         let mut clock = Clock::new();
         clock.seen("rec-0", Condition::of_waiting("ContainerCreating", ""), 0);
         clock.seen("rec-1", Condition::of_waiting("PodInitializing", ""), 0);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn stays_blown_for_the_pod_that_comes_in_place_of_the_failing_one() {
+    fn stays_blown_for_the_pod_that_replaces_the_failing_one() {
         let mut clock = Clock::blown("ErrImagePull");
         clock.fuses.gone("redis", "rec-0");
         clock.update(60);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn closes_when_a_sidecar_starts_and_not_for_one_that_runs_since_before() {
+    fn closes_when_a_sidecar_starts_after_it_blew() {
         let mut clock = Clock::blown("ErrImagePull");
         assert!(clock.seen("rec-1", Condition::Running(29), 40).is_none());
         assert!(clock.fuses.blown("redis").is_some());
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_loop_that_runs_now_and_then_is_still_one() {
+    fn a_crash_loop_counts_even_if_it_runs_now_and_then() {
         let mut clock = Clock::new();
         for second in [0, 10, 20] {
             clock.seen("rec-0", Condition::of_waiting("CrashLoopBackOff", ""), second);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn closes_under_another_configuration_and_old_failures_blow_it_no_more() {
+    fn closes_under_another_configuration_and_ignores_older_failures() {
         let mut clock = Clock::blown("ErrImagePull");
         clock.config = Arc::new(Config { image: "example.com/repaired:1".to_owned(), ..Config::default() });
         assert!(clock.update(31).is_empty() && clock.fuses.is_empty());
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn blows_at_once_for_what_failed_before_this_replica_started() {
+    fn blows_at_once_for_a_failure_from_before_the_start() {
         let mut clock = Clock::new();
         let (namespace, pod) = ("redis".to_owned(), "rec-0".to_owned());
         let condition = Condition::of_waiting("ErrImagePull", "");

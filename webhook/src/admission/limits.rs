@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn moves_into_the_range_of_a_container() {
+    fn fits_resources_into_the_range_of_a_container() {
         let expected = |cpu: &str, memory: &str| Ok((cpu.to_owned(), memory.to_owned()));
         assert_eq!(fitted(&[], "2"), expected("100m", "64Mi"));
         assert_eq!(fitted(&[limit(false, "memory", Some("128Mi"), None)], "2"), expected("100m", "128Mi"));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn says_which_range_leaves_no_room() {
+    fn names_the_limit_range_that_leaves_no_room() {
         let said = fitted(&[limit(true, "cpu", None, Some("2"))], "2").unwrap_err();
         assert_eq!(said, "the LimitRange bounds leaves no cpu for the log shipper; raise its max of type Pod");
         let too_little = [limit(false, "memory", None, Some("15Mi"))];
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_of_the_pod_itself_is_what_its_range_counts() {
+    fn pod_level_resources_count_for_a_range_of_pods() {
         let mut pod = pod("2");
         pod["spec"]["resources"] = json!({"limits": {"cpu": "2"}});
         let limits = [limit(true, "cpu", None, Some("2"))];
@@ -154,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_fits_is_in_every_range(
+        fn fitted_resources_are_in_every_range(
             bounds in proptest::collection::vec((any::<bool>(), 1..300_u32, 0..3000_u32), 0..4), used in 1..2500_u32,
         ) {
             let text = |millis: u32| format!("{millis}m");

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_verdict_and_not_the_end() {
+    fn a_panic_becomes_a_verdict() {
         let judged = contained(|| panic!("a bug of {}", "ours"));
         assert!(matches!(&judged.verdict, Verdict::Panicked(said) if said == "a bug of ours"));
         let body = br#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u-1"}}"#;

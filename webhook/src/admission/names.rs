@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_the_names_that_kubernetes_takes() {
+    fn accepts_the_names_that_kubernetes_allows() {
         for name in ["a", "redis-0", "0", &"a".repeat(63)] {
             assert!(is_label(name) && is_subdomain(name), "{name}");
         }

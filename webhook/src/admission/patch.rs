@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_applies_where_it_would_and_nowhere_else() {
+    fn predicts_whether_a_patch_applies() {
         let pod = json!({"metadata": {"annotations": {"a/b": "1"}}, "spec": {"containers": [{}], "volumes": null}});
         for (path, expected) in [
             (&["spec", "containers", "-"][..], true),

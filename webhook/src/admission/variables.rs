@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_is_named_and_what_that_names_under_names_of_our_own() {
+    fn copies_variables_and_their_references_under_our_own_names() {
         let env = [
             variable("BASE", "b"),
             variable("OTHER", "$(BASE)"),
@@ -256,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn copies_nothing_where_nothing_is_named() {
+    fn copies_no_variables_without_references() {
         let expected = Copied { expression: "logs/$$(A)".to_owned(), env: Vec::new() };
         assert_eq!(copied("logs/$$(A)", &json!({})), Ok(expected));
     }
 
     #[test]
-    fn says_which_name_it_cannot_copy() {
+    fn names_the_variable_that_cannot_be_copied() {
         let container = |value: &str, more: &Value| json!({"env": [variable("MINE", value)], "envFrom": more});
         let none = json!([]);
         assert_eq!(copied("$(A)", &json!({})), Err("A".to_owned()));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_is_still_the_one_of_the_databases_container() {
+    fn a_resource_reference_still_means_the_databases_container() {
         let resource = |name: &str, from: &Value| json!({"name": name, "valueFrom": {"resourceFieldRef": from}});
         let container = json!({"name": "node", "env": [resource("CPU", &json!({"resource": "limits.cpu"}))]});
         let expected = resource("LOG_SHIPPER_SUB_PATH_1", &json!({"containerName": "node", "resource": "limits.cpu"}));
@@ -290,7 +290,7 @@ mod tests {
 
         /// Any variable may refer to any other, to itself, and to later ones.
         #[test]
-        fn the_copy_comes_to_the_same_path(
+        fn the_copy_expands_to_the_same_path(
             env in proptest::collection::vec(("[ABC]", "(\\$\\([ABCD]\\)|\\$|\\(|\\)|[AB/é]){0,5}"), 1..7),
             expression in "(\\$\\([ABC]\\)|\\$|\\(|[AB/]){0,4}",
         ) {
@@ -302,7 +302,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_escaped_comes_to_itself(text in "(\\$\\(A\\)|[$()A]|\\PC){0,9}") {
+        fn an_escaped_string_expands_to_itself(text in "(\\$\\(A\\)|[$()A]|\\PC){0,9}") {
             prop_assert_eq!(expanded(&escaped(&text), &[("A".to_owned(), "expanded".to_owned())]), text);
         }
     }

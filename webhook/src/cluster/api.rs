@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_from_which_version_on_there_are_native_sidecars() {
+    fn knows_since_which_version_native_sidecars_are_supported() {
         assert!(
             knows_native_sidecars("1", "29") && knows_native_sidecars("1", "34+") && knows_native_sidecars("2", "0")
         );

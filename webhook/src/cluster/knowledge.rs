@@ -107,3 +107,17 @@ impl Knowledge {
         changed.for_each(|namespace| attempts.namespace_changed(namespace));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_on_whether_the_api_server_supports_native_sidecars() {
+        let (knowledge, config) = (Knowledge::default(), Arc::new(Config::default()));
+        let known = || knowledge.surroundings(None, None, &config).native_sidecars;
+        assert_eq!(known(), None);
+        knowledge.clone().set_native_sidecars(true);
+        assert_eq!(known(), Some(true));
+    }
+}

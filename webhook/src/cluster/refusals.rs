@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_to_change_for_what_was_said() {
+    fn names_the_fix_for_each_refusal() {
         for (said, change) in [
             (Some("exceeded quota: small, requested: cpu=1"), "raise the ResourceQuota, or lower resources"),
             (Some("failed quota: q: must specify limits.ephemeral-storage for: log-shipper"), "ephemeralStorage"),

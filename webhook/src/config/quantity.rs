@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_amount_above_zero() {
+    fn refuses_amounts_that_are_not_above_zero() {
         for text in ["", "0", "-1", "0m", "1X", "m", "1.2.3", "1e99", "one", " 1"] {
             assert!(Quantity::parse(text).is_err(), "{text}");
         }

@@ -237,7 +237,7 @@ namespace: ops
     }
 
     #[test]
-    fn says_what_would_be_right() {
+    fn names_the_expected_value() {
         assert!(faults("tenant: a/b\n")[0].contains("letters, digits"));
         assert!(faults("allowedImages:\n- a:1\n- 'b*'\n")[0].starts_with("line 3: allowedImages: invalid pattern"));
         for good in
@@ -251,7 +251,7 @@ namespace: ops
 
     /// An invalid configuration is better than a pod that the API server refuses, or a shipper that exits at its start.
     #[test]
-    fn refuses_what_would_be_no_pod_or_no_command_line() {
+    fn refuses_values_that_break_the_pod_or_the_command_line() {
         for (text, said) in [
             ("image: 'a b'", "invalid image"),
             ("labelsFrom: {a: \"metadata.lables['x']\"}", "invalid field"),

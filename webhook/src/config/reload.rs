@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_a_good_file_keeps_it_through_a_bad_one_and_says_so_once() {
+    fn keeps_the_last_valid_configuration_and_reports_an_invalid_file_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.yaml");
         let write = |text: &str| std::fs::write(&path, text).unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_at_the_start_is_an_error() {
+    fn an_invalid_file_at_the_start_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.yaml");
         std::fs::write(&path, "image: ''\n").unwrap();
