@@ -13,7 +13,7 @@ use super::clock::WallClock;
 use super::ending::{Ending, listening_ports};
 use crate::batch::Batch;
 use crate::metrics::Metrics;
-use crate::status::SharedStatus;
+use crate::status::{SharedStatus, urgency};
 use crate::tail::{Now, Tail};
 
 /// How often the directory is looked at where no notification comes.
@@ -71,6 +71,8 @@ pub(super) struct Reader {
     status: SharedStatus,
     /// Why the last scan of the directory failed. Each error is logged once.
     failed: Option<String>,
+    /// How near the deletion of unacknowledged lines was at the last scan.
+    urgency: usize,
     /// How long the last scan took.
     cost: Duration,
 }
@@ -101,6 +103,7 @@ impl Reader {
             metrics,
             status,
             failed: None,
+            urgency: 0,
             cost: Duration::ZERO,
         }
     }
@@ -256,8 +259,22 @@ impl Reader {
         }
         let files = self.tail.files();
         let unread = files.iter().map(|file| file.unread).sum();
-        self.status.files(files);
+        self.status.files(files, now.instant);
         self.metrics.unread(unread, self.status.oldest_unacknowledged(now.instant));
+        self.warn_before_loss(now.instant);
+    }
+
+    /// Says so when unacknowledged lines come near to their deletion, and once more when they are about to be deleted.
+    fn warn_before_loss(&mut self, now: std::time::Instant) {
+        let nearest = self.status.until_loss(now);
+        let is_near = nearest.is_some();
+        let urgency = urgency(nearest.as_ref().map(|(_, left)| *left));
+        if let Some((file, left)) = nearest.filter(|_| urgency > self.urgency) {
+            let (file, seconds) = (&*file, left.as_secs());
+            tracing::warn!(file, seconds, "log rotation will delete lines that Loki has not acknowledged");
+        }
+        // Once said, it is not said again while the rate wavers.
+        self.urgency = if is_near { urgency.max(self.urgency) } else { 0 };
     }
 }
 
@@ -358,6 +375,25 @@ mod tests {
             entries += batch.unwrap().entries;
         }
         assert_eq!(entries, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn says_once_each_that_lines_will_be_deleted_soon_and_very_soon() {
+        let (log, mut reading) = (testing::Log::default(), Reading::start());
+        let _guard = log.listen();
+        append(reading.dir.path(), LINE);
+        let file = std::fs::File::options().append(true).open(reading.dir.path().join("a.log")).unwrap();
+        // Rotation deletes it a week after its last write, in four hours.
+        let almost_a_week = Duration::from_hours(7 * 24 - 4);
+        file.set_modified(std::time::SystemTime::now() - almost_a_week).unwrap();
+        let warnings = async |hours: u64| {
+            tokio::time::sleep(Duration::from_hours(hours)).await;
+            log.take().matches("log rotation will delete lines").count()
+        };
+        assert_eq!([warnings(1).await, warnings(2).await, warnings(1).await], [0, 1, 1]);
+        // It is on its way at last.
+        reading.delay().await;
+        assert_eq!(warnings(1).await, 0);
     }
 
     /// Nothing says how long it takes, but that it comes.

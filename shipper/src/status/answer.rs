@@ -19,6 +19,8 @@ pub struct Status {
     pub waits_for: Option<String>,
     /// Entries acknowledged since the start.
     pub entries_pushed: u64,
+    /// The least of those of the files.
+    pub seconds_until_loss: Option<u64>,
 }
 
 /// What keeps pushing, and what to do about it.
@@ -52,6 +54,9 @@ pub struct FileStatus {
     pub lag_bytes: u64,
     /// How long the oldest of them waits.
     pub oldest_unacknowledged_seconds: Option<u64>,
+    /// When log rotation deletes the oldest of them, if Loki acknowledges nothing more. `None` if none has waited for a
+    /// minute.
+    pub seconds_until_loss: Option<u64>,
     /// Why it cannot be read, or its lines cannot be pushed, now.
     pub error: Option<String>,
     /// What went wrong with it last, whether that is over or not.

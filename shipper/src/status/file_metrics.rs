@@ -38,8 +38,9 @@ impl Collector for FileMetrics {
             let unit = gauge.unit.as_ref();
             let mut family = encoder.encode_descriptor(gauge.name, gauge.help, unit, MetricType::Gauge)?;
             for one in &series {
-                let value = ConstGauge::new((gauge.value)(one));
-                value.encode(family.encode_family(&one.file)?)?;
+                if let Some(value) = (gauge.value)(one) {
+                    ConstGauge::new(value).encode(family.encode_family(&one.file)?)?;
+                }
             }
         }
         Ok(())
@@ -51,40 +52,52 @@ struct FileGauge {
     name: &'static str,
     help: &'static str,
     unit: Option<Unit>,
-    value: fn(&Series) -> u64,
+    /// `None` where a file has none.
+    value: fn(&Series) -> Option<u64>,
 }
 
-const GAUGES: [FileGauge; 6] = [
-    FileGauge { name: "file_size", help: "Size of the log file", unit: Some(Unit::Bytes), value: |series| series.size },
+const GAUGES: [FileGauge; 7] = [
+    FileGauge {
+        name: "file_size",
+        help: "Size of the log file",
+        unit: Some(Unit::Bytes),
+        value: |series| Some(series.size),
+    },
     FileGauge {
         name: "file_position",
         help: "Bytes that Loki has acknowledged of the generation that is being shipped",
         unit: Some(Unit::Bytes),
-        value: |series| series.position,
+        value: |series| Some(series.position),
     },
     FileGauge {
         name: "file_lag",
         help: "Bytes that Loki has not acknowledged, rotated generations included",
         unit: Some(Unit::Bytes),
-        value: |series| series.lag,
+        value: |series| Some(series.lag),
     },
     FileGauge {
         name: "file_oldest_unacknowledged",
         help: "How long the oldest of them waits",
         unit: Some(Unit::Seconds),
-        value: |series| series.oldest,
+        value: |series| Some(series.oldest),
     },
     FileGauge {
         name: "file_generations",
         help: "Generations that are to be shipped, the live one included",
         unit: None,
-        value: |series| series.generations,
+        value: |series| Some(series.generations),
     },
     FileGauge {
         name: "file_error",
         help: "1 while it cannot be read, or its lines cannot be pushed",
         unit: None,
-        value: |series| series.error,
+        value: |series| Some(series.error),
+    },
+    FileGauge {
+        name: "seconds_until_loss",
+        help: "When log rotation deletes lines of the file that Loki has not acknowledged, if it acknowledges nothing more",
+        unit: None,
+        value: |series| series.until_loss,
     },
 ];
 
@@ -103,6 +116,7 @@ struct Series {
     oldest: u64,
     generations: u64,
     error: u64,
+    until_loss: Option<u64>,
 }
 
 impl Series {
@@ -115,6 +129,7 @@ impl Series {
             oldest: file.oldest_unacknowledged_seconds.unwrap_or_default(),
             generations: file.generations as u64,
             error: u64::from(file.error.is_some()),
+            until_loss: file.seconds_until_loss,
         }
     }
 
@@ -126,6 +141,7 @@ impl Series {
         self.oldest = self.oldest.max(other.oldest);
         self.generations += other.generations;
         self.error = self.error.max(other.error);
+        self.until_loss = self.until_loss.into_iter().chain(other.until_loss).min();
     }
 }
 
@@ -150,6 +166,9 @@ mod tests {
     use super::*;
     use crate::tail::FileState;
 
+    /// All but the deadline.
+    const OF_EVERY_FILE: usize = GAUGES.len() - 1;
+
     fn file(name: &str) -> FileState {
         FileState {
             name: name.into(),
@@ -157,6 +176,7 @@ mod tests {
             position: 20,
             unread: 10,
             unread_since: None,
+            front: None,
             generations: 1,
             error: None,
         }
@@ -169,7 +189,7 @@ mod tests {
         fn new(files: Vec<FileState>) -> Self {
             let (status, mut registry) = (SharedStatus::default(), Registry::default());
             FileMetrics::register(&mut registry, status.clone());
-            status.files(files);
+            status.files(files, Instant::now());
             Self(status, registry)
         }
 
@@ -210,12 +230,12 @@ mod tests {
         let mut last = files.clone();
         last[999].error = Some("EIO".to_owned());
         let world = World::new(last);
-        assert_eq!(world.shown().len(), GAUGES.len() * (MOST_FILES + 1));
+        assert_eq!(world.shown().len(), OF_EVERY_FILE * (MOST_FILES + 1));
         assert_eq!(world.value("file_size_bytes", "0063.log"), "30");
         assert_eq!(world.value("file_size_bytes", OTHERS), (30 * (1000 - MOST_FILES)).to_string());
         assert_eq!(world.value("file_generations", OTHERS), (1000 - MOST_FILES).to_string());
         assert_eq!(world.value("file_error", OTHERS), "1");
-        world.0.files(files);
+        world.0.files(files, Instant::now());
         assert_eq!(world.value("file_error", OTHERS), "0");
     }
 
@@ -230,12 +250,32 @@ mod tests {
     }
 
     #[test]
+    fn shows_when_lines_are_lost_only_where_some_are_in_danger() {
+        let waits = Instant::now().checked_sub(Duration::from_mins(5)).unwrap();
+        let in_danger = FileState { unread_since: Some(waits), ..file("b.log") };
+        let world = World::new(vec![file("a.log"), in_danger]);
+        let shown = world.shown();
+        assert_eq!(shown.iter().filter(|line| line.contains("seconds_until_loss")).count(), 1);
+        let left: u64 = world.value("seconds_until_loss", "b.log").parse().unwrap();
+        assert!((604_000..=604_500).contains(&left), "{left}");
+    }
+
+    #[test]
+    fn takes_the_least_time_until_loss_of_the_others() {
+        let waits = |minutes| Instant::now().checked_sub(Duration::from_mins(minutes));
+        let aged = |number: u64| FileState { unread_since: waits(60 * number), ..file(&format!("{number:02}.log")) };
+        let world = World::new((0..70).map(aged).collect());
+        let (left, least) = (world.value("seconds_until_loss", OTHERS).parse::<u64>().unwrap(), 7 * 86400 - 69 * 3600);
+        assert!((least - 500..=least).contains(&left), "{left}");
+    }
+
+    #[test]
     fn shows_no_more_of_a_file_that_is_gone() {
         let world = World::new(vec![file("a.log"), file("b.log")]);
-        assert_eq!(world.shown().len(), 2 * GAUGES.len());
-        world.0.files(vec![FileState { generations: 0, ..file("a.log") }, file("b.log")]);
-        assert_eq!(world.shown().len(), GAUGES.len());
-        world.0.files(Vec::new());
+        assert_eq!(world.shown().len(), 2 * OF_EVERY_FILE);
+        world.0.files(vec![FileState { generations: 0, ..file("a.log") }, file("b.log")], Instant::now());
+        assert_eq!(world.shown().len(), OF_EVERY_FILE);
+        world.0.files(Vec::new(), Instant::now());
         assert_eq!(world.shown().len(), 0);
     }
 
@@ -247,6 +287,6 @@ mod tests {
         assert_eq!(world.value("file_size_bytes", r#"!\"\\\n.log"#), "30");
         // The one that is called so, and the two last ones.
         assert_eq!(world.value("file_size_bytes", OTHERS), "90");
-        assert_eq!(world.shown().len(), GAUGES.len() * MOST_FILES);
+        assert_eq!(world.shown().len(), OF_EVERY_FILE * MOST_FILES);
     }
 }

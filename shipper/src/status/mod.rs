@@ -1,6 +1,7 @@
 //! The status of every file, and why a push waits: for `/status` and for the metrics of each file.
 
 mod answer;
+mod deadline;
 pub mod file_metrics;
 mod shared;
 
@@ -12,6 +13,7 @@ use axum::routing::get;
 use runtime::admin::Readiness;
 
 pub use answer::{FileStatus, LastError, Status, TroubleStatus};
+pub(crate) use deadline::urgency;
 pub use shared::SharedStatus;
 
 /// The route that is the shipper's own.

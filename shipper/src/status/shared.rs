@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answer::{FileStatus, LastError, Status, TroubleStatus};
+use super::deadline::{REDIS_ENTERPRISE, Standing, WriteRate};
 use crate::push::Failure;
 use crate::push::rejections::Rejections;
 use crate::state::StreamRecord;
@@ -37,16 +38,20 @@ struct Progress {
     /// Why its batch is not acknowledged.
     error: Option<String>,
     last_error: Option<(String, Instant)>,
+    /// How fast the live file grows.
+    rate: WriteRate,
 }
 
 impl SharedStatus {
-    /// The state of the files as of now.
-    pub fn files(&self, mut files: Vec<FileState>) {
+    /// The state of the files at this time.
+    pub fn files(&self, mut files: Vec<FileState>, now: Instant) {
         files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         self.change(|known| {
             for file in &files {
+                let progress = known.progress(&file.name);
+                progress.rate.observe(file.size, now);
                 if let Some(error) = &file.error {
-                    known.progress(&file.name).last_error = Some((error.clone(), Instant::now()));
+                    progress.last_error = Some((error.clone(), now));
                 }
             }
             known.files = files;
@@ -159,11 +164,20 @@ impl SharedStatus {
         });
     }
 
+    /// The file of which log rotation deletes unacknowledged lines first, and the time until then.
+    pub fn until_loss(&self, now: Instant) -> Option<(Arc<str>, Duration)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |file: &FileState| Some((file.name.clone(), known.until_loss(file, now)?));
+        known.files.iter().filter_map(of).min_by_key(|(_, left)| *left)
+    }
+
     /// What is known by now.
     pub fn get(&self, now: Instant) -> Status {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = known.files.iter().filter(|file| known.is_there(file)).map(|file| known.file(file, now)).collect();
-        Status { files, ..known.status.clone() }
+        let files = known.files.iter().filter(|file| known.is_there(file)).map(|file| known.file(file, now));
+        let files: Vec<_> = files.collect();
+        let seconds_until_loss = files.iter().filter_map(|file| file.seconds_until_loss).min();
+        Status { files, seconds_until_loss, ..known.status.clone() }
     }
 
     fn change(&self, change: impl FnOnce(&mut Known)) {
@@ -203,6 +217,22 @@ impl Known {
         pushed.into_iter().chain(file.unread_since).min()
     }
 
+    fn until_loss(&self, file: &FileState, now: Instant) -> Option<Duration> {
+        let waits = now.saturating_duration_since(self.unacknowledged_since(file)?);
+        let progress = self.progress.get(&file.name);
+        let acknowledged = progress.and_then(|progress| progress.acknowledged);
+        // What is read already and not acknowledged may stand in the file before that.
+        let is_ahead = acknowledged.zip(file.front).is_some_and(|((inode, _), (front, _))| inode != front);
+        let rotations = file.generations.saturating_sub(1) + usize::from(is_ahead);
+        REDIS_ENTERPRISE.until_loss(&Standing {
+            waits,
+            rotations: u32::try_from(rotations).unwrap_or(u32::MAX),
+            quiet: file.front.map_or(waits, |(_, grew_at)| now.saturating_duration_since(grew_at)),
+            live_size: file.size,
+            bytes_per_second: progress.map_or(0.0, |progress| progress.rate.bytes_per_second()),
+        })
+    }
+
     fn file(&self, file: &FileState, now: Instant) -> FileStatus {
         let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
         let progress = self.progress.get(&file.name);
@@ -220,6 +250,7 @@ impl Known {
             position,
             lag_bytes: file.unread + pushed,
             oldest_unacknowledged_seconds: self.unacknowledged_since(file).map(seconds),
+            seconds_until_loss: self.until_loss(file, now).map(|left| left.as_secs()),
             error: file.error.clone().or_else(|| progress.and_then(|progress| progress.error.clone())),
             last_error: last_error.map(|(what, at)| LastError { what: what.clone(), seconds_ago: seconds(*at) }),
         }
@@ -235,7 +266,7 @@ mod tests {
 
     fn state(unread_since: Option<Instant>) -> FileState {
         let name = "a.log".into();
-        FileState { name, size: 30, position: 20, unread: 10, unread_since, generations: 1, error: None }
+        FileState { name, size: 30, position: 20, unread: 10, unread_since, front: None, generations: 1, error: None }
     }
 
     fn record(inode: u64, position: u64) -> StreamRecord {
@@ -252,7 +283,7 @@ mod tests {
         let (status, start, file) = (SharedStatus::default(), Instant::now(), Arc::from("a.log"));
         let after = |seconds| start + Duration::from_secs(seconds);
         let age = || status.get(after(9)).files.remove(0).oldest_unacknowledged_seconds;
-        status.files(vec![state(Some(after(3)))]);
+        status.files(vec![state(Some(after(3)))], Instant::now());
         assert_eq!(age(), Some(6));
         status.handed_out(&file, Some(after(1)));
         status.handed_out(&file, Some(after(2)));
@@ -261,7 +292,7 @@ mod tests {
         status.acknowledged(&file, Some(&record(7, 10)));
         assert_eq!(age(), Some(7));
         status.acknowledged(&file, Some(&record(7, 20)));
-        status.files(vec![state(None)]);
+        status.files(vec![state(None)], Instant::now());
         assert_eq!(age(), None);
     }
 
@@ -273,11 +304,11 @@ mod tests {
             (file.generation, file.position, file.lag_bytes)
         };
         status.begins_at("a.log", &record(7, 5));
-        status.files(vec![FileState { position: 5, unread: 25, ..state(None) }]);
+        status.files(vec![FileState { position: 5, unread: 25, ..state(None) }], Instant::now());
         assert_eq!(stands(), (Some(7), 5, 25));
         // Handed out is not acknowledged.
         status.handed_out(&file, None);
-        status.files(vec![state(None)]);
+        status.files(vec![state(None)], Instant::now());
         assert_eq!(stands(), (Some(7), 5, 25));
         status.acknowledged(&file, Some(&record(7, 20)));
         assert_eq!(stands(), (Some(7), 20, 10));
@@ -285,6 +316,42 @@ mod tests {
         status.handed_out(&file, None);
         status.acknowledged(&file, Some(&record(8, 0)));
         assert_eq!(stands(), (Some(8), 0, 10));
+    }
+
+    #[test]
+    fn says_when_rotation_deletes_what_is_not_acknowledged() {
+        let (status, start, file) = (SharedStatus::default(), Instant::now(), Arc::from("a.log"));
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let left = |seconds| {
+            let all = status.get(after(seconds));
+            assert_eq!(all.seconds_until_loss, all.files.iter().filter_map(|file| file.seconds_until_loss).min());
+            assert_eq!(all.seconds_until_loss, status.until_loss(after(seconds)).map(|(_, left)| left.as_secs()));
+            all.seconds_until_loss
+        };
+        let (day, mib) = (86400, 1 << 20);
+        // An old file that nobody writes to.
+        let quiet = |front| FileState { front: Some((front, start)), ..state(Some(after(10))) };
+        status.begins_at("a.log", &record(7, 0));
+        status.files(vec![quiet(7)], start);
+        assert_eq!([left(69), left(70), left(day)], [None, Some(7 * day - 70), Some(6 * day)]);
+        // Another, which grows by 1 MiB/s, was rotated nine times, and is the nearest to its deletion.
+        let busy = |size, generations| {
+            let front = Some((8, after(0)));
+            FileState { name: "b.log".into(), size, front, generations, ..state(Some(after(10))) }
+        };
+        status.files(vec![quiet(7), busy(0, 10)], after(0));
+        status.files(vec![quiet(7), busy(100 * mib, 10)], after(100));
+        assert_eq!(left(100), Some(100 + 300));
+        assert_eq!(status.until_loss(after(100)).unwrap().0, "b.log".into());
+        // What is acknowledged of it stands in a file before the one that is read: that goes with the next rotation.
+        status.begins_at("b.log", &record(6, 0));
+        assert_eq!(left(100), Some(100));
+        // All of it is acknowledged.
+        status.files(vec![FileState { unread: 0, ..state(None) }], after(100));
+        status.handed_out(&file, Some(after(10)));
+        assert!(left(100).is_some());
+        status.acknowledged(&file, Some(&record(7, 20)));
+        assert_eq!(left(100), None);
     }
 
     #[test]
@@ -298,7 +365,7 @@ mod tests {
         let last = |what: &str| Some(LastError { what: what.to_owned(), seconds_ago: 60 });
         let both = |error: Option<&str>| {
             let other = FileState { name: unreadable.clone(), error: error.map(ToOwned::to_owned), ..state(None) };
-            status.files(vec![other, state(None)]);
+            status.files(vec![other, state(None)], Instant::now());
         };
         both(None);
         assert_eq!(errors(), [(None, None), (None, None)]);
@@ -337,8 +404,8 @@ mod tests {
     #[test]
     fn forgets_files_that_are_gone() {
         let (status, file) = (SharedStatus::default(), Arc::from("a.log"));
-        let gone = || status.files(vec![FileState { generations: 0, ..state(None) }]);
-        status.files(vec![state(None)]);
+        let gone = || status.files(vec![FileState { generations: 0, ..state(None) }], Instant::now());
+        status.files(vec![state(None)], Instant::now());
         status.handed_out(&file, None);
         fails(&status, &file);
         gone();
@@ -348,7 +415,7 @@ mod tests {
         assert_eq!(status.get(Instant::now()).files.len(), 0);
         assert!(status.0.lock().unwrap().progress.is_empty());
         // One that comes back has no past.
-        status.files(vec![state(None)]);
+        status.files(vec![state(None)], Instant::now());
         assert_eq!(status.get(Instant::now()).files.remove(0).last_error, None);
     }
 }

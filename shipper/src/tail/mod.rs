@@ -123,6 +123,8 @@ pub struct FileState {
     pub unread: u64,
     /// Since when the oldest unread byte waits.
     pub unread_since: Option<Instant>,
+    /// The inode of the oldest unfinished generation, and when that file grew last.
+    pub front: Option<(u64, Instant)>,
     /// How many files are in the queue, the live file included.
     pub generations: usize,
     /// Why the file cannot be read.

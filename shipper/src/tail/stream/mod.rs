@@ -275,6 +275,7 @@ impl Stream {
         FileState {
             name: self.name.clone(),
             position: front.as_ref().map_or(0, |front| front.read),
+            front: front.as_ref().map(|front| (front.inode.inode, front.grew_at)),
             unread_since: front.and_then(Generation::waits_since),
             size: self.queue.back().map_or(0, |live| live.size),
             unread: self.queue.iter().map(Generation::rest).sum(),
