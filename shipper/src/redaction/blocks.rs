@@ -2,8 +2,8 @@
 
 use memchr::memmem;
 
-use super::Rule;
 use super::carried::End;
+use super::rule::Rule;
 use super::window::{Span, Window};
 
 /// How the last line of a block begins.

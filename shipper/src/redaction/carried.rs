@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Rule;
+use super::rule::Rule;
 
 /// What the entry before leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Secrets among the arguments of commands: Redis's own, and those of the tools around it.
 
-use super::Rule;
 use super::carried::End;
+use super::rule::Rule;
 use super::values::{closing, is_shown, opening, quote_at, word_end};
 use super::window::{Span, Window};
 use super::words;

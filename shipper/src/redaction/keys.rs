@@ -1,6 +1,6 @@
 //! Values whose key says that they are secret: `key=value`, `"key": "value"`, `--key value`, `key value`.
 
-use super::Rule;
+use super::rule::Rule;
 use super::values::{self, QuoteAt, quote_at};
 use super::window::{Span, Window};
 use super::words;

@@ -17,6 +17,7 @@ mod commands;
 mod keys;
 mod mark;
 mod own;
+mod rule;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -28,11 +29,11 @@ mod words;
 
 use prometheus_client::metrics::counter::Counter;
 use regex_automata::util::captures::Captures;
-use serde::{Deserialize, Serialize};
 
 pub use carried::{Carried, End, Form, Open, Quote};
 use keys::{Between, Key, sign};
 pub use own::{OwnRule, OwnRuleError};
+pub use rule::Rule;
 pub(crate) use scan::Scan;
 use scan::{Hit, Prefilter};
 use window::{Span, Window};
@@ -53,73 +54,6 @@ impl Default for Redaction {
     /// What the command line says where nothing is said.
     fn default() -> Self {
         Self { on: true, own: Vec::new() }
-    }
-}
-
-/// The rules of the table, in its order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the table says what each is about")]
-pub enum Rule {
-    Pem,
-    License,
-    Authorization,
-    Bearer,
-    Cookie,
-    Jwt,
-    Url,
-    RedisAuth,
-    RedisAcl,
-    RedisConfig,
-    CrashArgument,
-    LdapBind,
-    CommandLine,
-    Password,
-    Secret,
-    Token,
-}
-
-impl Rule {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::Pem,
-        Self::License,
-        Self::Authorization,
-        Self::Bearer,
-        Self::Cookie,
-        Self::Jwt,
-        Self::Url,
-        Self::RedisAuth,
-        Self::RedisAcl,
-        Self::RedisConfig,
-        Self::CrashArgument,
-        Self::LdapBind,
-        Self::CommandLine,
-        Self::Password,
-        Self::Secret,
-        Self::Token,
-    ];
-
-    /// One stable word for metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pem => "pem",
-            Self::License => "license",
-            Self::Authorization => "authorization",
-            Self::Bearer => "bearer",
-            Self::Cookie => "cookie",
-            Self::Jwt => "jwt",
-            Self::Url => "url",
-            Self::RedisAuth => "redis_auth",
-            Self::RedisAcl => "redis_acl",
-            Self::RedisConfig => "redis_config",
-            Self::CrashArgument => "crash_argument",
-            Self::LdapBind => "ldap_bind",
-            Self::CommandLine => "command_line",
-            Self::Password => "password",
-            Self::Secret => "secret",
-            Self::Token => "token",
-        }
     }
 }
 

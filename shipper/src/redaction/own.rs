@@ -4,8 +4,8 @@ use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 use regex_automata::{Input, util::syntax};
 
+use super::rule::Rule;
 use super::window::{Span, Window};
-use super::{ROWS, Rule};
 
 /// How many there may be: the name is a label of a metric.
 const MOST: usize = 32;
@@ -77,7 +77,7 @@ impl OwnRule {
         if name.is_empty() || name.len() > NAME || !name.bytes().all(fits) || pattern.is_empty() {
             return Err(form());
         }
-        if ROWS.iter().any(|row| row.rule.name() == name) {
+        if Rule::ALL.iter().any(|rule| rule.name() == name) {
             return Err(OwnRuleError::Taken(name.to_owned()));
         }
         let failed = |fault: String| OwnRuleError::Pattern { name: name.to_owned(), fault };

@@ -1,7 +1,7 @@
 //! Secrets that are known by what they look like or by the header they stand in: JWTs, bearer tokens, `Authorization`.
 
-use super::Rule;
 use super::carried::{End, Quote};
+use super::rule::Rule;
 use super::values::{self, closing, opening, quote_at};
 use super::window::{Span, Window};
 use super::words;

@@ -2,8 +2,8 @@
 
 use memchr::memmem;
 
-use super::Rule;
 use super::carried::End;
+use super::rule::Rule;
 use super::values::{is_shown, word_end};
 use super::window::{Span, Window};
 

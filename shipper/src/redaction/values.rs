@@ -1,7 +1,7 @@
 //! Where a value begins and ends: in quotes, in a list, or bare.
 
-use super::Rule;
 use super::carried::{End, Form, Quote};
+use super::rule::Rule;
 use super::window::{Span, Window};
 
 /// How long a list may be.

@@ -1,7 +1,7 @@
 //! What a rule looks at: the text of an entry, and after a cut the bytes before it.
 
-use super::Rule;
 use super::carried::End;
+use super::rule::Rule;
 
 /// The bytes that the rules look at.
 #[derive(Clone, Copy, Debug)]
