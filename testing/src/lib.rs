@@ -1,4 +1,4 @@
-//! What the tests of several crates share. No program depends on it.
+//! Test support for several crates. No program depends on it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod imports;

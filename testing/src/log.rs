@@ -8,9 +8,9 @@ use tracing::subscriber::{DefaultGuard, NoSubscriber};
 
 /// Two subscribers that live as long as the process.
 ///
-/// While a process has only one subscriber, `tracing` asks the thread that reaches an event first whether anybody listens, and
-/// keeps its answer for all threads. A test without a log would silence the event for a test that reads its log. With several
-/// subscribers, `tracing` asks all of them.
+/// If a process has only one subscriber, `tracing` asks the first thread that reaches an event whether it is recorded, and
+/// caches the answer for all threads. A test without a log would then silence the event for a test that reads its log. If there
+/// are several subscribers, `tracing` asks all of them.
 static OTHERS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::default())));
 
 /// The log of one thread.

@@ -1,4 +1,4 @@
-//! The webhook on loopback, and the review of a Redis Enterprise pod over HTTPS.
+//! Sends the review of a Redis Enterprise pod over HTTPS to a webhook on loopback.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::terminal::Terminal;
 
 const LIFETIME: Duration = Duration::from_hours(1);
 
-/// Sends the pod to a webhook of our own and returns the injected pod.
+/// Starts a webhook, sends it the pod and returns the injected pod.
 pub(crate) async fn inject(push_url: &str, terminal: &Terminal) -> anyhow::Result<Value> {
     terminal.title("1. A Redis Enterprise pod is created in a labelled namespace; the API server asks the webhook");
     let ca = Authority::new("demo CA", LIFETIME)?;

@@ -1,4 +1,4 @@
-//! `cargo demo`: the main job, embedded. No cluster, no Go, no root.
+//! `cargo demo` shows the main job without a cluster, Go or root.
 //!
 //! ```text
 //! certificates ── webhook (HTTPS) ◄── AdmissionReview of a Redis Enterprise pod
@@ -17,14 +17,14 @@ use std::time::Instant;
 use clap::Parser;
 use terminal::Terminal;
 
-/// The main job of redis-log-shipper, embedded: inject a pod, ship its logs, query them.
+/// Shows the main job of redis-log-shipper: inject a pod, ship its logs, query them.
 #[derive(Debug, Parser)]
 #[command(name = "cargo demo")]
 struct Args {
-    /// Ship to this Loki instead of the embedded receiver: the full push URL.
+    /// The full push URL of a Loki to ship to, instead of the built-in receiver.
     #[arg(long, value_name = "URL")]
     loki_url: Option<String>,
-    /// How many log entries are written to each of the 17 files.
+    /// Log entries for each of the 17 files.
     #[arg(long, value_name = "N", default_value_t = 600)]
     entries: usize,
 }
@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the demo; whether every line arrived exactly once.
+/// Runs the demo and returns whether every line arrived exactly once.
 async fn demo(args: &Args, terminal: &Terminal) -> anyhow::Result<bool> {
     let receiver = match &args.loki_url {
         Some(url) => receiver::Receiver::real(url)?,

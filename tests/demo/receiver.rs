@@ -1,10 +1,10 @@
-//! Where the demo ships to: the tests' own receiver, which stores entries as Loki does, or a real Loki.
+//! The demo's store: the tests' own receiver, which stores entries as Loki does, or a real Loki.
 
 use anyhow::Context as _;
 use harness::loki::Query;
 use harness::store::{Store, selector};
 
-/// What is pushed to, and asked afterwards.
+/// The store for pushes and queries.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     /// The full push URL.
@@ -31,7 +31,7 @@ impl Receiver {
         Ok(Self { push_url: push_url.to_owned(), target: Target::Loki(Box::new(Query::new(base)?)) })
     }
 
-    /// The lines of the streams that have all these labels, oldest first, those of one entry in a row.
+    /// The lines of all streams with these labels, oldest entry first.
     pub(crate) async fn lines(&self, labels: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
         match &self.target {
             Target::Embedded(store) => Ok(store.stored(labels).await?.lines()),

@@ -1,4 +1,4 @@
-//! The shipper as the injected container starts it, on a directory that is written to and rotated meanwhile.
+//! Runs the shipper as the injected container specifies, while files are written and rotated.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::terminal::Terminal;
 
 const LOG_DIR: &str = "/var/opt/redislabs/log";
 const JOB: (&str, &str) = ("job", "redis-enterprise-internal");
-/// In how many steps the files are filled; each file is rotated a few times on the way.
+/// The steps in which the files are filled. Each file is rotated a few times.
 const STEPS: usize = 30;
 
-/// Writes `entries` entries to each file while a shipper follows; returns what was written once it has drained.
+/// Writes `entries` entries to each file while a shipper follows. Returns the files after the shipper has drained them.
 pub(crate) async fn ship(pod: &Value, entries: usize, terminal: &Terminal) -> anyhow::Result<Vec<LogFile>> {
     let root = tempfile::tempdir()?;
     let container = Container::new(pod, "log-shipper", root.path())?;
@@ -53,7 +53,7 @@ pub(crate) async fn ship(pod: &Value, entries: usize, terminal: &Terminal) -> an
                 _ => {}
             }
         }
-        // The pace of the generator, so that rotations meet a shipper that is in the middle of something.
+        // This sets the pace of the generator, so that rotations meet a busy shipper.
         tokio::time::sleep(Duration::from_millis(40)).await;
     }
     let lines: usize = files.iter().map(|file| file.written.len()).sum();
@@ -66,12 +66,12 @@ pub(crate) async fn ship(pod: &Value, entries: usize, terminal: &Terminal) -> an
 fn settings(container: &Container<'_>) -> anyhow::Result<Settings> {
     let line = std::iter::once("redis-log-shipper".to_owned()).chain(container.args()?);
     let Command::Run(mut args) = Args::try_parse_from(line)?.command else { bail!("the container does not run") };
-    // Port 9464 belongs to a pod's own network; here it may be somebody else's.
+    // The default port 9464 is for a pod's own network. Another program may use it here.
     args.listen = None;
     Settings::new(&args).context("the injected container's args")
 }
 
-/// Answers the two acceptance queries, and counts per file what is lost and what is doubled.
+/// Runs the two acceptance queries and counts lost and doubled lines for each file.
 pub(crate) async fn compare(files: &[LogFile], receiver: &Receiver, terminal: &Terminal) -> anyhow::Result<bool> {
     terminal.title("4. The queries");
     let all = receiver.lines(&[JOB]).await?;
@@ -108,7 +108,7 @@ pub(crate) async fn compare(files: &[LogFile], receiver: &Receiver, terminal: &T
     Ok(lost + doubled == 0)
 }
 
-/// How many lines are lost, and how many are shown more often than they were written.
+/// How many lines are lost, and how many are shown too often.
 fn faults(written: &[String], shown: &[String]) -> (i64, i64) {
     let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
     for line in written {

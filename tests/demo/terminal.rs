@@ -1,4 +1,4 @@
-//! What the demo says: coloured on a terminal, plain when piped.
+//! The demo's output: coloured on a terminal, plain in a pipe.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -31,11 +31,11 @@ impl Terminal {
 
     #[expect(clippy::unused_self, reason = "beside its coloured siblings")]
     pub(crate) fn line(&self, text: &str) {
-        // Whoever closed the pipe does not want the rest.
+        // A reader that closed the pipe needs no more output.
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
-    /// A unified diff, of which only additions are expected.
+    /// A unified diff. Only additions are expected.
     pub(crate) fn diff(&self, diff: &str) {
         for line in diff.lines() {
             match line.as_bytes().first() {

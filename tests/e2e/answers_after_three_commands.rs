@@ -1,7 +1,7 @@
-//! What the README promises: apply an overlay in which only the Loki URL was edited, label the namespace, restart a pod, and
-//! both queries answer. On a plain cluster, and on one with OpenShift Logging's gateway before the store.
+//! The README's promise: edit only the Loki URL of an overlay, apply it, label the namespace, restart a pod, and both queries
+//! return lines. It is tested on a plain cluster and on one with OpenShift Logging's gateway before the store.
 //!
-//! The store is VictoriaLogs, whose queries select streams as LogQL does; a real Loki as well where there is one.
+//! The store is VictoriaLogs, whose queries select streams as LogQL does, and also a real Loki if there is one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -28,7 +28,7 @@ const NAMESPACE: &str = "redis-enterprise";
 const PATIENCE: Duration = Duration::from_mins(1);
 const LINES: usize = 20;
 
-/// A cluster with a Redis Enterprise that nobody has told of us, and a store.
+/// A store, and a cluster with a Redis Enterprise that is not injected yet.
 struct World {
     cluster: Cluster,
     store: Store,
@@ -38,7 +38,7 @@ struct World {
 }
 
 impl World {
-    /// With a VictoriaLogs, or with the Loki of this binary.
+    /// The store is the Loki at this path, or a VictoriaLogs.
     async fn new(loki: Option<&Path>, account: &str, pod: &str) -> Option<Self> {
         let servers = Servers::find("answers_after_three_commands").unwrap()?;
         let tools = Tools::find("answers_after_three_commands").unwrap()?;
@@ -56,7 +56,7 @@ impl World {
         Some(world)
     }
 
-    /// The pod, as soon as there is one that is not `before`.
+    /// Waits for a pod other than `before`.
     async fn pod(&self, before: &str) -> Value {
         eventually("a pod of the StatefulSet", PATIENCE, || async {
             let pods = self.cluster.whole_pods(NAMESPACE).await?;
@@ -66,7 +66,7 @@ impl World {
         .unwrap()
     }
 
-    /// Labels the namespace and restarts the pod; returns the one that came instead.
+    /// Labels the namespace, restarts the pod and returns the new one.
     async fn opt_in_and_restart(&self) -> Value {
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
         let label = Patch::Merge(json!({"metadata": {"labels": {"redis-log-shipper.io/inject": "enabled"}}}));
@@ -77,7 +77,7 @@ impl World {
         self.pod(before["metadata"]["uid"].as_str().unwrap()).await
     }
 
-    /// Runs the sidecar of `pod` as its node would, while Redis Enterprise writes; then asks.
+    /// Runs the sidecar of `pod` as a node does while Redis Enterprise writes, then runs the queries.
     async fn assert_answers(&self, pod: &Value) {
         assert!(is_injected(pod), "{pod:#}");
         let node = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ async fn openshift(loki: Option<&Path>) {
         return;
     }
     let Some(world) = World::new(loki, "demo-redis-cluster", "b-openshift").await else { return };
-    // Short, because the sidecar may ask before the webhook has granted the permission.
+    // Short, because the sidecar may push before the webhook has granted the permission.
     let setup = Setup { memory: Duration::from_secs(5), ..Setup::default() };
     let gateway = Gateway::start_with(&world.servers, &world.cluster, &world.store.api(), setup).await.unwrap();
     // OpenShift puts the CA of its Services into every namespace.

@@ -1,5 +1,5 @@
-//! Every LogQL query of the documentation and of the dashboards, asked of a store that holds what the shipper shipped: whole
-//! of a real Loki where there is one, and its selectors of VictoriaLogs, which selects streams in the same words.
+//! Runs every LogQL query of the documentation and of the dashboards on entries that the shipper shipped. A real Loki runs whole
+//! queries, if there is one. VictoriaLogs runs their selectors, which have the same syntax.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -14,17 +14,17 @@ use harness::writer::LogFile;
 
 use crate::documentation::pages;
 
-/// Enough for what is rare: every fiftieth entry of some files is a traceback.
+/// Enough to include rare entries: every fiftieth entry of some files is a traceback.
 const ENTRIES: usize = 600;
 
-/// The queries of a page: its blocks that are LogQL, and those in the middle of a sentence.
+/// The queries of a page, in LogQL blocks and inside sentences.
 fn queries(page: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(page).unwrap();
     let inline = text.split('`').filter(|code| code.starts_with('{') && code.contains("=\"") && !code.contains('\n'));
     let inline: Vec<_> = inline.map(str::to_owned).collect();
     let blocks = text.split("```logql\n").skip(1);
     let queries = blocks.map(|block| block.split_once("```").unwrap().0.trim().to_owned());
-    // The README has a query a line.
+    // The README has one query a line.
     let lines = |query: String| {
         let is_list = query.lines().all(|line| line.starts_with('{') && line.ends_with('}'));
         if is_list { query.lines().map(str::to_owned).collect() } else { vec![query] }
@@ -32,7 +32,7 @@ fn queries(page: &Path) -> Vec<String> {
     queries.flat_map(lines).chain(inline).collect()
 }
 
-/// What stands between braces in a query: the streams that it selects. None where the query asks for what is absent.
+/// The stream selectors of a query. None for a query of absent streams.
 fn selectors(query: &str) -> Vec<&str> {
     if query.contains("absent_over_time") {
         return Vec::new();
@@ -42,7 +42,7 @@ fn selectors(query: &str) -> Vec<&str> {
     selectors.filter(|selector| selector.contains("=\"") || selector.contains("~\"")).collect()
 }
 
-/// Ships every file with the labels that an injected pod has.
+/// Ships every file with the labels of an injected pod.
 fn ship_to(store: &Store) {
     let dir = tempfile::tempdir().unwrap();
     for mut file in LogFile::open_all(dir.path()).unwrap() {
@@ -91,7 +91,7 @@ fn queries_of_dashboards() -> Vec<(PathBuf, String)> {
     targets.map(|target| (path.clone(), filled_in(target["expr"].as_str().unwrap()))).collect()
 }
 
-/// Every query, with the page that it stands on.
+/// Every query with its page.
 fn all_queries() -> Vec<(PathBuf, String)> {
     let of_page =
         |page: PathBuf| queries(&page).into_iter().map(move |query| (page.clone(), query)).collect::<Vec<_>>();

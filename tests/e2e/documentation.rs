@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use harness::repository;
 use prometheus_client::registry::Registry;
 
-/// Writes what can be generated instead of checking it.
+/// The variable that makes tests write generated text instead of checking it.
 const UPDATE: &str = "UPDATE_GOLDEN";
 
 fn read(path: &str) -> String {
@@ -28,7 +28,7 @@ pub(crate) fn pages() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The texts that the page explains: the first column of its tables.
+/// The texts that the page explains, from the first column of its tables.
 fn explained() -> BTreeSet<String> {
     let page = read("docs/troubleshooting.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
@@ -62,7 +62,7 @@ fn troubleshooting_explains_nothing_that_is_no_longer_said() {
     assert!(stale.is_empty(), "docs/troubleshooting.md explains what no program says any more:\n{}", stale.join("\n"));
 }
 
-/// What the Portuguese page quotes is said, word for word.
+/// The Portuguese page quotes messages word for word.
 #[test]
 fn the_portuguese_page_quotes_what_the_programs_say() {
     let said = explained();
@@ -77,7 +77,7 @@ fn the_portuguese_page_quotes_what_the_programs_say() {
     assert!(quotes.len() > 5, "{quotes:?}");
 }
 
-/// The names of the metrics that both programs show before anything happened.
+/// The names of the metrics that both programs show at their start.
 fn shown() -> Vec<String> {
     let mut registry = Registry::default();
     let _webhook = redis_log_webhook::metrics::Metrics::register(&mut registry);

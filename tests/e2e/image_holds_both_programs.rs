@@ -1,5 +1,5 @@
-//! The Dockerfile, read as what it is: an ordered list of instructions; and the archive of `cargo images`, which must hold the
-//! same. The Dockerfile is not built here: no image registry is at hand.
+//! The Dockerfile, read as a list of instructions, and the archive of `cargo images`, which must have the same content. The
+//! Dockerfile is not built here, because there is no registry.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ fn instructions() -> Vec<String> {
     joined.lines().map(str::to_owned).filter(|line| !line.trim().is_empty()).collect()
 }
 
-/// The instructions of the last stage: the image.
+/// The instructions of the last stage, which is the image.
 fn image() -> Vec<String> {
     let all = instructions();
     let at = all.iter().rposition(|line| line.starts_with("FROM ")).unwrap();
@@ -34,7 +34,7 @@ fn builds_this_version_on_bases_that_are_named_exactly() {
     let stages: Vec<_> = all.iter().filter_map(|line| line.strip_prefix("FROM ")?.split_once(" AS ")).collect();
     let ours: Vec<_> = stages.iter().map(|(_, name)| *name).collect();
     for (base, _) in stages.iter().filter(|(base, _)| *base != "scratch" && !ours.contains(base)) {
-        // A digest that nobody looked up would be an invented one.
+        // There is no registry to look up a digest.
         let (_, tag) = base.split_once(':').unwrap();
         assert!(tag.split('-').next().unwrap().split('.').count() == 3 && !base.contains('@'), "{base}");
     }
@@ -47,7 +47,7 @@ fn builds_this_version_on_bases_that_are_named_exactly() {
 fn the_image_holds_two_static_programs_no_shell_and_no_user_but_a_number() {
     let image = image();
     assert_eq!(image[0], "FROM scratch");
-    // Nothing is in it that could run a command.
+    // The image has no shell to run a command.
     assert!(!image.iter().any(|line| line.starts_with("RUN ") || line.starts_with("ADD ")));
     let copied: Vec<_> = image.iter().filter(|line| line.starts_with("COPY ")).map(String::as_str).collect();
     assert_eq!(
@@ -60,10 +60,10 @@ fn the_image_holds_two_static_programs_no_shell_and_no_user_but_a_number() {
             "COPY --from=build /out/redis-log-shipper /redis-log-shipper",
         ]
     );
-    // The shipper is what somebody runs by hand; the manifests name the webhook.
+    // People run the shipper by hand. The manifests name the webhook.
     assert_eq!(image.last().unwrap(), "ENTRYPOINT [\"/redis-log-shipper\"]");
     let user = image.iter().find_map(|line| line.strip_prefix("USER ")).unwrap();
-    // `runAsNonRoot` is decided on numbers.
+    // The kubelet checks `runAsNonRoot` only for numeric users.
     assert!(user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id > 0)), "{user}");
     let labels: String = image.iter().filter(|line| line.starts_with("LABEL ")).cloned().collect();
     for label in ["title", "description", "source", "licenses", "version", "revision"] {
@@ -82,7 +82,7 @@ fn nothing_that_the_build_needs_is_left_out_of_its_context() {
     }
 }
 
-/// Our image with two programs that do nothing, as an archive.
+/// An archive of our image with two programs that do nothing.
 fn archive(programs: &Path) -> Vec<u8> {
     for name in image::PROGRAMS {
         std::fs::write(programs.join(name), format!("the program {name}")).unwrap();
@@ -93,7 +93,7 @@ fn archive(programs: &Path) -> Vec<u8> {
     archive
 }
 
-/// The regular files of a tar, by path: the mode, and what they hold.
+/// The regular files of a tar by path: mode and content.
 type Files = BTreeMap<String, (u32, Vec<u8>)>;
 
 fn files(archive: &[u8]) -> Files {
@@ -113,7 +113,7 @@ fn files(archive: &[u8]) -> Files {
     files
 }
 
-/// What a descriptor describes, after a look at its digest and size.
+/// The content of a descriptor, whose digest and size are checked.
 fn blob<'a>(files: &'a Files, descriptor: &Value) -> &'a [u8] {
     let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     let (_, bytes) = &files[&format!("blobs/sha256/{digest}")];
@@ -134,7 +134,7 @@ fn opened(archive: &[u8]) -> (Value, Value, Files) {
     (described, config, layer)
 }
 
-/// The words behind the instructions of this name.
+/// The words after the instructions of this name.
 fn words(instructions: &[String], name: &str) -> Vec<String> {
     let lines = instructions.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
@@ -163,7 +163,7 @@ fn the_archive_has_the_files_user_ports_and_labels_of_the_dockerfile() {
     }
     assert_eq!((config["Labels"].as_object().unwrap(), labels.len()), (&labels, 6));
 
-    // Each file of the layer is one that the Dockerfile copies, or lies in a folder that it copies.
+    // The Dockerfile copies each file of the layer, or its directory.
     let copies: Vec<_> = image.iter().filter_map(|line| line.strip_prefix("COPY ")?.rsplit_once(' ')).collect();
     let under = |to: &str, path: &str| to == path || path.starts_with(&format!("{to}/"));
     for path in layer.keys() {
@@ -177,7 +177,7 @@ fn the_archive_has_the_files_user_ports_and_labels_of_the_dockerfile() {
         assert_eq!(*mode, expected, "{path}");
     }
 
-    // The names by which containerd, podman and skopeo find it: the ones that the manifests ask for.
+    // containerd, podman and skopeo find the image by these names. The manifests must ask for the same ones.
     let deployment = std::fs::read_to_string(repository().join("manifests/base/deployment.yaml")).unwrap();
     let name = described["annotations"]["io.containerd.image.name"].as_str().unwrap();
     assert!(deployment.contains(&format!("image: {name}\n")), "{name}");
@@ -200,7 +200,7 @@ fn the_archive_holds_time_zones_and_certificates_that_can_be_read() {
 fn the_archive_is_the_same_bytes_twice() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let once = archive(first.path());
-    // Written later, by another umask and in another order.
+    // Later, with another umask and in another order.
     let mut again = image::image("amd64", second.path(), "unknown").unwrap();
     again.entries.reverse();
     for name in image::PROGRAMS {

@@ -1,4 +1,4 @@
-//! A Redis Enterprise pod created on a real API server comes out with its sidecar; everything else comes out as it was.
+//! A real API server stores a Redis Enterprise pod with a sidecar, and any other pod unchanged.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -16,7 +16,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-/// What is to become of each fixture in a namespace that opted in.
+/// Whether each fixture is injected in a namespace that opted in.
 const FIXTURES: [(&str, bool); 11] = [
     ("a-vanilla", true),
     ("a2-vanilla-annotated", true),
@@ -32,7 +32,7 @@ const FIXTURES: [(&str, bool); 11] = [
 ];
 const WEBHOOK: &str = "inject.redis-log-shipper.io";
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How many generated pods the API server is shown.
+/// How many generated pods are created.
 const SHAPES: usize = 100;
 const ACCOUNTS: [&str; 3] = ["rec", "demo-redis-cluster", "redis-enterprise-operator"];
 
@@ -47,11 +47,11 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
 
     for (fixture, injected) in FIXTURES {
         let mut pod = pod_fixture(fixture).unwrap();
-        // Several fixtures are the same pod in variants; here they live side by side.
+        // Several fixtures are variants of the same pod. Here they need different names.
         if let Some(name) = pod.pointer_mut("/metadata/name") {
             *name = json!(fixture);
         }
-        // Only owners that exist are told.
+        // Only owners that exist get Events.
         let owner = pod.pointer("/metadata/ownerReferences/0").unwrap_or(&Value::Null).clone();
         if owner["kind"] == "StatefulSet" {
             let owner = ("StatefulSet", owner["name"].as_str().unwrap());
@@ -74,7 +74,7 @@ async fn injects_redis_enterprise_pods_of_labelled_namespaces_and_nothing_else()
         let elsewhere = cluster.create_pod("unlabelled", &pod, false).await.unwrap();
         assert_eq!(injection(&elsewhere), json!([[], [], null, null]), "{fixture} in a namespace that did not opt in");
     }
-    // Before the owners are looked at: Events are made one after the other.
+    // Before the Events are checked: they are written one after the other.
     let mut forged = pod_fixture("a-vanilla").unwrap();
     forged["metadata"]["name"] = json!("forged");
     forged["metadata"]["ownerReferences"][0]["uid"] = json!("00000000-0000-4000-8000-000000000000");
@@ -101,7 +101,7 @@ async fn the_api_server_asks_once_for_a_pod() {
     }
 }
 
-/// A pod that names a pull secret does not get those of its ServiceAccount: they must be there when we are asked.
+/// A pod that names a pull secret does not get those of its ServiceAccount later. They must be there at the review.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_keeps_the_pull_secrets_of_its_service_account_beside_the_configured_ones() {
     let Some(servers) = Servers::find("keeps_the_pull_secrets").unwrap() else { return };
@@ -205,7 +205,7 @@ async fn every_shape_of_pod_is_accepted_by_the_api_server() {
     let _installation =
         Installation::start(&cluster, "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push").await.unwrap();
     cluster.create_namespace("labelled", &json!({"redis-log-shipper.io/inject": "enabled"}), &ACCOUNTS).await.unwrap();
-    // The same shapes in every run: a failure can be met again.
+    // The same shapes in every run, so a failure can be reproduced.
     let mut runner = TestRunner::deterministic();
     for _ in 0..SHAPES {
         let pod = shape().new_tree(&mut runner).unwrap().current();
@@ -242,9 +242,9 @@ async fn no_golden_pod_that_the_api_server_accepts_is_refused_once_it_is_injecte
     assert!(injected > 30 && left_alone > 10, "{injected} injected, {left_alone} left alone");
 }
 
-/// One Event for each pod that was injected, one for each warning, and none for a dry run or for a pod of somebody else.
+/// Each injected pod and each warning has one Event. Dry runs and other pods have none.
 async fn assert_owners_were_told(cluster: &Cluster) {
-    // The last one is no fixture.
+    // The last pod is not a fixture.
     let injected = FIXTURES.iter().filter(|(_, injected)| *injected).count() + 1;
     let events = eventually("an Event for every injected pod and every warning", PATIENCE, || async {
         let events = cluster.events("labelled").await?;
@@ -262,7 +262,7 @@ async fn assert_owners_were_told(cluster: &Cluster) {
     assert!(cluster.events("unlabelled").await.unwrap().is_empty());
 }
 
-/// Everything of ours in a pod.
+/// The parts of a pod that the webhook adds.
 fn injection(pod: &Value) -> Value {
     let ours = |list: &str| -> Vec<&Value> {
         let items = pod["spec"][list].as_array().into_iter().flatten();

@@ -1,5 +1,5 @@
-//! A certificate of our own, in one Secret of a real API server: one CA for all replicas, and a rotation during which whoever
-//! serves and whoever trusts agree.
+//! The webhook's own certificate, in one Secret of a real API server. All replicas share one CA, and during a rotation every
+//! serving certificate is trusted.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -47,7 +47,7 @@ impl World {
         }
     }
 
-    /// What all replicas keep when they all look at once.
+    /// Lets all replicas check at once, and returns what each keeps.
     async fn all_keep(&self, now: SystemTime) -> Vec<Kept> {
         let replica = self.replica();
         let looks = (0..REPLICAS).map(|_| replica.keep(now));
@@ -61,7 +61,7 @@ impl World {
         String::from_utf8(STANDARD.decode(told.as_str().unwrap_or_default()).unwrap()).unwrap()
     }
 
-    /// What the Secret holds under `key`.
+    /// The value of `key` in the Secret.
     async fn kept(&self, key: &str) -> String {
         let api: Api<Secret> = Api::namespaced(self.cluster.client.clone(), NAMESPACE);
         String::from_utf8(api.get(SECRET).await.unwrap().data.unwrap()[key].0.clone()).unwrap()
@@ -80,12 +80,12 @@ async fn replicas_that_start_together_share_one_ca_which_the_api_server_is_told(
     let kept = world.all_keep(now).await;
     assert!(kept.iter().all(|other| *other == kept[0]), "replicas differ");
     assert_eq!(authorities(&kept[0].bundle), 1);
-    // Everybody lost the race for the configuration but one; the next look tells whoever is missing.
+    // All but one lost the race for the webhook configuration. The next check adds the missing bundle.
     world.all_keep(now).await;
     assert_eq!(world.told().await, kept[0].bundle);
     assert_eq!(world.kept("tls.crt").await, kept[0].pair.cert);
 
-    // The configuration is applied anew without a caBundle, or by somebody who sets another one.
+    // Somebody applies the webhook configuration again, without a caBundle or with another one.
     world.cluster.apply(&world.configuration).await.unwrap();
     let mut other = world.configuration.clone();
     other["webhooks"][0]["clientConfig"]["caBundle"] = json!(STANDARD.encode(ca()));
@@ -93,7 +93,7 @@ async fn replicas_that_start_together_share_one_ca_which_the_api_server_is_told(
     world.all_keep(now).await;
     assert_eq!(world.told().await, kept[0].bundle);
 
-    // A Secret that was deleted is made anew, once.
+    // A deleted Secret is created again, once.
     let secrets: Api<Secret> = Api::namespaced(world.cluster.client.clone(), NAMESPACE);
     secrets.delete(SECRET, &DeleteParams::default()).await.unwrap();
     let anew = world.all_keep(now).await;
@@ -113,7 +113,7 @@ async fn the_api_server_trusts_both_cas_while_they_change() {
     // A year and a half, every ten days.
     for look in 1..=55 {
         let now = start + HOUR * 240 * look;
-        // Two looks: who loses a race looks again.
+        // Twice, because a replica that loses a race checks again.
         world.all_keep(now).await;
         let kept = world.all_keep(now).await.remove(0);
         let told = world.told().await;
@@ -140,7 +140,7 @@ async fn a_slow_replica_puts_no_older_bundle_over_a_newer_one() {
     let replica = SelfSigned { client: held.client(world.cluster.client.clone()), ..world.replica() };
     let slow = tokio::spawn(async move { replica.keep(now).await });
     tokio::time::timeout(PATIENCE, held.arrived()).await.unwrap();
-    // It is about to tell of the first CA, when the others have already told of a second one.
+    // It is about to publish the first CA, and the others have already published a second one.
     let kept = world.all_keep(now + HOUR * 24 * 400).await.remove(0);
     world.all_keep(now + HOUR * 24 * 400).await;
     assert_eq!(authorities(&kept.bundle), 1, "all of it had expired by then");

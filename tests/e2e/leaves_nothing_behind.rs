@@ -1,5 +1,5 @@
-//! Uninstalled as the documentation says, in its order: pods are created without a sidecar from the first command on, and
-//! after the last one nothing of the installation is left in the cluster, although the webhook was running all the time.
+//! Uninstalls in the documented order. From the first command on, pods get no sidecar. After the last command nothing of the
+//! installation is left in the cluster, although the webhook was running all the time.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -47,12 +47,12 @@ async fn an_installation_can_be_taken_away_in_the_order_of_the_documentation() {
     let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
     eventually("the binding is there", PATIENCE, || async { Ok(bindings.get_opt(BINDING).await?) }).await.unwrap();
 
-    // 1: nobody gets a sidecar any more.
+    // 1: no pod gets a sidecar any more.
     delete(&cluster, object(&objects, "MutatingWebhookConfiguration", "redis-log-shipper").unwrap()).await;
     eventually("pods are left alone", PATIENCE, || async { Ok((!is_injected(&cluster).await).then_some(())) })
         .await
         .unwrap();
-    // 3: all that was applied, then what the webhook made outside of its namespace.
+    // 3: delete all that was applied, then what the webhook created outside its namespace.
     for object in &objects {
         delete(&cluster, object).await;
     }
@@ -62,7 +62,7 @@ async fn an_installation_can_be_taken_away_in_the_order_of_the_documentation() {
     )
     .await;
 
-    // It would make the binding anew, and may not: what granted that went first.
+    // The webhook may not create the binding again: that permission was deleted first.
     eventually("the webhook may do nothing any more", PATIENCE, || async {
         let log = installation.process.log();
         Ok(log.contains("failed to let the namespaces push that opted in").then_some(()))
@@ -73,7 +73,7 @@ async fn an_installation_can_be_taken_away_in_the_order_of_the_documentation() {
     assert_eq!(bindings.list(&ours).await.unwrap().items, []);
     let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
     assert_eq!(roles.list(&ours).await.unwrap().items, []);
-    // The namespace takes the rest with it; there is no controller here that would.
+    // The namespace takes the rest with it. No controller here does that.
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     assert!(namespaces.get(NAMESPACE).await.unwrap().metadata.deletion_timestamp.is_some());
     let page = std::fs::read_to_string(repository().join("docs/install.md")).unwrap();

@@ -1,5 +1,5 @@
-//! A real controller manager makes the pods of a StatefulSet: with their sidecar while the webhook answers, without it, but
-//! made, whatever else the webhook does.
+//! A real controller manager creates the pods of a StatefulSet: with a sidecar while the webhook answers, and without one if the
+//! webhook fails in any way.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -31,7 +31,7 @@ fn is_injected(pod: &Value) -> bool {
     pod["spec"]["containers"].as_array().unwrap().iter().any(|container| container["name"] == "log-shipper")
 }
 
-/// The pods that the controller makes of a StatefulSet in a namespace that opted in.
+/// The pods that the controller creates for a StatefulSet in a namespace that opted in.
 async fn pods_of_a_stateful_set(cluster: &Cluster, namespace: &str) -> Vec<Value> {
     let labels = json!({"redis-log-shipper.io/inject": "enabled"});
     cluster.create_namespace(namespace, &labels, &["rec"]).await.unwrap();
@@ -55,7 +55,7 @@ async fn the_pods_of_a_stateful_set_get_their_sidecar_and_a_stopped_webhook_keep
 
     let pods = pods_of_a_stateful_set(&cluster, "served").await;
     assert!(pods.iter().all(is_injected), "{pods:#?}");
-    // The controller keeps the warnings to itself, so its StatefulSet is told.
+    // The controller hides warnings, so the StatefulSet gets Events.
     let events = eventually("an Event for each pod", PATIENCE, || async {
         let events = cluster.events("served").await?;
         let told = events.iter().filter(|(reason, _)| reason == "LogShipperInjected").count();
@@ -63,7 +63,7 @@ async fn the_pods_of_a_stateful_set_get_their_sidecar_and_a_stopped_webhook_keep
     });
     events.await.unwrap();
 
-    // Gone altogether: nobody listens any more.
+    // The webhook is gone: nothing listens.
     assert_eq!(cluster.failed_open().await.unwrap(), 0);
     drop(installation);
     let pods = pods_of_a_stateful_set(&cluster, "stopped").await;
@@ -71,7 +71,7 @@ async fn the_pods_of_a_stateful_set_get_their_sidecar_and_a_stopped_webhook_keep
     assert!(cluster.failed_open().await.unwrap() >= u64::from(REPLICAS));
 }
 
-/// A webhook that does not do what it should.
+/// A webhook that fails in some way.
 struct Trouble {
     name: &'static str,
     port: u16,
@@ -79,7 +79,7 @@ struct Trouble {
     _process: Option<(Process, TempDir)>,
 }
 
-/// A server of our own that answers reviews with `routes`.
+/// A server that answers reviews with `routes`.
 async fn trouble(name: &'static str, routes: Router) -> Trouble {
     let ca = Authority::new("test", LIFETIME).unwrap();
     let pair = ca.serving(&["localhost"], LIFETIME).unwrap();
@@ -91,7 +91,7 @@ async fn trouble(name: &'static str, routes: Router) -> Trouble {
     Trouble { name, port, ca: ca.cert().to_owned(), _process: None }
 }
 
-/// The real webhook with a certificate that has expired.
+/// The real webhook with an expired certificate.
 fn expired() -> Trouble {
     let ca = Authority::new("test", LIFETIME).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -109,7 +109,7 @@ fn expired() -> Trouble {
     Trouble { name: "expired", port, ca: ca.cert().to_owned(), _process: Some((process, dir)) }
 }
 
-/// Somebody who takes connections and says nothing.
+/// A server that accepts connections and never answers.
 fn silent() -> Trouble {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -143,7 +143,7 @@ async fn a_slow_a_babbling_or_an_expired_webhook_keeps_no_pod_from_being_made() 
         expired(),
     ];
     let mut configuration = read_object(&repository().join("manifests/base/webhook-configuration.yaml")).unwrap();
-    // Each trouble has its namespace, all of them at once.
+    // Each failing webhook has a namespace of its own.
     let one = configuration["webhooks"][0].clone();
     let webhooks: Vec<_> = troubles.iter().map(|trouble| registered(&one, trouble)).collect();
     configuration["webhooks"] = json!(webhooks);
@@ -154,11 +154,11 @@ async fn a_slow_a_babbling_or_an_expired_webhook_keeps_no_pod_from_being_made() 
     for (trouble, pods) in troubles.iter().zip(made) {
         assert!(!pods.iter().any(is_injected), "{}", trouble.name);
     }
-    // The API server asked every time, and went on every time.
+    // The API server called each webhook every time, and continued every time.
     let failed = cluster.failed_open().await.unwrap() - before;
     assert!(failed >= u64::from(REPLICAS) * troubles.len() as u64, "{failed}");
     for trouble in &troubles {
-        // The timeout is 5 s, and the API server counts in buckets.
+        // The timeout is 5 s. The next bucket of the API server's histogram is 10 s.
         let slow = cluster.slow_webhook_calls(&name_of(trouble), "10").await.unwrap();
         assert_eq!(slow, 0, "{}: the timeout of the manifests does not hold", trouble.name);
     }
@@ -168,7 +168,7 @@ fn name_of(trouble: &Trouble) -> String {
     format!("{}.redis-log-shipper.io", trouble.name)
 }
 
-/// The manifests' webhook at the address of a trouble, for the namespace of that name only.
+/// The manifests' webhook with the address of a failing one, for the namespace of its name.
 fn registered(webhook: &Value, trouble: &Trouble) -> Value {
     let mut webhook = webhook.clone();
     webhook["name"] = json!(name_of(trouble));

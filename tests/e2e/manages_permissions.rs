@@ -1,5 +1,5 @@
-//! With managed RBAC, labelling a namespace is all it takes: on a real API server, its ServiceAccounts may push as soon as it
-//! opted in, and no longer once it did not, whatever else happens to the binding.
+//! Managed RBAC on a real API server: the ServiceAccounts of a namespace may push exactly while the namespace has the label,
+//! whatever else happens to the binding.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -56,7 +56,7 @@ impl World {
         api.patch(namespace, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    /// Removes a namespace as its controller does once it is empty.
+    /// Removes a namespace as its controller does with an empty one.
     async fn delete(&self, namespace: &str) {
         let api: Api<Namespace> = Api::all(self.cluster.client.clone());
         api.delete(namespace, &DeleteParams::default()).await.unwrap();
@@ -84,8 +84,8 @@ impl World {
         }
     }
 
-    /// Waits until nobody looks at the binding any more: what changes from here on must be noticed by itself, not by a look
-    /// that the change before it asked for.
+    /// Waits until no replica checks the binding any more. The replicas must notice the next change by itself, not in a check that
+    /// an earlier change triggered.
     async fn settle(&self) {
         const POLLS: u32 = 10;
         let (mut looks, mut unchanged) = (0, 0);
@@ -103,7 +103,7 @@ impl World {
         .unwrap();
     }
 
-    /// What OpenShift Logging's gateway asks.
+    /// Asks the question of OpenShift Logging's gateway.
     async fn may_push(&self, namespace: &str) -> bool {
         let review: SubjectAccessReview = serde_json::from_value(json!({"spec": {
             "user": format!("system:serviceaccount:{namespace}:any"),
@@ -146,7 +146,7 @@ async fn whoever_opted_in_may_push_and_nobody_else() {
     world.label("late", &json!("enabled")).await;
     world.assert_becomes(&["born", "early", "late"]).await;
 
-    // Out again: by another value, without the label, deleted.
+    // Namespaces leave: by another value, without the label, deleted.
     world.settle().await;
     world.label("early", &json!("disabled")).await;
     world.assert_becomes(&["born", "late"]).await;
@@ -170,7 +170,7 @@ async fn edits_by_hand_and_conflicts_are_survived() {
     world.assert_becomes(&["redis"]).await;
 
     let group = |name: &str| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": name});
-    // More often than the replicas look of themselves after their start.
+    // More often than the replicas check by themselves after their start.
     for _ in 0..5 {
         world.settle().await;
         let edited = Patch::Merge(json!({"subjects": [group("system:authenticated")]}));
@@ -180,12 +180,12 @@ async fn edits_by_hand_and_conflicts_are_survived() {
         world.assert_becomes(&["redis"]).await;
     }
 
-    // Everything at once: namespaces come and go, somebody edits, and both replicas write.
+    // Everything at once: namespaces come and go, somebody edits the binding, and both replicas write it.
     let names: Vec<_> = (0..12).map(|i| format!("redis-{i:02}")).collect();
     for name in &names {
         world.cluster.create_namespace(name, &json!({"redis-log-shipper.io/inject": "enabled"}), &[]).await.unwrap();
         let patch = Patch::Merge(json!({"subjects": [group("somebody")]}));
-        // The binding may be gone or written at this very moment.
+        // The binding may be missing, or a replica may write it at this moment.
         let _ = world.bindings.patch(BINDING, &PatchParams::default(), &patch).await;
     }
     for name in names.iter().step_by(2) {
@@ -195,7 +195,7 @@ async fn edits_by_hand_and_conflicts_are_survived() {
     world.assert_becomes(&left).await;
 }
 
-/// It decided on what was true before the others wrote: their write stands, and it is no failure.
+/// It decided on an older state than the others wrote. Their write stands, and no failure is counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_replica_puts_no_older_state_over_a_newer_one() {
     let Some(servers) = Servers::find("manages_permissions").unwrap() else { return };
@@ -268,7 +268,7 @@ async fn rbac_prints_what_the_gateway_asks_for() {
     let cluster = Cluster::start(&servers).await.unwrap();
     let webhook = harness::programs::program("redis-log-webhook").unwrap();
     cluster.create_namespace("redis", &json!({}), &[]).await.unwrap();
-    // A read is asked about in the namespaces that the query names, a push in none.
+    // The gateway asks about a read in the namespaces of the query, and about a push in none.
     let asked = |account: &str, tenant: &str, verb: &str, namespace: &str| {
         json!({"spec": {
             "user": format!("system:serviceaccount:redis:{account}"),

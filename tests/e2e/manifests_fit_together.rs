@@ -1,4 +1,4 @@
-//! What the rendered manifests say in one place agrees with what they say in another: names, selectors, ports, order.
+//! The rendered manifests are consistent: names, selectors, ports, order.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -26,7 +26,7 @@ fn webhook(objects: &[Value]) -> &Value {
     &object(objects, "MutatingWebhookConfiguration", "redis-log-shipper").unwrap()["webhooks"][0]
 }
 
-/// Whether labels have all that a selector asks for, and it asks for something.
+/// Whether labels match a selector that is not empty.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let wanted = selector.get("matchLabels").unwrap_or(selector).as_object().unwrap();
     !wanted.is_empty() && wanted.iter().all(|(key, value)| labels[key] == *value)
@@ -44,7 +44,7 @@ fn argocd_gets_every_object_after_what_it_needs() {
                 | "NetworkPolicy" => "-2",
                 "ConfigMap" | "Issuer" | "Certificate" => "-1",
                 "Deployment" | "PodDisruptionBudget" | "ServiceMonitor" | "PodMonitor" | "PrometheusRule" => "0",
-                // Last: the API server asks nobody who is not there yet.
+                // Last, so that the API server does not call a webhook that does not run yet.
                 "MutatingWebhookConfiguration" => "1",
                 kind => panic!("{name}: in which wave is {kind}?"),
             };
@@ -59,7 +59,7 @@ fn no_manifest_sets_a_ca_bundle() {
     for (name, objects) in &rendered {
         for configuration in kinds(objects, "MutatingWebhookConfiguration") {
             for webhook in configuration["webhooks"].as_array().unwrap() {
-                // Not even an empty one, which an upgrade would put over what was issued.
+                // Not even an empty one: an upgrade would replace the issued bundle by it.
                 let client = webhook["clientConfig"].as_object().unwrap();
                 assert_eq!(client.keys().collect::<Vec<_>>(), ["service"], "{name}");
             }
@@ -84,7 +84,7 @@ fn the_example_for_argocd_ignores_the_ca_bundle_of_the_object_that_is_rendered()
         let namespace = object(objects, "Namespace", spec["destination"]["namespace"].as_str().unwrap());
         assert!(namespace.is_ok(), "{name}");
     }
-    // Without it a sync takes the caBundle away although its difference is ignored.
+    // Without it a sync removes the caBundle, although the difference is ignored.
     let options = spec["syncPolicy"]["syncOptions"].as_array().unwrap();
     assert!(options.contains(&json!("RespectIgnoreDifferences=true")), "{options:?}");
 }
@@ -100,17 +100,17 @@ fn a_rollout_and_the_drain_of_a_node_leave_a_replica_that_answers() {
         let pod = &spec["template"];
         let budget = &object(objects, "PodDisruptionBudget", "redis-log-webhook").unwrap()["spec"];
         assert!(selects(&budget["selector"], &pod["metadata"]["labels"]), "{name}");
-        // One may go, which leaves one; none could, and no node could be drained.
+        // One of two replicas may be evicted. With none, a node could not be drained.
         assert_eq!((&budget["maxUnavailable"], &budget["minAvailable"]), (&json!(1), &Value::Null), "{name}");
         let spread = pod["spec"]["topologySpreadConstraints"].as_array().unwrap();
         let keys: Vec<_> = spread.iter().map(|constraint| constraint["topologyKey"].as_str().unwrap()).collect();
         assert_eq!(keys, ["kubernetes.io/hostname", "topology.kubernetes.io/zone"], "{name}");
         for constraint in spread {
             assert!(selects(&constraint["labelSelector"], &pod["metadata"]["labels"]), "{name}");
-            // A cluster of one node gets both replicas all the same.
+            // A cluster of one node gets both replicas as well.
             assert_eq!(constraint["whenUnsatisfiable"], "ScheduleAnyway", "{name}");
         }
-        // A lame duck for twelve seconds, then fifteen for what has begun.
+        // The webhook serves for twelve seconds after SIGTERM, then has fifteen to finish open requests.
         assert!(pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap() > 12 + 15, "{name}");
     }
 }
@@ -149,7 +149,7 @@ fn what_names_or_selects_another_object_finds_it() {
             assert!(served.iter().any(|served| served["name"] == *port), "{name}");
         }
         for rules in kinds(objects, "PrometheusRule") {
-            // Prometheus names the job like the Service.
+            // Prometheus names the job after the Service.
             let text = rules.to_string();
             let job = format!("job=\\\"{}\\\"", service["metadata"]["name"].as_str().unwrap());
             assert!(!text.contains("job=") || text.contains(&job), "{name}");
@@ -221,7 +221,7 @@ fn the_selectors_are_those_that_the_code_checks_again() {
     }
 }
 
-/// Each of these was chosen for a reason that stands beside it; what the API server does by them is seen elsewhere.
+/// The manifests state the reason for each value. Other tests show its effect on a real API server.
 #[test]
 fn the_api_server_asks_about_new_pods_only_and_goes_on_without_an_answer() {
     let Some(rendered) = rendered("the_api_server_asks_about_new_pods_only") else { return };
@@ -256,7 +256,7 @@ fn the_container_may_do_nothing_that_it_need_not() {
         assert_eq!(spec["containers"][0]["securityContext"], expected, "{name}");
         let expected = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
         assert_eq!(spec["securityContext"], expected, "{name}");
-        // A read-only root, and nothing else that could be written to.
+        // The root is read-only, and so is every mount.
         let mounts = spec["containers"][0]["volumeMounts"].as_array().unwrap();
         assert!(mounts.iter().all(|mount| mount["readOnly"] == true), "{name}");
         let limits = &spec["containers"][0]["resources"]["limits"];

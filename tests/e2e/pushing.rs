@@ -1,4 +1,4 @@
-//! The shipper's own client, pushing batches that a test composes, and what it heard.
+//! The shipper's own client, which pushes batches that a test composes and records failures.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// So many entries from now on, a nanosecond apart.
+    /// This many entries from now on, a nanosecond apart.
     pub(crate) fn new(name: &'static str, entries: usize) -> Self {
         let now = now();
         let line =
@@ -38,7 +38,7 @@ impl Stream {
         (buffer.seal(&self.labels).0, self.entries.len())
     }
 
-    /// Its lines, without those that `rejected` tells.
+    /// Its lines, except those of `rejected` entries.
     pub(crate) fn lines(&self, rejected: impl Fn(&(i64, String)) -> bool) -> Vec<String> {
         self.entries.iter().filter(|entry| !rejected(entry)).map(|(_, line)| line.clone()).collect()
     }
@@ -52,7 +52,7 @@ fn now() -> i64 {
     i64::try_from(Timestamp::now().as_nanosecond()).unwrap()
 }
 
-/// A client, and what it was told.
+/// A client and its failures.
 pub(crate) struct Client {
     push: push::Loki,
     pub(crate) metadata: MetadataSwitch,
@@ -65,7 +65,7 @@ impl Client {
         Self::with(url, None, Vec::new())
     }
 
-    /// A client that pushes to `url` with the token in a file, and trusts these CAs.
+    /// A client that pushes to `url` with the token in a file and with these CA files.
     pub(crate) fn with(url: &str, token_file: Option<PathBuf>, ca_files: Vec<PathBuf>) -> Self {
         let metadata = MetadataSwitch::default();
         let settings = PushSettings { url: url.parse().unwrap(), token_file, ca_files, rate_limit: None };
@@ -81,7 +81,7 @@ impl Client {
         self.push.push(&body, entries, heard).await
     }
 
-    /// Pushes until the first failure, which is returned.
+    /// Pushes until the first failure, and returns it.
     pub(crate) async fn first_failure(&mut self, stream: &Stream) -> (Trouble, String) {
         let (body, entries) = stream.batch();
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();

@@ -1,4 +1,4 @@
-//! A mounted Secret is replaced again and again while reviews come in on new connections: none of them fails.
+//! A mounted Secret changes again and again while reviews arrive on new connections, and no review fails.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::os::unix::fs::symlink;
@@ -25,7 +25,7 @@ const SWAPS: u32 = 25;
 const CLIENTS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Puts a pair where the kubelet would, in its way: a new folder, one rename, and the old folder is gone.
+/// Replaces a pair as the kubelet does: a new directory, one rename, and the old directory is removed.
 fn swap(mount: &Path, generation: u32, pair: &PemPair) {
     let folder = mount.join(format!("..{generation}"));
     std::fs::create_dir(&folder).unwrap();
@@ -46,7 +46,7 @@ fn swap(mount: &Path, generation: u32, pair: &PemPair) {
 async fn no_review_fails_while_the_mounted_certificate_is_replaced() {
     let ca = Authority::new("test", Duration::from_hours(100)).unwrap();
     let mount = tempfile::tempdir().unwrap();
-    // Told apart by when they expire.
+    // The expiry identifies the pair.
     let lifetime = |generation: u32| Duration::from_hours(1) * (generation + 1);
     swap(mount.path(), 0, &ca.serving(&["localhost"], lifetime(0)).unwrap());
     let cert = ServingCert::read(mount.path()).unwrap();
@@ -81,7 +81,7 @@ async fn no_review_fails_while_the_mounted_certificate_is_replaced() {
             let (done, reviewed) = (done.clone(), reviewed.clone());
             tokio::spawn(async move {
                 while !done.load(Ordering::Relaxed) {
-                    // A client of its own is a handshake of its own.
+                    // A new client makes a new handshake.
                     let client = http::client(Some(&ca)).unwrap();
                     let (status, _) = http::post_json(&client, &url, &review).await.unwrap();
                     assert_eq!(status, hyper::StatusCode::OK);
@@ -110,7 +110,7 @@ async fn no_review_fails_while_the_mounted_certificate_is_replaced() {
     server.await.unwrap().unwrap();
 }
 
-/// The real webhook, its certificate in a folder of the test's own.
+/// The real webhook with a certificate in a directory of the test.
 struct Running {
     process: Process,
     dir: tempfile::TempDir,
@@ -138,7 +138,7 @@ impl Running {
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// The line of its log that says `text`.
+    /// Waits for a line of its log with `text`.
     async fn says(&self, text: &str) -> String {
         eventually(&format!("it says {text}"), PATIENCE, || async {
             Ok(self.process.log().lines().find(|line| line.contains(text)).map(str::to_owned))
@@ -183,7 +183,7 @@ async fn goes_on_with_the_last_good_pair_and_logs_which_file_is_at_fault_and_why
     let pair = || ca.serving(&["localhost"], Duration::from_hours(1)).unwrap();
     let running = Running::with(&pair()).await;
     running.is_ready(true).await;
-    // Another certificate, and still the key of the first one.
+    // Another certificate with the key of the first one.
     std::fs::write(running.dir.path().join(CERT_FILE), pair().cert).unwrap();
     let line = running.says("failed to use the new certificate; still serving the last valid one").await;
     for file in [CERT_FILE, KEY_FILE] {

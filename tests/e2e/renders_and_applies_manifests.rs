@@ -1,4 +1,4 @@
-//! Every overlay and every component renders, and a real API server takes what comes out without a complaint.
+//! Every overlay and every component renders, and a real API server accepts the result without a warning.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -25,7 +25,7 @@ async fn a_real_api_server_takes_every_overlay_and_component_without_a_warning()
     for (name, objects) in &rendered {
         let warnings = apply(&cluster, objects).await;
         assert_eq!(warnings.unwrap_or_else(|error| vec![format!("{error:#}")]), [""; 0], "{name}");
-        // The namespace enforces Pod Security `restricted`, and warns by it.
+        // The namespace enforces Pod Security `restricted` and warns about it.
         let deployment = object(objects, "Deployment", "redis-log-webhook").unwrap();
         let warnings = try_pod(&cluster, &pod_of(deployment).unwrap()).await;
         assert_eq!(warnings.unwrap_or_else(|error| vec![format!("{error:#}")]), [""; 0], "the pod of {name}");
@@ -34,7 +34,7 @@ async fn a_real_api_server_takes_every_overlay_and_component_without_a_warning()
     assert_keeps_ca_bundle(&cluster, &rendered[0].1).await;
 }
 
-/// What the pod passes is no formality: without any one of these settings the API server refuses it.
+/// The API server refuses the pod if any one of these settings is missing.
 async fn assert_enforces_pod_security(cluster: &Cluster, objects: &[Value]) {
     let pod = pod_of(object(objects, "Deployment", "redis-log-webhook").unwrap()).unwrap();
     for (of, setting) in [
@@ -50,7 +50,7 @@ async fn assert_enforces_pod_security(cluster: &Cluster, objects: &[Value]) {
     }
 }
 
-/// Whoever issued the certificate set the caBundle: an upgrade must not take it away.
+/// The issuer of the certificate sets the caBundle, and an upgrade must not remove it.
 async fn assert_keeps_ca_bundle(cluster: &Cluster, objects: &[Value]) {
     let configuration = object(objects, "MutatingWebhookConfiguration", "redis-log-shipper").unwrap();
     let ca = certs::Authority::new("test", std::time::Duration::from_hours(1)).unwrap();
@@ -79,7 +79,7 @@ fn prometheus_takes_every_rule() {
     }
 }
 
-/// For a Prometheus that looks into no other namespace than an object's own, as on OpenShift.
+/// For a Prometheus that reads only the namespace of its objects, as on OpenShift.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_takes_what_watches_its_sidecars() {
     let Some(servers) = Servers::find("a_namespace_takes_what_watches_its_sidecars").unwrap() else { return };
@@ -113,7 +113,7 @@ fn the_webhook_takes_every_configuration_and_both_programs_are_of_one_image_of_t
     }
 }
 
-/// Somebody's own overlay, as the documentation shows it.
+/// The documentation's example of a user's own overlay.
 #[test]
 fn the_overlay_of_the_documentation_renders() {
     let Some(tools) = Tools::find("the_overlay_of_the_documentation_renders").unwrap() else { return };
@@ -146,7 +146,7 @@ fn the_pods_fit_openshifts_restricted_v2() {
     let Some(tools) = Tools::find("the_pods_fit_openshifts_restricted_v2").unwrap() else { return };
     for (name, objects) in all(&tools.kustomize).unwrap() {
         let spec = &object(&objects, "Deployment", "redis-log-webhook").unwrap()["spec"]["template"]["spec"];
-        // It assigns user, group and SELinux level itself, and refuses a pod that asks for another.
+        // It assigns user, group and SELinux level, and refuses a pod that names another.
         for field in ["runAsUser", "runAsGroup", "fsGroup", "supplementalGroups", "seLinuxOptions"] {
             assert_eq!(spec["securityContext"][field], Value::Null, "{name}: {field}");
             assert_eq!(spec["containers"][0]["securityContext"][field], Value::Null, "{name}: {field}");

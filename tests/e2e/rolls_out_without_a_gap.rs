@@ -1,7 +1,7 @@
-//! A real controller manager makes the webhook's pods from the rendered Deployment, in the namespace that enforces Pod
-//! Security `restricted`: a rollout and the drain of nodes never leave reviews without a replica that answers.
+//! A real controller manager creates the webhook's pods from the rendered Deployment, in the namespace that enforces Pod
+//! Security `restricted`. A rollout and the drain of nodes always leave a replica that answers.
 //!
-//! Not as in a cluster: there is no kubelet, so the test says which pods are ready.
+//! One thing differs from a cluster: there is no kubelet, so the test sets which pods are Ready.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -55,7 +55,7 @@ impl World {
         Api::namespaced(self.cluster.client.clone(), NAMESPACE)
     }
 
-    /// Waits until there are so many pods, and so many of them of the new image; returns the names of those not ready.
+    /// Waits for `all` pods, `new` of them with the new image, and returns the names of those that are not Ready.
     async fn become_many(&self, all: usize, new: usize) -> Vec<String> {
         eventually(&format!("{all} pods, {new} of them new"), PATIENCE, || async {
             let pods = self.cluster.whole_pods(NAMESPACE).await?;
@@ -78,7 +78,7 @@ impl World {
         .unwrap();
     }
 
-    /// An administrator who takes a refusal for one; other clients try again for a minute.
+    /// A client that does not retry a refusal. Other clients retry for a minute.
     async fn impatient(&self) -> Api<Pod> {
         let kubeconfig = Kubeconfig::read_from(&self.cluster.kubeconfig).unwrap();
         let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
@@ -86,7 +86,7 @@ impl World {
         Api::namespaced(kube::Client::try_from(config).unwrap(), NAMESPACE)
     }
 
-    /// Says what a kubelet would.
+    /// Sets the status that a kubelet would set.
     async fn make_ready(&self, pod: &str) {
         let now = jiff::Timestamp::now().to_string();
         let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": now});
@@ -107,7 +107,7 @@ async fn a_rollout_waits_for_a_new_replica_before_it_takes_an_old_one_away() {
     deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("registry.example.com/webhook:new");
     apply(&world.cluster, &world.objects).await.unwrap();
     for (all, new) in [(3, 1), (3, 2)] {
-        // The new replica is not ready yet, and both others are still there.
+        // The new replica is not Ready yet, and both old ones are still there.
         let waiting = world.become_many(all, new).await;
         assert_eq!(waiting.len(), 1, "{waiting:?}");
         world.available(2).await;
@@ -129,7 +129,7 @@ async fn nodes_are_drained_one_replica_at_a_time() {
     .unwrap();
     let (pods, before) = (world.impatient().await, world.cluster.pods(NAMESPACE).await.unwrap());
     pods.evict(&before[0], &EvictParams::default()).await.unwrap();
-    // Another one is made, and is not ready yet.
+    // A new replica is created and is not Ready yet.
     let waiting = eventually("another replica", PATIENCE, || async {
         let pods = world.cluster.pods(NAMESPACE).await?;
         Ok(pods.into_iter().find(|pod| !before.contains(pod)))

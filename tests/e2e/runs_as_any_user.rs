@@ -1,8 +1,8 @@
-//! Both programs run as any user, in a root that holds nothing but them and that this user cannot write to: no shell, no
-//! passwd file, no temporary directory. It is what their images promise, and what OpenShift's random users need.
+//! Both programs run as any user, in a root that the user cannot write to and that has no shell, no passwd file and no
+//! temporary directory. The image promises this, and OpenShift's random users need it.
 //!
-//! Not as in the images: these programs are linked to the system's C library, so its files are in the root too. `PROGRAM_DIR`
-//! names a folder with static ones, as the images hold them.
+//! One thing differs from the image: these programs use the system's C library, so its files are in the root as well.
+//! `PROGRAM_DIR` names a directory with static programs, as in the image.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -24,10 +24,10 @@ use harness::{free_port, http, say};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// One of OpenShift's, whose group is root's; the database's; the images' own.
+/// A user of OpenShift, whose group is root's; the user of the database; the user of the image.
 const USERS: [(u32, u32); 3] = [(1_000_680_000, 0), (1001, 1001), (65_532, 65_532)];
 
-/// Whether this test may become another user; says so where it may not.
+/// Whether this test may become another user. If not, prints that it is skipped.
 fn may_become_others(test: &str) -> bool {
     let may = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     if !may {
@@ -36,12 +36,12 @@ fn may_become_others(test: &str) -> bool {
     may
 }
 
-/// One of our programs, as it was built just now or where `PROGRAM_DIR` has it.
+/// One of our programs, freshly built or from `PROGRAM_DIR`.
 fn built(name: &str) -> PathBuf {
     std::env::var_os("PROGRAM_DIR").map_or_else(|| program(name).unwrap(), |dir| PathBuf::from(dir).join(name))
 }
 
-/// A root with one program and what it is linked to: no time zones, of which the default one needs none.
+/// A root with one program and its libraries. It has no time zones: the default zone needs none.
 struct Root {
     dir: TempDir,
     program: String,
@@ -66,7 +66,7 @@ impl Root {
         self.dir.path().join("root").join(inside.trim_start_matches('/'))
     }
 
-    /// Makes a folder, which is this user's own whoever writes there.
+    /// Creates a directory with this mode.
     fn folder(&self, inside: &str, mode: u32) -> PathBuf {
         let path = self.path(inside);
         std::fs::create_dir_all(&path).unwrap();
@@ -74,7 +74,7 @@ impl Root {
         path
     }
 
-    /// The program, as `user`, with next to no environment.
+    /// The program as `user`, with an almost empty environment.
     fn command(&self, (user, group): (u32, u32)) -> Command {
         let mut command = Command::new("/usr/bin/env");
         command
@@ -90,7 +90,7 @@ impl Root {
         command
     }
 
-    /// Every file there is, with its owner.
+    /// Every file with its owner.
     fn files(&self) -> BTreeSet<(PathBuf, u32)> {
         fn collect(dir: &Path, files: &mut BTreeSet<(PathBuf, u32)>) {
             for entry in std::fs::read_dir(dir).unwrap() {
@@ -155,7 +155,7 @@ async fn the_webhook_serves_as_any_user_and_writes_nothing() {
     for user in USERS {
         let root = Root::with(&webhook);
         let mounted = root.folder("/mounted", 0o755);
-        // The kubelet gives a Secret's files these permissions.
+        // The kubelet sets these permissions on a Secret's files.
         for (name, text) in
             [(CERT_FILE, &pair.cert), (KEY_FILE, &pair.key), ("config.yaml", &"tenant: audit\n".to_owned())]
         {

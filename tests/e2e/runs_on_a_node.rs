@@ -1,6 +1,7 @@
-//! Our programs on a real node: a kubelet, containerd, a scheduler and kube-proxy, which nobody here wrote.
+//! Our programs on a real node with a kubelet, containerd, a scheduler and kube-proxy.
 //!
-//! All scenarios share one node, on which README's own commands have installed us. `NODE=all` runs the slow scenarios as well.
+//! All scenarios share one node, on which the README's own commands installed the webhook. `NODE=all` also runs the slow
+//! scenarios.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 

@@ -1,5 +1,5 @@
-//! The webhook runs as the ServiceAccount that the manifests give it: everything it does is allowed, and everything that is
-//! allowed it does.
+//! The webhook runs as the ServiceAccount of the manifests. It has every permission that it uses, and uses every permission that
+//! it has.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -23,7 +23,7 @@ const ACCOUNT: &str = "redis-log-webhook";
 const BINDING: &str = "redis-log-shipper-managed-writers";
 const LOKI: &str = "https://loki.example/api/logs/v1/{tenant}/loki/api/v1/push";
 
-/// One thing that may be done, or was done: a verb on a kind of object, of one name and in one namespace where that matters.
+/// A permission or a request: a verb on a kind of object, with a name and a namespace if they matter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Deed {
     verb: String,
@@ -42,13 +42,13 @@ impl Deed {
     }
 }
 
-/// Everything the rendered roles allow the account.
+/// The permissions that the rendered roles give the account.
 fn allowed(objects: &[Value]) -> Vec<Deed> {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
     let is_binding = |object: &&Value| object["kind"].as_str().unwrap().ends_with("RoleBinding");
-    // By its own name, or as one of a group.
+    // By its own name, or as a member of a group.
     let names = [ACCOUNT, "system:authenticated", "system:serviceaccounts", "system:serviceaccounts:redis-log-shipper"];
     let ours = |binding: &&Value| {
         let mut subjects = binding["subjects"].as_array().unwrap().iter();
@@ -64,7 +64,7 @@ fn allowed(objects: &[Value]) -> Vec<Deed> {
             let names = texts(&rule["resourceNames"]);
             let names = if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
             for verb in texts(&rule["verbs"]) {
-                // What is no object, such as /metrics.
+                // URLs without an object, such as /metrics.
                 for resource in texts(&rule["nonResourceURLs"]) {
                     let (verb, group) = (verb.clone(), String::new());
                     allowed.push(Deed { verb, group, resource, name: None, namespace: None });
@@ -83,7 +83,7 @@ fn allowed(objects: &[Value]) -> Vec<Deed> {
     allowed
 }
 
-/// Everything the account did, and what it was refused.
+/// The account's requests, and the refused ones.
 fn done(cluster: &Cluster) -> (BTreeSet<Deed>, Vec<Value>) {
     let (mut done, mut refused) = (BTreeSet::new(), Vec::new());
     for event in cluster.audit().unwrap() {
@@ -95,13 +95,13 @@ fn done(cluster: &Cluster) -> (BTreeSet<Deed>, Vec<Value>) {
             continue;
         }
         let text = |at: &str| event["objectRef"][at].as_str().map(str::to_owned);
-        // Without an object it is something like the version, which everybody may ask.
+        // A request without an object, such as the version, which everybody may read.
         let Some(resource) = text("resource") else { continue };
         let verb = event["verb"].as_str().unwrap().to_owned();
         let group = text("apiGroup").unwrap_or_default();
         done.insert(Deed { verb, group, resource, name: text("name"), namespace: text("namespace") });
     }
-    // Granting a role that one does not have oneself takes `bind`, which the API server asks within the same request.
+    // To grant a role without having its permissions takes `bind`. The API server checks it within the same request.
     if done.iter().any(|deed| deed.resource == "clusterrolebindings" && deed.verb == "create") {
         done.insert(Deed {
             verb: "bind".to_owned(),
@@ -114,7 +114,7 @@ fn done(cluster: &Cluster) -> (BTreeSet<Deed>, Vec<Value>) {
     (done, refused)
 }
 
-/// Waits until everything that `objects` allow was done; fails with what was not, or was refused.
+/// Waits until every permission of `objects` was used. Fails with the unused permissions and the refused requests.
 async fn assert_all_is_used(cluster: &Cluster, objects: &[Value]) {
     let unused = || {
         let (done, _) = done(cluster);
@@ -131,7 +131,7 @@ async fn assert_all_is_used(cluster: &Cluster, objects: &[Value]) {
     assert_eq!(refused, [Value::Null; 0], "the manifests do not allow what the webhook does");
 }
 
-/// Whether a permission could name its object, or its namespace, and does not. A creation cannot be allowed by name.
+/// Whether a permission could name its object or its namespace, and does not. A permission to create cannot name one.
 fn is_wider_than_used(allowed: &Deed, done: &BTreeSet<Deed>) -> bool {
     let done: Vec<_> = done.iter().filter(|done| allowed.covers(done)).collect();
     let is_one =
@@ -161,7 +161,7 @@ async fn inject(cluster: &Cluster) {
     .unwrap();
 }
 
-/// A quota refuses a pod with the sidecar: the webhook looks for the pod, and for the words of the refusal.
+/// A quota refuses a pod with the sidecar. The webhook then lists the pod, and the Event with the refusal.
 async fn refuse(cluster: &Cluster) {
     let labels = json!({"redis-log-shipper.io/inject": "enabled"});
     cluster.create_namespace("full", &labels, &["rec"]).await.unwrap();
@@ -169,12 +169,12 @@ async fn refuse(cluster: &Cluster) {
     let hard = json!({"pods": "0"});
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}});
     cluster.apply(&quota).await.unwrap();
-    // As its controller would, without which a quota holds nobody back.
+    // As the quota's controller does. A quota without a status has no effect.
     let status = Patch::Merge(json!({"status": {"hard": hard, "used": {"pods": "0"}}}));
     let quotas: Api<ResourceQuota> = Api::namespaced(cluster.client.clone(), "full");
     quotas.patch_status("small", &PatchParams::default(), &status).await.unwrap();
     let pod = owned(cluster, "full", ("StatefulSet", "rec"), &pod_fixture("a-vanilla").unwrap()).await.unwrap();
-    // An API server takes notice of a quota within moments.
+    // The API server notices a quota after a moment.
     eventually("the quota holds", PATIENCE, || async {
         Ok(cluster.create_pod("full", &pod, true).await.is_err().then_some(()))
     })
@@ -190,7 +190,7 @@ async fn refuse(cluster: &Cluster) {
     .unwrap();
 }
 
-/// Somebody else takes the namespaces out of the binding, then the binding away: both is undone.
+/// Somebody removes the namespaces from the binding, then the binding. The webhook undoes both.
 async fn disturb_binding(cluster: &Cluster) {
     let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
     let is_kept = || async {
@@ -205,7 +205,7 @@ async fn disturb_binding(cluster: &Cluster) {
     eventually("the namespace may push once more", PATIENCE, is_kept).await.unwrap();
 }
 
-/// Somebody damages what is kept: it is issued anew, and the API server goes on trusting.
+/// Somebody damages the Secret. The webhook issues a new certificate, and the API server trusts it.
 async fn disturb_certificate(cluster: &Cluster) {
     let damaged = json!({
         "apiVersion": "v1",
@@ -260,7 +260,7 @@ async fn on_openshift_it_needs_every_permission_it_has_and_no_other() {
     assert_all_is_used(&cluster, &objects).await;
 }
 
-/// With them the same pods are injected as without; only that the webhook is not asked about the others.
+/// With matchConditions the same pods are injected. The API server does not send the others to the webhook.
 async fn assert_match_conditions_hold(cluster: &Cluster) {
     let mut opted_out = pod_fixture("a-vanilla").unwrap();
     opted_out["metadata"]["annotations"]["redis-log-shipper.io/inject"] = json!("false");

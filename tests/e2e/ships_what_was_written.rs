@@ -1,5 +1,5 @@
-//! From the injected pod to the query: the shipper, started as the injected container says, ships what is written through
-//! OpenShift Logging's gateway, through missing permissions, rotations and SIGKILL. On VictoriaLogs, and on a real Loki where
+//! From the injected pod to the query. The shipper starts as the injected container specifies and pushes through OpenShift
+//! Logging's gateway, despite missing permissions, rotations and SIGKILL. The store is VictoriaLogs, and also a real Loki if
 //! there is one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,19 +21,19 @@ use tokio::process::{Child, Command};
 
 const NAMESPACE: &str = "redis-enterprise";
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How often the shipper is killed, and what is written in between.
+/// How often the shipper is killed.
 const KILLS: usize = 8;
 const JOB: (&str, &str) = ("job", "redis-enterprise-internal");
-/// How long the gateway remembers here who may push: short, so that a grant is seen soon.
+/// How long the gateway caches who may push. Short, so that a grant takes effect soon.
 const MEMORY: Duration = Duration::from_secs(5);
 
-/// Everything on the way from a pod to a store.
+/// A cluster, a gateway, a store and an injected pod.
 struct World {
     cluster: Cluster,
     store: Store,
     _gateway: Gateway,
     _installation: Installation,
-    /// What the node of the pod would have on its disk.
+    /// The disk of the pod's node.
     node: tempfile::TempDir,
     pod: Value,
 }
@@ -46,7 +46,7 @@ impl World {
         let installation = Installation::start(&cluster, &gateway.push_url()).await?;
         let opted_in = json!({"redis-log-shipper.io/inject": "enabled"});
         cluster.create_namespace(NAMESPACE, &opted_in, &["demo-redis-cluster"]).await?;
-        // Both are in every namespace of a real cluster. The first one is not the gateway's CA.
+        // Every namespace of a real cluster has both. The first is not the gateway's CA.
         let root_ca = certs::Authority::new("test root CA", Duration::from_hours(1))?;
         cluster.create_config_map(NAMESPACE, "kube-root-ca.crt", &json!({"ca.crt": root_ca.cert()})).await?;
         let service_ca = json!({"service-ca.crt": gateway.ca()});
@@ -116,7 +116,7 @@ impl Shipper {
         self.0.kill().await.unwrap();
     }
 
-    /// Ends it as the kubelet does, and returns its exit code.
+    /// Ends it with SIGTERM, as the kubelet does, and returns its exit code.
     async fn terminate(mut self) -> Option<i32> {
         let pid = self.0.id().unwrap().to_string();
         std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
@@ -124,7 +124,7 @@ impl Shipper {
     }
 }
 
-/// The servers, where all that is needed is there.
+/// The servers, if everything that a test needs is there.
 fn servers() -> Option<Servers> {
     let servers = Servers::find("ships_what_was_written").unwrap()?;
     is_possible("ships_what_was_written").unwrap().then_some(servers)
@@ -154,7 +154,7 @@ async fn ships_once_it_may(servers: &Servers, store: Store) {
         file.write(10).unwrap();
     }
 
-    // Without the permission nothing is lost, and the log says which one is missing and how to grant it.
+    // Without the permission nothing is lost. The log names the missing permission and the command that grants it.
     let shipper = world.start_shipper(&binary).unwrap();
     eventually("the log names the missing permission", PATIENCE, || async {
         let log = world.shipper_log();
@@ -169,20 +169,20 @@ async fn ships_once_it_may(servers: &Servers, store: Store) {
     .unwrap();
     assert!(world.store.stored(&[JOB]).await.unwrap().entries.is_empty());
 
-    // Granted, the lines arrive by themselves.
+    // With the permission the lines arrive by themselves.
     world.grant().await.unwrap();
     world.assert_shipped(&files).await.unwrap();
 
-    // Killed again and again while every file is written and rotated, nothing is missing and nothing is seen twice.
+    // The shipper is killed again and again while every file is written and rotated. No line is missing, none is shown twice.
     let mut shipper = shipper;
     for kill in 0..KILLS {
         write_and_rotate(&mut files, kill).await;
         shipper.kill().await;
-        // What happens while it is down is found again.
+        // It finds lines and rotations of the time when it was down.
         write_and_rotate(&mut files, kill + 1).await;
         shipper = world.start_shipper(&binary).unwrap();
         if kill % 3 == 2 {
-            // Ten rotated copies are kept: whoever is down for longer than they last has lost them.
+            // Ten rotated files are kept. A shipper that is down for longer loses the oldest.
             world.assert_shipped(&files).await.unwrap();
         }
     }
@@ -200,7 +200,7 @@ async fn ships_once_it_may(servers: &Servers, store: Store) {
     ));
     assert_eq!(shown, written);
 
-    // Told to end, it ships what is there and ends.
+    // After SIGTERM it ships the remaining lines and ends.
     for file in &mut files {
         file.write(5).unwrap();
     }
@@ -208,7 +208,7 @@ async fn ships_once_it_may(servers: &Servers, store: Store) {
     world.assert_shipped(&files).await.unwrap();
 }
 
-/// Writes to all files for a while, and rotates each of them once, at another moment and in one of the two ways.
+/// Writes to all files for a while. Rotates each of them once, at different moments and in both ways.
 async fn write_and_rotate(files: &mut [LogFile], round: usize) {
     for step in 0..10 {
         for (i, file) in files.iter_mut().enumerate() {
@@ -222,7 +222,7 @@ async fn write_and_rotate(files: &mut [LogFile], round: usize) {
                 rotate(file).unwrap();
             }
         }
-        // Not a wait for something: it spreads the load, so that kills and rotations meet it at different moments.
+        // This spreads the load, so that kills and rotations happen at different moments. It waits for nothing.
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }

@@ -1,5 +1,5 @@
-//! On a real API server with the real controller of StatefulSets: what judges a pod after the webhook never keeps it from
-//! being created, and a sidecar that does not start leaves new pods alone.
+//! On a real API server with the real controllers of StatefulSets and quotas: a pod is created even if a later check refuses
+//! the sidecar, and the webhook leaves new pods alone while a sidecar does not start.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// Waits until the namespace refuses a pod with the sidecar: an API server takes notice of a quota or policy in a moment.
+    /// Waits until the namespace refuses a pod with the sidecar. The API server notices a quota or policy after a moment.
     async fn refusal(&self, namespace: &str) {
         eventually(&format!("{namespace} refuses the sidecar"), PATIENCE, || async {
             Ok(self.cluster.create_pod(namespace, &pod_fixture("a-vanilla")?, true).await.is_err().then_some(()))
@@ -84,7 +84,7 @@ impl World {
         .unwrap()
     }
 
-    /// What a kubelet would say of the sidecar.
+    /// Sets the sidecar's status as a kubelet does.
     async fn report(&self, namespace: &str, state: &Value) {
         let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), namespace);
         let status = json!({"name": "log-shipper", "image": "x", "imageID": "", "ready": false, "restartCount": 0, "state": state});
@@ -110,14 +110,14 @@ fn quota(hard: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_namespace_allows_never_costs_the_pod() {
     let Some(world) = World::new("steps_aside").await else { return };
-    // Ranges are met at the first try.
+    // The webhook adapts to LimitRanges at the first attempt.
     world.namespace("least", Some(range("Container", &json!({"min": {"memory": "128Mi"}})))).await;
     world.namespace("tight", Some(range("Pod", &json!({"max": {"cpu": "2150m"}})))).await;
     world.namespace("shut", Some(range("Pod", &json!({"max": {"cpu": "2100m"}})))).await;
     for (namespace, at, amount) in
         [("least", "/resources/requests/memory", "128Mi"), ("tight", "/resources/limits/cpu", "50m")]
     {
-        // The watch on LimitRanges is not awaited by a creation.
+        // A review does not wait for the watch on LimitRanges.
         eventually(&format!("the limits of {namespace} are known"), PATIENCE, || async {
             let dry = world.cluster.create_pod(namespace, &pod_fixture("a-vanilla")?, true).await;
             Ok(dry.ok().filter(|pod| sidecar(pod).is_some_and(|it| it.pointer(at) == Some(&json!(amount)))))
@@ -150,14 +150,14 @@ async fn steps_aside_for_a_pod_that_is_refused_with_the_sidecar() {
     assert!(sidecar(&pod).is_none());
     let told = world.event("full", "LogShipperSteppedAside").await;
     assert!(told.contains("exceeded quota") && told.contains("raise the ResourceQuota"), "{told}");
-    // The dry runs of `refusal` left no trace: the first real pod was injected, and refused.
+    // The dry runs of `refusal` left no trace: the first real pod was injected and refused.
     let events = world.cluster.events("full").await.unwrap();
     let refused = events.iter().filter(|(reason, _)| reason == "FailedCreate").count();
     assert_eq!(refused, 1, "{events:?}");
-    // Kubernetes asks each container to name only the CPU and memory that a quota counts, and no other resource.
+    // If a quota counts CPU or memory, each container must name them. Other resources are optional.
     let counted = world.next_pod("counted", None).await;
     assert!(sidecar(&counted).is_some());
-    // It stays so for the next one, without another refusal.
+    // The next pod gets no sidecar either, without another refusal.
     let again = world.recreated("full", &pod).await;
     assert!(sidecar(&again).is_none());
 }
@@ -190,7 +190,7 @@ async fn injects_again_where_the_pod_is_refused_without_the_sidecar_as_well() {
     world.refusal("shut").await;
     world.cluster.apply(&stateful_set_of(&pod_fixture("a-vanilla").unwrap(), "shut", 1)).await.unwrap();
     world.event("shut", "LogShipperSteppedAside").await;
-    // Refused as well: the next one after that is injected, and so on.
+    // The pod without the sidecar is refused as well, so the next one is injected again.
     eventually("the pod is injected again", PATIENCE, || async {
         let log = world.installation.process.log();
         let outcomes: Vec<_> =
@@ -214,7 +214,7 @@ async fn a_sidecar_that_does_not_start_leaves_the_next_pods_alone_until_one_runs
     let untouched = world.recreated("fused", &pod).await;
     assert!(sidecar(&untouched).is_none(), "the fuse has blown");
 
-    // Elsewhere a sidecar that starts after all closes it.
+    // In another namespace the fuse closes when the sidecar starts after all.
     world.namespace("mended", None).await;
     let pod = world.pod("mended").await;
     world.report("mended", &json!({"waiting": {"reason": "ErrImagePull"}})).await;

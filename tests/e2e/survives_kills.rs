@@ -1,10 +1,10 @@
-//! The shipper is killed again and again while 17 files are written and rotated and the store comes and goes; then the store
-//! shows every line once, in order.
+//! The shipper is killed again and again while 17 files are written and rotated and the store goes down and comes back. In the
+//! end the store shows every line once, in order.
 //!
-//! On our own strict receiver and on VictoriaLogs, and on a real Loki where there is one. VictoriaLogs keeps each copy of an
-//! entry that was sent again, so there every copy must be identical to the first.
+//! The stores are our own strict receiver, VictoriaLogs, and a real Loki if there is one. VictoriaLogs keeps each copy of a
+//! resent entry, so there every copy must be identical to the first.
 //!
-//! A few kills by default; `KILLS=1000` for the long run, `SEED=` for one that was seen before.
+//! `KILLS=1000` makes the long run, `SEED=` repeats an earlier one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
@@ -21,27 +21,27 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::process::{Child, Command};
 
-/// How often the shipper is killed where nothing else is said.
+/// How often the shipper is killed by default.
 const KILLS: usize = 20;
-/// After so many kills everything written must be in the store: rotated copies are kept only so long.
+/// After this many kills the store must have every line: rotated files are kept only for a while.
 const CHECK_EVERY: usize = 20;
-/// How often a file is rotated at most between two checks, well below the ten copies that are kept.
+/// The most rotations of a file between two checks, well below the ten rotated files that are kept.
 const ROTATIONS: u32 = 5;
-/// For how many kills the store is away at a time.
+/// For how many kills the store is down at a time.
 const OUTAGE: usize = 8;
 const PATIENCE: Duration = Duration::from_mins(2);
-/// A Loki that spreads a stream over shards puts a resend into others than the push before, and shows both. It does that
-/// above a rate, and for a moment whatever the rate is when it has read its own log again.
+/// With stream sharding, Loki puts a resend into another shard than the first push, and shows both. It shards above a rate,
+/// and at any rate for a moment after it has replayed its own log.
 const LIMITS: &str = "shard_streams: {enabled: false}";
 const LABEL: (&str, &str) = ("job", "kills");
 
-/// A shipper, started anew after every kill.
+/// A shipper that starts again after every kill.
 struct Shipper {
     binary: PathBuf,
     args: Vec<String>,
     log: PathBuf,
     child: Child,
-    /// The most memory and descriptors that were seen, over all lives.
+    /// The peak memory and the most descriptors of all runs.
     peak_kib: u64,
     descriptors: usize,
 }
@@ -57,17 +57,17 @@ impl Shipper {
             format!("--label={}={}", LABEL.0, LABEL.1),
             "--batch-wait=50ms".to_owned(),
             "--batch-bytes=64KiB".to_owned(),
-            // Where a line is doubled, this tells by which record.
+            // If a line is shown twice, the log names the position record.
             "--log-level=debug".to_owned(),
         ];
-        // A copy: a build that runs meanwhile must not change what is tested.
+        // A copy, because a build may replace the program during the test.
         let (binary, log) = (dir.join("redis-log-shipper"), dir.join("killed-shipper.log"));
         std::fs::copy(program("redis-log-shipper").unwrap(), &binary).unwrap();
         let child = spawn(&binary, &args, &log);
         Self { binary, args, log, child, peak_kib: 0, descriptors: 0 }
     }
 
-    /// Kills it in the middle of whatever it does, and starts the next one.
+    /// Kills it at any moment and starts it again.
     async fn kill(&mut self) {
         self.look();
         assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself; see {}", self.log.display());
@@ -91,7 +91,7 @@ fn spawn(binary: &Path, args: &[String], log: &Path) -> Child {
     Command::new(binary).args(args).stdin(Stdio::null()).stderr(log).kill_on_drop(true).spawn().unwrap()
 }
 
-/// The files, how often each was rotated since the last check, and how often any was.
+/// The files, their rotations since the last check, and all rotations.
 struct Writer {
     files: Vec<LogFile>,
     rotated: Vec<u32>,
@@ -105,7 +105,7 @@ impl Writer {
         Self { rotated: vec![0; files.len()], files, rotations: 0 }
     }
 
-    /// Writes to all files and rotates some of them, for about this long.
+    /// Writes to all files and rotates some of them for about this long.
     async fn write(&mut self, time: Duration, random: &mut StdRng) {
         let until = Instant::now() + time;
         loop {
@@ -125,12 +125,12 @@ impl Writer {
             if left.is_zero() {
                 return;
             }
-            // The pace of the load, not a wait for something.
+            // This sets the pace of the load and waits for nothing.
             tokio::time::sleep(left.min(Duration::from_millis(20))).await;
         }
     }
 
-    /// Waits until the store shows the last line of every file; what came before was acknowledged before.
+    /// Waits until the store shows the last line of every file. Earlier lines were acknowledged earlier.
     async fn is_shipped(&mut self, store: &Store) {
         for file in &self.files {
             let Some(last) = file.written.last() else { continue };
@@ -143,7 +143,7 @@ impl Writer {
         self.rotated.fill(0);
     }
 
-    /// Compares what the store shows with what was written.
+    /// Compares the store with the written lines.
     async fn is_shown(&self, store: &Store) -> Shown {
         let mut all = Shown::default();
         for file in &self.files {
@@ -159,12 +159,12 @@ impl Writer {
     }
 }
 
-/// What a store shows of all files.
+/// The content of a store for all files.
 #[derive(Default)]
 struct Shown {
     lines: usize,
     entries: usize,
-    /// Further copies of these entries; in Loki, those that it stored.
+    /// More copies of these entries. Loki counts only the copies that it stored.
     resent: u64,
 }
 
@@ -201,7 +201,7 @@ async fn shows_every_line_once(mut store: Store) {
     let _log = KeptLog(shipper.log.clone());
     let (mut outages, started) = (0, Instant::now());
 
-    // What is rotated before the files are seen for the first time is history, not a loss.
+    // Files that were rotated before the shipper's first scan are not shipped, which is no loss.
     for file in &mut writer.files {
         file.write(1).unwrap();
     }
@@ -216,7 +216,7 @@ async fn shows_every_line_once(mut store: Store) {
                 outages += 1;
             }
             OUTAGE => {
-                // It is written, rotated and killed on while the store comes up.
+                // Writes, rotations and kills continue while the store starts.
                 let mut back = std::pin::pin!(store.restart());
                 loop {
                     tokio::select! {
@@ -229,7 +229,7 @@ async fn shows_every_line_once(mut store: Store) {
         }
         if kill % CHECK_EVERY == 0 {
             writer.is_shipped(&store).await;
-            // Early, so that the log still speaks of it.
+            // Early, so that the log still covers a fault.
             writer.is_shown(&store).await;
         }
     }
@@ -253,7 +253,7 @@ async fn shows_every_line_once(mut store: Store) {
     ));
 }
 
-/// Keeps the shipper's log where the test fails.
+/// Keeps the shipper's log if the test fails.
 struct KeptLog(PathBuf);
 
 impl Drop for KeptLog {

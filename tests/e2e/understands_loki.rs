@@ -1,4 +1,4 @@
-//! The client and a real Loki: what Loki's answers say in its own words, and what is in it afterwards.
+//! The client against a real Loki: the client understands each answer, and Loki has the right entries afterwards.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use redis_log_shipper::push::rejections::{Reason, Rejections};
 const PATIENCE: Duration = Duration::from_mins(1);
 const HOUR: i64 = 3_600_000_000_000;
 
-/// Makes an entry one that Loki will never take.
+/// Changes an entry so that Loki rejects it.
 type Spoil = fn(&mut (i64, String));
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,7 +21,7 @@ async fn on_loki_rejects_entries_and_stores_the_others() {
     let loki = Loki::start(&binary).await.unwrap();
     let mut client = Client::new(&loki.push_url());
 
-    // One entry of 5,000 that Loki will never take; every other one is there.
+    // Loki rejects one entry of 5,000 and stores all others.
     let cases: [(&str, Reason, Spoil); 2] = [
         ("old", Reason::TooOld, |entry| entry.0 -= 200 * HOUR),
         ("long", Reason::LineTooLong, |entry| entry.1 = "x".repeat(300_000)),
@@ -36,7 +36,7 @@ async fn on_loki_rejects_entries_and_stores_the_others() {
         assert_eq!(stream.shown(&loki).await, stream.lines(|entry| *entry == spoilt), "{name}");
     }
 
-    // One that is too new is kept for later, and the others are there meanwhile.
+    // An entry that is too new is held, and the others are stored meanwhile.
     let mut stream = Stream::new("new", 5000);
     stream.entries[1234].0 += HOUR;
     let spoilt = stream.entries[1234].clone();
@@ -51,7 +51,7 @@ async fn on_loki_rejects_entries_and_stores_the_others() {
     let failures = std::mem::take(&mut *client.failures.lock().unwrap());
     assert!(failures.iter().all(|(trouble, _)| *trouble == Trouble::TooNew), "{failures:?}");
 
-    // An hour and a half behind the newest entry: Loki's ingester says so, in other words than its distributor.
+    // An entry is an hour and a half behind the newest one. The ingester rejects it, with another text than the distributor.
     let mut stream = Stream::new("behind", 3);
     assert_eq!(client.push(&stream).await, Rejections::default());
     let newest = stream.entries.clone();
@@ -60,14 +60,14 @@ async fn on_loki_rejects_entries_and_stores_the_others() {
     assert_eq!(client.push(&stream).await, Rejections::of(Reason::TooFarBehind, 2));
     assert_eq!(stream.shown(&loki).await, stream.lines(|entry| entry.1.contains("behind")));
 
-    // Too many labels: all entries, for the sake of the stream.
+    // With too many labels Loki rejects all entries of the stream.
     let mut stream = Stream::new("labels", 7);
     let many: Vec<_> = (0..40).map(|number| format!(r#"l{number}="x""#)).collect();
     stream.labels = format!("{{{}}}", many.join(", "));
     assert_eq!(client.push(&stream).await, Rejections::of(Reason::LabelLimit, 7));
     assert!(client.failures.lock().unwrap().is_empty(), "{:?}", client.failures);
 
-    // Labels that are none: held.
+    // Invalid labels: the entries are held.
     for labels in ["{a=}", "{"] {
         stream.labels = labels.to_owned();
         let (trouble, said) = client.first_failure(&stream).await;
@@ -91,7 +91,7 @@ async fn on_loki_collapses_a_resend_with_metadata() {
     assert_eq!(query.lines(&count(r#"| level="error""#)).await.unwrap(), [stream.entries[0].1.clone()]);
     assert_eq!(query.lines(&count(r#"| level="info""#)).await.unwrap().len(), 99);
     assert_eq!(query.lines(&count(r#"| filename="dmcproxy.log""#)).await.unwrap().len(), 100);
-    // A metric query counts what is stored: the resends are not.
+    // A metric query counts stored entries. Resends are not stored.
     assert_eq!(query.number(r#"sum(count_over_time({log_file="dmcproxy"}[1h]))"#).await.unwrap(), 100);
 }
 
@@ -115,10 +115,10 @@ async fn on_loki_takes_less_metadata_at_a_lower_rate_in_smaller_pieces() {
     assert_eq!(stream.shown(&loki).await, stream.lines(|_| false));
     assert!(client.failures.lock().unwrap().is_empty(), "{:?}", client.failures);
 
-    // Two megabytes of a stream that may have half a megabyte a second, in pushes of at most 50 KB.
+    // Two megabytes of one stream, whose limits are half a megabyte a second and 50 KB a push.
     let mut stream = Stream::new("flood", 20_000);
     for (time, line) in &mut stream.entries {
-        // What no compression makes much smaller.
+        // Text that hardly compresses.
         *line = format!(
             "{line} {:032x} {:032x}",
             u128::from(time.unsigned_abs()).pow(2),

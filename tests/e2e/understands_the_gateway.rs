@@ -1,5 +1,5 @@
-//! The client and OpenShift Logging's real gateway: what each refusal means, in the gateway's own words, and that lines flow
-//! once they may.
+//! The client against OpenShift Logging's real gateway: the client understands each refusal, and pushes once it has the
+//! permission.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const NAMESPACE: &str = "redis-enterprise";
 const ACCOUNT: &str = "demo-redis-cluster";
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Short, so that a test sees an answer change; the gateway's helper remembers for a minute.
+/// How long the gateway caches an answer. Short, because a test waits for a change; the real one caches for a minute.
 const MEMORY: Duration = Duration::from_secs(2);
 
 /// A gateway between a cluster and the strict receiver.
@@ -58,7 +58,7 @@ impl World {
         Client::with(url, Some(file(token)), vec![file("ca.crt")])
     }
 
-    /// Lets the account push to the tenant `application`, as our own command says.
+    /// Applies the output of our own command, which lets the account push to the tenant `application`.
     async fn grant(&self) {
         let rbac = Command::new(program("redis-log-webhook").unwrap())
             .args(["rbac", "--namespace", NAMESPACE, "--service-account", ACCOUNT])
@@ -79,7 +79,7 @@ async fn tells_a_bad_token_from_a_missing_permission_and_an_unknown_tenant_and_p
     let Some(world) = World::new(Setup::default()).await else { return };
     let stream = Stream::new("dmcproxy", 100);
 
-    // No token that the API server knows, or none at all: the gateway sends to its login page.
+    // An unknown token, or none: the gateway redirects to its login page.
     std::fs::write(world.dir.path().join("garbage"), "no.such.token").unwrap();
     let application = world.gateway.push_url_of("application");
     let anonymous = Client::with(&application, None, vec![world.dir.path().join("ca.crt")]);
@@ -88,24 +88,24 @@ async fn tells_a_bad_token_from_a_missing_permission_and_an_unknown_tenant_and_p
         assert_eq!(trouble, Trouble::Login, "{said}");
     }
 
-    // A good token of an account that may not push: this version says 403, with an empty body.
+    // A valid token of an account that may not push: this version answers 403 with an empty body.
     let (trouble, said) = world.client().first_failure(&stream).await;
     assert_eq!((trouble, said.as_str()), (Trouble::Forbidden, "403 Forbidden"));
 
-    // A tenant that no LokiStack has.
+    // A tenant that does not exist.
     let unknown = world.gateway.push_url_of("redis");
     let (trouble, said) = world.client_of(&unknown, "token").first_failure(&stream).await;
     assert_eq!(trouble, Trouble::Unauthorized);
     assert!(said.contains("tenant not found, have you registered it?"), "{said}");
 
-    // Not the path of a push, and http where https is spoken.
+    // A wrong path, and http instead of https.
     let elsewhere = application.replace("/push", "/pull");
     let (trouble, said) = world.client_of(&elsewhere, "token").first_failure(&stream).await;
     assert_eq!(trouble, Trouble::WrongUrl, "{said}");
     let (trouble, said) = Client::new(&application.replace("https:", "http:")).first_failure(&stream).await;
     assert_eq!(trouble, Trouble::PlainHttp, "{said}");
 
-    // Granted, the same client goes on by itself as soon as the gateway asks again.
+    // After the grant the client continues by itself, once the gateway asks again.
     assert!(world.shown(&stream).is_empty());
     world.grant().await;
     let mut client = world.client();
@@ -151,7 +151,7 @@ async fn backs_off_when_the_gateway_has_no_room() {
     let both = async { tokio::join!(client.push(&held), holding) };
     let (rejections, (trouble, said)) = tokio::time::timeout(PATIENCE, both).await.unwrap();
     assert_eq!(rejections, Rejections::default());
-    // This version says 503; newer ones say 429.
+    // This version answers 503, newer ones 429.
     assert_eq!(trouble, Trouble::GatewayBusy(None), "{said}");
     assert!(said.contains("Server capacity exceeded."), "{said}");
     assert_eq!(other.push(&refused).await, Rejections::default());
@@ -164,7 +164,7 @@ async fn backs_off_when_the_gateway_has_no_room() {
 async fn holds_where_the_cluster_has_no_oauth_server() {
     let Some(world) = World::new(Setup { oauth: false, ..Setup::default() }).await else { return };
     world.grant().await;
-    // This version never learns of its tenants then, so even a good token is refused.
+    // This version then never knows its tenants, so it refuses even a valid token.
     let (trouble, said) = world.client().first_failure(&Stream::new("dmcproxy", 100)).await;
     assert_eq!(trouble, Trouble::Unauthorized);
     assert!(said.contains("tenant not found, have you registered it?"), "{said}");

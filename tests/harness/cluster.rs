@@ -1,7 +1,7 @@
-//! A real Kubernetes API server over a real etcd, on loopback, with throw-away certificates and data.
+//! A real Kubernetes API server over a real etcd, on loopback, with temporary certificates and data.
 //!
-//! RBAC decides, ServiceAccounts get tokens, mutating webhooks are called. There is no scheduler, no kubelet and no
-//! controller manager: nobody runs the pods, and nobody creates the `ConfigMap`s of a namespace.
+//! It enforces RBAC, issues tokens for ServiceAccounts and calls mutating webhooks. There is no scheduler, no kubelet and no
+//! controller manager, so nothing runs the pods or creates the `ConfigMap`s of a namespace.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,14 +25,14 @@ const LIFETIME: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_mins(1);
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
 "rules": [{"level": "Metadata"}]}"#;
-/// API servers that run at once, however many tests do. Each takes half a gigabyte, and a processor while it starts.
+/// Limits the API servers that run at once. Each takes half a gigabyte of memory, and one processor while it starts.
 static PLACES: Semaphore = Semaphore::const_new(4);
 const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// A running API server.
 #[expect(missing_debug_implementations, reason = "kube's client has none")]
 pub struct Cluster {
-    /// Talks to it as an administrator.
+    /// A client with an administrator's rights.
     pub client: kube::Client,
     /// A kubeconfig of an administrator.
     pub kubeconfig: PathBuf,
@@ -40,7 +40,7 @@ pub struct Cluster {
     pub ca: String,
     server: String,
     audit: Option<PathBuf>,
-    // Dropped in this order: the API server, etcd, their data, their place. None where somebody else runs them.
+    // Dropped in this order: the API server, etcd, their data, their place. `None` if the caller runs the API server.
     _parts: Option<(Process, Process, TempDir, SemaphorePermit<'static>)>,
 }
 
@@ -50,7 +50,7 @@ impl Cluster {
         Self::start_with(servers, false).await
     }
 
-    /// The same, with a record of who asked for what.
+    /// As [`Self::start`], with an audit log.
     pub async fn start_audited(servers: &Servers) -> anyhow::Result<Self> {
         Self::start_with(servers, true).await
     }
@@ -62,7 +62,7 @@ impl Cluster {
         let ca = Authority::new("test API server", LIFETIME)?;
         let admin = ca.client("admin", "system:masters", LIFETIME)?;
         let serving = ca.serving(&["127.0.0.1", "localhost"], LIFETIME)?;
-        // Tokens are signed with a key of their own; the certificate only carries its public half.
+        // A separate key signs tokens. The certificate only carries its public half.
         let signing = ca.serving(&["service-accounts"], LIFETIME)?;
         let file = |name: &str, content: &str| -> anyhow::Result<String> {
             let path = dir.path().join(name);
@@ -112,7 +112,7 @@ impl Cluster {
         Ok(Self { client, kubeconfig, ca, server, audit, _parts: Some((apiserver, etcd, dir, place)) })
     }
 
-    /// The cluster that somebody else runs at `server`, as the administrator of `kubeconfig`.
+    /// A cluster that already runs at `server`, with the administrator of `kubeconfig`.
     pub(crate) async fn of(server: &str, kubeconfig: &Path, ca: String) -> anyhow::Result<Self> {
         let config = kube::config::Kubeconfig::read_from(kubeconfig)?;
         let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
@@ -120,19 +120,19 @@ impl Cluster {
         Ok(Self { client, kubeconfig: kubeconfig.to_owned(), ca, server: server.to_owned(), audit: None, _parts: None })
     }
 
-    /// A kubeconfig for whoever has the token in `token_file` and the CA in `ca_file`.
+    /// A kubeconfig with the token in `token_file` and the CA in `ca_file`.
     pub fn kubeconfig_of(&self, token_file: &Path, ca_file: &Path) -> String {
         kubeconfig_text(&self.server, &ca_file.display().to_string(), &json!({"tokenFile": token_file}))
     }
 
-    /// Everything that was asked so far, as audit events; only of an audited cluster.
+    /// The audit events of all requests so far. Fails if the cluster is not audited.
     pub fn audit(&self) -> anyhow::Result<Vec<Value>> {
         let log = std::fs::read_to_string(self.audit.as_ref().context("this cluster is not audited")?)?;
         // The last line may be half written.
         Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
-    /// Creates a namespace with these labels, and the ServiceAccounts pods in it need.
+    /// Creates a namespace with these labels, and ServiceAccounts for its pods.
     pub async fn create_namespace(&self, name: &str, labels: &Value, accounts: &[&str]) -> anyhow::Result<()> {
         let namespace = json!({"metadata": {"name": name, "labels": labels}});
         let namespace: Namespace = serde_json::from_value(namespace)?;
@@ -152,7 +152,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Creates a pod and returns it as the API server stored it; on a dry run, as it would have.
+    /// Creates a pod and returns it as the API server stored it, or would store it without the dry run.
     pub async fn create_pod(&self, namespace: &str, pod: &Value, dry_run: bool) -> anyhow::Result<Value> {
         let mut pod = pod.clone();
         if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -177,7 +177,7 @@ impl Cluster {
         pods.items.iter().map(|pod| Ok(serde_json::to_value(pod)?)).collect()
     }
 
-    /// How often pods were created although the webhook did not answer, or not well.
+    /// How many pods were created although the webhook gave no valid answer.
     pub async fn failed_open(&self) -> anyhow::Result<u64> {
         let metrics = self.client.request_text(hyper::Request::get("/metrics").body(Vec::new())?).await?;
         let counts = metrics.lines().filter(|line| line.starts_with("apiserver_admission_webhook_fail_open_count"));
@@ -201,7 +201,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Where an object is, and its name.
+    /// The API of an object, and its name.
     pub fn api_of(&self, object: &Value) -> anyhow::Result<(Api<DynamicObject>, String)> {
         let text = |at: &str| object.pointer(at).and_then(Value::as_str);
         let version = text("/apiVersion").context("an object without an apiVersion")?;
@@ -232,7 +232,7 @@ impl Cluster {
         Ok(api.get_opt(name).await?)
     }
 
-    /// How often the API server has called an admission webhook since it was started.
+    /// How often the API server has called an admission webhook since its start.
     pub async fn webhook_calls(&self, webhook: &str) -> anyhow::Result<u64> {
         let text = self.client.request_text(hyper::Request::get("/metrics").body(Vec::new())?).await?;
         let name = format!("name=\"{webhook}\"");
@@ -241,7 +241,7 @@ impl Cluster {
         counts.map(|count| Ok(count.parse::<u64>()?)).sum()
     }
 
-    /// How many of its calls to an admission webhook took the API server longer than `seconds`, one of its buckets.
+    /// How many calls to an admission webhook took longer than `seconds`, which must be a bucket of the histogram.
     pub async fn slow_webhook_calls(&self, webhook: &str, seconds: &str) -> anyhow::Result<u64> {
         const NAME: &str = "apiserver_admission_webhook_admission_duration_seconds";
         let text = self.client.request_text(hyper::Request::get("/metrics").body(Vec::new())?).await?;

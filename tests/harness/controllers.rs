@@ -1,5 +1,5 @@
-//! A real kube-controller-manager, of which only some controllers run: who makes the pods of a Redis Enterprise cluster, or of
-//! the webhook.
+//! A real kube-controller-manager that runs only some controllers. It creates the pods of a Redis Enterprise cluster, or of the
+//! webhook.
 
 use std::process::Command;
 use std::time::Duration;
@@ -22,12 +22,12 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// Starts the controller of the kind StatefulSet, and waits until it is under way.
+    /// Starts the controller of StatefulSets and waits until it works.
     pub async fn start(tools: &Tools, cluster: &Cluster) -> anyhow::Result<Self> {
         Self::start_only(tools, cluster, &["statefulset-controller"]).await
     }
 
-    /// Starts these controllers, and waits until they are under way.
+    /// Starts these controllers and waits until they work.
     pub async fn start_only(tools: &Tools, cluster: &Cluster, names: &[&str]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let port = free_port()?;
@@ -51,11 +51,11 @@ impl Controllers {
     }
 }
 
-/// The StatefulSet that makes pods like `pod`, with a claim for the volume that holds their logs.
+/// A StatefulSet that creates pods like `pod`, with a claim for their log volume.
 pub fn stateful_set_of(pod: &Value, namespace: &str, replicas: u32) -> Value {
     let mut spec = pod["spec"].clone();
     if let Some(spec) = spec.as_object_mut() {
-        // These are each pod's own.
+        // Each pod gets its own.
         for own in ["hostname", "subdomain", "nodeName"] {
             spec.remove(own);
         }
@@ -71,7 +71,7 @@ pub fn stateful_set_of(pod: &Value, namespace: &str, replicas: u32) -> Value {
         "spec": {
             "replicas": replicas,
             "serviceName": "rec",
-            // Nobody makes a pod ready here, which is what the next one would wait for.
+            // Nothing makes a pod Ready here, and an ordered StatefulSet would wait for that.
             "podManagementPolicy": "Parallel",
             "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": spec},

@@ -1,8 +1,8 @@
-//! OpenShift Logging's real gateway in front of a store: who may push to which tenant, asked of a real API server.
+//! OpenShift Logging's real gateway in front of a store. It asks a real API server who may push to which tenant.
 //!
-//! The binary is the newest version that is served as a Go module (2023). Only its helper [`Opa`] is ours. The gateway
-//! wants to run in a pod of OpenShift, so it is given what it looks for there: its ServiceAccount's folder, in a mount
-//! namespace of its own, and an API server at port 443 that says where OAuth is. Both need root.
+//! The binary is the newest version that is published as a Go module (2023). Only its helper [`Opa`] is ours. The gateway
+//! expects to run in a pod of OpenShift. So it gets a ServiceAccount's directory, in a mount namespace of its own, and an
+//! API server on port 443 that knows the OAuth server. Both need root.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -32,16 +32,16 @@ use crate::{free_port, http};
 const TENANTS: [&str; 3] = ["application", "infrastructure", "audit"];
 const LIFETIME: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Runs `"$@"` where the ServiceAccount's folder is a copy of `$0`.
+/// Runs `"$@"` with a copy of `$0` as the ServiceAccount's directory.
 const IN_A_POD: &str = r#"mount -t tmpfs tmpfs /var/run && mkdir -p /var/run/secrets/kubernetes.io/serviceaccount &&
 cp "$0"/* /var/run/secrets/kubernetes.io/serviceaccount/ && exec "$@""#;
 
-/// What a gateway is told that tests want otherwise.
+/// The settings of a gateway that differ between tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
-    /// How long it remembers who may push.
+    /// How long it caches who may push.
     pub memory: Duration,
-    /// How many requests it works on at a time.
+    /// How many requests it serves at a time.
     pub concurrent: u32,
     /// Whether the cluster has OpenShift's own OAuth server.
     pub oauth: bool,
@@ -65,7 +65,7 @@ pub struct Gateway {
     _dir: TempDir,
 }
 
-/// Whether a gateway can be started here; where it cannot, says that `test` is skipped.
+/// Whether a gateway can run here. If not, prints that `test` is skipped.
 pub fn is_possible(test: &str) -> anyhow::Result<bool> {
     let namespace = Command::new("unshare").args(["--mount", "true"]).output();
     let may_mount = namespace.is_ok_and(|output| output.status.success());
@@ -104,7 +104,7 @@ impl Gateway {
             .arg(&servers.gateway)
             .args([format!("-web.listen=127.0.0.1:{port}"), format!("-web.internal.listen=127.0.0.1:{}", free_port()?)])
             .arg("-web.healthchecks.url=")
-            // No store here has tenants, and VictoriaLogs would take X-Scope-OrgID for a number.
+            // No store here has tenants, and VictoriaLogs expects a number in X-Scope-OrgID.
             .arg("-logs.tenant-header=X-Tenant")
             .args([format!("-logs.write.endpoint={api}"), format!("-logs.read.endpoint={api}")])
             .arg(format!("-tenants.config={}", file("tenants.json", &tenants)?))
@@ -134,7 +134,8 @@ impl Gateway {
         self.ca.cert()
     }
 
-    /// Waits until every tenant is known: then a push without a token is sent to a login page. Without OAuth none ever is.
+    /// Waits until the gateway knows every tenant: it then redirects a push without a token to a login page. Without OAuth it
+    /// never knows one.
     async fn wait_until_ready(&mut self, oauth: bool) -> anyhow::Result<()> {
         let client = http::client(Some(self.ca.cert()))?;
         let expected = if oauth { StatusCode::FOUND } else { StatusCode::UNAUTHORIZED };
@@ -187,14 +188,14 @@ fn write_account(dir: &Path, ca: &Authority) -> anyhow::Result<String> {
     Ok(account.display().to_string())
 }
 
-/// An address of loopback that no other process of the tests uses.
+/// A loopback address that no other test process uses.
 fn next_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, high.max(1), low, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The one page of the API server that the gateway reads by itself: where OpenShift's OAuth server is.
+/// Serves the one page of the API server that the gateway itself reads: the address of OpenShift's OAuth server.
 async fn serve_oauth(ca: &Authority, known: bool) -> anyhow::Result<(Ipv4Addr, Handle<SocketAddr>)> {
     let address = next_address();
     let pair = ca.serving(&[&address.to_string()], LIFETIME)?;

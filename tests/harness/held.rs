@@ -1,4 +1,4 @@
-//! A client whose patches wait until they are let through: a replica that is slow at the worst moment.
+//! A client whose patches wait until the test lets them through. It stands for a replica that is slow at the worst moment.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use kube::client::Body;
 use tokio::sync::Notify;
 use tower_service::Service;
 
-/// What becomes of the patches.
+/// Holds the patches, and records their answers.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
     arrived: Arc<Notify>,
@@ -18,12 +18,12 @@ pub struct Held {
 }
 
 impl Held {
-    /// A client that asks what `client` asks, each patch only once it is let through.
+    /// Wraps `client`: each patch waits until it is let through.
     pub fn client(&self, client: kube::Client) -> kube::Client {
         kube::Client::new(Slow { client, held: self.clone() }, "default")
     }
 
-    /// Waits until a patch is on its way.
+    /// Waits until a patch is held.
     pub async fn arrived(&self) {
         self.arrived.notified().await;
     }
@@ -33,7 +33,7 @@ impl Held {
         self.go.notify_one();
     }
 
-    /// What the API server answered to each of them.
+    /// The API server's answers to the patches.
     pub fn answers(&self) -> Vec<u16> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,4 +1,4 @@
-//! Small HTTP requests with whole answers.
+//! Small HTTP requests whose answers are read whole.
 
 use std::fmt::Write as _;
 
@@ -43,7 +43,7 @@ pub async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> anyhow:
     Ok((status, answer.into_body().collect().await?.to_bytes()))
 }
 
-/// `text` as it stands in the query of a URL.
+/// Encodes `text` for the query of a URL.
 pub fn in_query(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() {

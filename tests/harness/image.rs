@@ -1,7 +1,7 @@
-//! Our one image, as the Dockerfile makes it, without Docker: its programs, certificates, time zones, labels and user.
+//! Builds our image without Docker, with the same content as the Dockerfile: programs, certificates, time zones, labels, user.
 //!
-//! A test compares every part of it with the Dockerfile. Certificates and time zones come from crates, not from this machine,
-//! so `Cargo.lock` decides their bytes as well.
+//! A test compares every part with the Dockerfile. Certificates and time zones come from crates, not from this machine, so
+//! `Cargo.lock` pins their bytes as well.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::repository;
 
 /// The image's name, without a tag.
 pub const NAME: &str = "ghcr.io/redis-log-shipper/redis-log-shipper";
-/// The programs in it, each at `/NAME`.
+/// The programs in the image, each at `/NAME`.
 pub const PROGRAMS: [&str; 2] = ["redis-log-webhook", "redis-log-shipper"];
 
 /// The image of `version`, with the programs in the folder `programs`, built from `revision`.

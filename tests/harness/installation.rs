@@ -1,7 +1,7 @@
-//! The webhook as a cluster runs it: the real binary, with the arguments, volumes and permissions that the rendered manifests
-//! give it, behind the webhook configuration they register.
+//! The webhook as a cluster runs it: the real program, with the arguments, volumes, permissions and webhook configuration of the
+//! rendered manifests.
 //!
-//! Not as in a cluster: it listens on loopback, so the configuration's service is replaced by a URL.
+//! One thing differs from a cluster: it listens on loopback, so the webhook configuration has a URL instead of a service.
 
 use std::time::Duration;
 
@@ -41,20 +41,20 @@ impl Installation {
         Self::of(cluster, render(&servers.kustomize, "overlays/plain")?, loki_url).await
     }
 
-    /// Installs what was rendered, pushing to `loki_url`.
+    /// Installs rendered `objects`, with `loki_url` as the push URL.
     pub async fn of(cluster: &Cluster, mut objects: Vec<Value>, loki_url: &str) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let (port, admin_port) = (free_port()?, free_port()?);
         set_loki_url(&mut objects, loki_url)?;
         let (pod, own) = (pod_of(object(&objects, "Deployment", "redis-log-webhook")?)?, issues_its_own(&objects)?);
-        // Whoever else issues certificates does what their annotations ask for.
+        // Stands for cert-manager or OpenShift's service CA.
         let issued = if own { None } else { Some(Authority::new("test service CA", LIFETIME)?) };
         point_to(&mut objects, port, issued.as_ref().map(Authority::cert))?;
         apply(cluster, &objects).await?;
         if let Some(ca) = issued {
             cluster.apply(&certificate(&ca)?).await?;
         }
-        // The controller manager puts it into every namespace, and the kubelet needs it for every pod with a token.
+        // The controller manager creates it in every namespace, and the kubelet needs it for every pod with a token.
         cluster.create_config_map(NAMESPACE, "kube-root-ca.crt", &json!({"ca.crt": cluster.ca})).await?;
         let pod = cluster.create_pod(NAMESPACE, &pod, false).await?;
 
@@ -82,7 +82,7 @@ impl Installation {
     }
 }
 
-/// The one thing that a user edits.
+/// Sets the one value that a user edits.
 fn set_loki_url(objects: &mut [Value], loki_url: &str) -> anyhow::Result<()> {
     let map = objects.iter_mut().find(|object| object["kind"] == "ConfigMap").context("no ConfigMap")?;
     let text = map.pointer_mut("/data/config.yaml").context("no config.yaml")?;
@@ -99,7 +99,7 @@ fn issues_its_own(objects: &[Value]) -> anyhow::Result<bool> {
     Ok(args.context("a container without args")?.iter().any(|arg| arg == "--self-signed"))
 }
 
-/// The webhook configuration, with the service replaced by the loopback URL.
+/// Replaces the service in the webhook configuration by the loopback URL.
 fn point_to(objects: &mut [Value], port: u16, ca: Option<&str>) -> anyhow::Result<()> {
     let mut configurations = objects.iter_mut().filter(|object| object["kind"] == "MutatingWebhookConfiguration");
     let configuration = configurations.next().context("no webhook configuration")?;
@@ -118,7 +118,7 @@ fn certificate(ca: &Authority) -> anyhow::Result<Value> {
     Ok(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}))
 }
 
-/// Waits until the API server has taken notice.
+/// Waits until the API server calls the webhook.
 async fn await_injection(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.create_namespace("canary", &json!({"redis-log-shipper.io/inject": "enabled"}), &["rec"]).await?;
     let pod = pod_fixture("a-vanilla")?;

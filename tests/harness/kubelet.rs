@@ -1,5 +1,5 @@
-//! What a node makes of an injected pod: the command line with its variables expanded, the environment by downward API,
-//! and the volumes as folders, all below a directory of the test's own.
+//! Starts a container of a stored pod as a kubelet does: variables of the command line expanded, the environment from the
+//! downward API, volumes as directories. Everything is below one directory of the test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 
-/// Which node the pods of the tests are taken to run on.
+/// The name of the node on which the pods run.
 pub const NODE: &str = "node-1";
 
-/// A container of a stored pod, about to be started.
+/// A container of a stored pod.
 #[derive(Debug)]
 pub struct Container<'a> {
     pod: &'a Value,
@@ -28,12 +28,12 @@ impl<'a> Container<'a> {
         Ok(Self { pod, spec: container.with_context(|| format!("no container {name}"))?, root: root.to_owned() })
     }
 
-    /// Where something the container sees at `path` is.
+    /// Where the container's `path` is on this machine.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// Makes the volumes: folders for claims and emptyDirs, files for each ConfigMap and Secret, and the projected token, CAs
+    /// Creates the volumes: directories for claims and emptyDirs, files for `ConfigMap`s and Secrets, and the projected token, CAs
     /// and namespace.
     pub async fn make_volumes(&self, cluster: &Cluster) -> anyhow::Result<()> {
         for mount in list(self.spec, "volumeMounts") {
@@ -49,7 +49,7 @@ impl<'a> Container<'a> {
         Ok(())
     }
 
-    /// The container's args, variables expanded, every mounted path below the root.
+    /// The container's args with expanded variables. Mounted paths point below the root.
     pub fn args(&self) -> anyhow::Result<Vec<String>> {
         let env = self.env()?;
         let expanded = list(self.spec, "args").map(|arg| {
@@ -69,7 +69,7 @@ impl<'a> Container<'a> {
         Ok(env)
     }
 
-    /// The command: `program`, which must be the one that the container names, with the container's args and environment.
+    /// The command: `program` with the container's args and environment. The container must name the same program.
     pub fn command(&self, program: &Path) -> anyhow::Result<Command> {
         let named = list(self.spec, "command").map(|word| Path::new(word.as_str().unwrap_or_default()).file_name());
         anyhow::ensure!(named.eq([program.file_name()]), "the container's command is not {}", program.display());
@@ -79,7 +79,7 @@ impl<'a> Container<'a> {
         Ok(command)
     }
 
-    /// `--flag=PATH`, with a mounted path below the root.
+    /// Maps the value of `--flag=PATH` as [`Self::map_path`] does.
     fn map_arg(&self, arg: &str) -> String {
         match arg.split_once('=') {
             Some((flag, value)) => format!("{flag}={}", self.map_path(value.to_owned())),
@@ -87,7 +87,7 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// A path that something is mounted over, below the root; anything else as it is.
+    /// Moves a mounted path below the root, and leaves any other value alone.
     fn map_path(&self, value: String) -> String {
         let mut mounted = list(self.spec, "volumeMounts").filter_map(|mount| mount.get("mountPath")?.as_str());
         if mounted.any(|path| Path::new(&value).starts_with(path)) {
@@ -162,7 +162,7 @@ impl<'a> Container<'a> {
     }
 }
 
-/// `text` with the variables of `env`: `$(NAME)` stands for a value, `$$` for a `$`.
+/// Expands `$(NAME)` in `text` to values of `env`, and `$$` to `$`.
 fn expanded(text: &str, env: &[(String, String)]) -> String {
     let (mut expanded, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('$') {

@@ -1,22 +1,22 @@
-//! What the end-to-end tests and the demo stand on.
+//! Support for the end-to-end tests, the demo and the load test.
 //!
 //! ```text
-//! servers ── process: etcd, kube-apiserver, VictoriaLogs, each started, awaited and stopped
+//! servers ── process: starts, awaits and stops etcd, kube-apiserver, VictoriaLogs
 //!    │
 //!    ├─ cluster   the API server with an administrator's client
-//!    ├─ controllers  who makes the pods of a StatefulSet
-//!    ├─ owners    who manages pods where no controller makes any
+//!    ├─ controllers  create the pods of a StatefulSet
+//!    ├─ owners    own pods on an API server without controllers
 //!    ├─ held      a client that is slow at the worst moment
-//!    ├─ store     where pushes end up: loki, victoria_logs, or our own strict receiver
-//!    └─ gateway   between cluster and store: who may push to which tenant, with opa, its helper
-//! node            a whole node: control plane, kubelet, containerd, and images that it finds without a registry
-//! manifests       what a cluster is given, rendered and applied
-//! programs        our own binaries
+//!    ├─ store     receives pushes: loki, victoria_logs, or our own strict receiver
+//!    └─ gateway   decides between cluster and store who may push to which tenant, with opa, its helper
+//! node            a whole node: control plane, kubelet, containerd, and images without a registry
+//! manifests       rendered and applied as for a cluster
+//! programs        our own programs
 //! installation    our webhook, as a cluster runs it
 //! image ── oci    our image and others, written without a registry
-//! review          what the API server asks them
-//! kubelet         what a node makes of an injected pod: args, env, volumes
-//! writer          log files that are filled and rotated, and what was written to them
+//! review          the question of an API server to a webhook
+//! kubelet         starts an injected container: args, env, volumes
+//! writer          fills and rotates log files, and records every line
 //! ```
 
 pub mod cluster;
@@ -45,29 +45,28 @@ pub mod writer;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// One of the pods that Redis Enterprise and its look-alikes make, such as `a-vanilla`.
+/// A pod of Redis Enterprise, or one that resembles it, such as `a-vanilla`.
 pub fn pod_fixture(name: &str) -> anyhow::Result<serde_json::Value> {
     read_object(&repository().join(format!("webhook/tests/golden/{name}.pod.yaml")))
 }
 
-/// The top of the repository.
+/// The root of the repository.
 pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// One object in a YAML file of the repository.
+/// Reads the one object of a YAML file.
 pub fn read_object(path: &std::path::Path) -> anyhow::Result<serde_json::Value> {
     let text = std::fs::read_to_string(path)?;
     Ok(serde_saphyr::from_str(&text)?)
 }
 
-/// A loopback port that is free, and stays so: not one of those that outgoing connections are given, nor one that was
-/// handed out before.
+/// A free loopback port that stays free: it is outside the range of outgoing connections, and is handed out once.
 pub fn free_port() -> std::io::Result<u16> {
     const RANGE: std::ops::Range<u16> = 20_000..32_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let length = RANGE.end - RANGE.start;
-    // Other test processes start elsewhere.
+    // Other test processes start at another port.
     let start = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(length)).unwrap_or_default();
     loop {
         let port = RANGE.start + (start + NEXT.fetch_add(1, Ordering::Relaxed) % length) % length;
@@ -79,9 +78,9 @@ pub fn free_port() -> std::io::Result<u16> {
     }
 }
 
-/// Says something on standard error that the test runner must not keep to itself, as it does with a passing test's prints.
+/// Prints a line on standard error. The test runner hides what a passing test prints by macro, but not this.
 pub fn say(line: &str) {
     use std::io::Write as _;
-    // Nobody is left to be told that standard error is closed.
+    // A closed standard error cannot be reported.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

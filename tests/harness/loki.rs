@@ -1,4 +1,4 @@
-//! A real Loki as one process, on its filesystem store, and LogQL to ask it.
+//! A real Loki as one process with a filesystem store, and LogQL queries.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,14 +18,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// More entries than any test writes.
 const ENTRIES: u32 = 2_000_000;
 
-/// What a Loki is told that tests want otherwise.
+/// The settings of a Loki that differ between tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
-    /// The version of its schema.
+    /// The schema version.
     pub schema: &'static str,
-    /// Its limits on what may be pushed, one a line.
+    /// Lines for `limits_config`.
     pub limits: &'static str,
-    /// How large a push may be.
+    /// The largest push, in bytes.
     pub max_push_bytes: usize,
 }
 
@@ -39,10 +39,10 @@ impl Default for Setup {
     }
 }
 
-/// A Loki that runs, or is down between a [`Loki::kill`] and a [`Loki::restart`].
+/// A Loki. It is down between [`Loki::kill`] and [`Loki::restart`].
 #[derive(Debug)]
 pub struct Loki {
-    /// Where it is, such as `http://127.0.0.1:3100`.
+    /// Its address, such as `http://127.0.0.1:3100`.
     pub url: String,
     query: Query,
     command: Command,
@@ -71,12 +71,12 @@ impl Loki {
         Ok(loki)
     }
 
-    /// Ends it as a node that dies does.
+    /// Kills it, as a failing node does.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Starts it again with what it has on its disk, and waits until it is ready.
+    /// Starts it again on the same disk and waits until it is ready.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let mut process = Process::start("loki", &self.command, self.dir.path())?;
         let client = http::client(None)?;
@@ -101,22 +101,22 @@ impl Loki {
     }
 }
 
-/// LogQL, asked of a Loki.
+/// LogQL queries to a Loki.
 #[derive(Debug)]
 pub struct Query {
     url: String,
     client: HttpClient,
-    /// Older entries are somebody else's.
+    /// The start of the time range: older entries belong to others.
     start: jiff::Timestamp,
 }
 
 impl Query {
-    /// The query API of the Loki at `url`, such as `http://127.0.0.1:3100`, for entries from now on.
+    /// Queries the Loki at `url`, such as `http://127.0.0.1:3100`, for entries from now on.
     pub fn new(url: &str) -> anyhow::Result<Self> {
         Ok(Self { url: url.to_owned(), client: http::client(None)?, start: jiff::Timestamp::now() })
     }
 
-    /// The lines that `logql` selects, oldest first, those of one entry in a row.
+    /// The lines that `logql` selects, oldest entry first.
     pub async fn lines(&self, logql: &str) -> anyhow::Result<Vec<String>> {
         Ok(self.entries(logql).await?.iter().flat_map(Entry::lines).map(ToOwned::to_owned).collect())
     }
@@ -129,7 +129,7 @@ impl Query {
         let streams = answer.pointer("/data/result").and_then(Value::as_array).context("no result")?;
         let mut entries = Vec::new();
         for stream in streams {
-            // Loki parts its answer by structured metadata.
+            // Loki splits its answer by structured metadata.
             let labels = stream.get("stream").map(Value::to_string).unwrap_or_default();
             for pair in stream.get("values").and_then(Value::as_array).into_iter().flatten() {
                 let text = |at: usize| pair.get(at).and_then(Value::as_str).context("an entry that is no pair");
@@ -140,14 +140,14 @@ impl Query {
         Ok(entries)
     }
 
-    /// The number that the metric query `logql` answers, 0 where it selects nothing.
+    /// The value of the metric query `logql`, 0 if it selects nothing.
     pub async fn number(&self, logql: &str) -> anyhow::Result<u64> {
         let answer = self.ask("query?limit=1", logql).await?;
         let value = answer.pointer("/data/result/0/value/1").and_then(Value::as_str);
         Ok(value.map_or(Ok(0), str::parse)?)
     }
 
-    /// How many streams `logql` answers with, or, where it counts something, how many series.
+    /// How many streams `logql` returns, or how many series if it is a metric query.
     pub async fn results(&self, logql: &str) -> anyhow::Result<usize> {
         let start = self.start.as_nanosecond();
         let selects = logql.starts_with('{');

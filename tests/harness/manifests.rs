@@ -1,4 +1,4 @@
-//! The manifests as a cluster gets them: rendered by kustomize, applied by the API server's own rules.
+//! Renders the manifests with kustomize and applies them by the API server's rules.
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null, and these are maps")]
 
 use std::path::Path;
@@ -69,7 +69,7 @@ pub fn render(kustomize: &Path, folder: &str) -> anyhow::Result<Vec<Value>> {
 pub fn render_with(kustomize: &Path, components: &[&str]) -> anyhow::Result<Vec<Value>> {
     let target = repository().join("target");
     std::fs::create_dir_all(&target)?;
-    // kustomize wants relative folders.
+    // kustomize requires relative directories.
     let dir = tempfile::tempdir_in(target)?;
     let components: Vec<_> = components.iter().map(|name| format!("../../manifests/components/{name}")).collect();
     let text = json!({
@@ -82,7 +82,7 @@ pub fn render_with(kustomize: &Path, components: &[&str]) -> anyhow::Result<Vec<
     build(kustomize, dir.path())
 }
 
-/// Renders any folder with a kustomization.
+/// Renders a directory with a kustomization.
 pub fn build(kustomize: &Path, folder: &Path) -> anyhow::Result<Vec<Value>> {
     let output = Command::new(kustomize).arg("build").arg(folder).output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -90,13 +90,13 @@ pub fn build(kustomize: &Path, folder: &Path) -> anyhow::Result<Vec<Value>> {
     Ok(serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?)
 }
 
-/// The one object of a kind with a name.
+/// The object of this kind and name.
 pub fn object<'a>(objects: &'a [Value], kind: &str, name: &str) -> anyhow::Result<&'a Value> {
     let found = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
     found.with_context(|| format!("no {kind} {name} was rendered"))
 }
 
-/// Applies objects in their order, unknown or doubled fields being errors; returns the API server's warnings.
+/// Applies objects in their order and returns the API server's warnings. Unknown or duplicate fields are errors.
 pub async fn apply(cluster: &Cluster, objects: &[Value]) -> anyhow::Result<Vec<String>> {
     let mut warnings = Vec::new();
     for object in objects {
@@ -109,7 +109,7 @@ pub async fn apply(cluster: &Cluster, objects: &[Value]) -> anyhow::Result<Vec<S
     Ok(warnings)
 }
 
-/// The pod that a Deployment would make.
+/// The pod that a Deployment creates.
 pub fn pod_of(deployment: &Value) -> anyhow::Result<Value> {
     let mut pod = deployment.pointer("/spec/template").context("no pod template")?.clone();
     pod["apiVersion"] = json!("v1");
@@ -119,7 +119,7 @@ pub fn pod_of(deployment: &Value) -> anyhow::Result<Value> {
     Ok(pod)
 }
 
-/// Creates a pod on a dry run; returns the API server's warnings.
+/// Creates a pod with a dry run and returns the API server's warnings.
 pub async fn try_pod(cluster: &Cluster, pod: &Value) -> anyhow::Result<Vec<String>> {
     let (api, _) = cluster.api_of(pod)?;
     let url = format!("{}?dryRun=All&fieldValidation=Strict", api.resource_url());
@@ -127,7 +127,7 @@ pub async fn try_pod(cluster: &Cluster, pod: &Value) -> anyhow::Result<Vec<Strin
     send(cluster, request.body(serde_json::to_vec(pod)?)?).await
 }
 
-/// Sends a request and returns the warnings of its answer, which kube's own calls keep to themselves.
+/// Sends a request and returns the warnings of its answer, which kube's own calls hide.
 async fn send(cluster: &Cluster, request: hyper::Request<Vec<u8>>) -> anyhow::Result<Vec<String>> {
     let answer = cluster.client.send(request.map(kube::client::Body::from)).await?;
     let warnings = answer.headers().get_all("warning").iter();
@@ -138,7 +138,7 @@ async fn send(cluster: &Cluster, request: hyper::Request<Vec<u8>>) -> anyhow::Re
     Ok(warnings)
 }
 
-/// Applies the definitions of the custom resources among `objects`, and waits until the API server serves them.
+/// Defines the custom resources among `objects` and waits until the API server serves them.
 pub async fn define_custom_resources(cluster: &Cluster, tools: &Tools, objects: &[Value]) -> anyhow::Result<()> {
     for folder in &tools.crds {
         for file in std::fs::read_dir(folder)? {

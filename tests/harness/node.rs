@@ -1,7 +1,7 @@
 //! A whole Kubernetes node: control plane, kubelet, kube-proxy and containerd, in namespaces of their own on this machine.
 //!
-//! It has no registry and no way out: images are made here, and traffic stays on addresses that it made itself. Ending this
-//! process, even by SIGKILL, ends the node and takes away what it made; see `node/keep` and `node/boot`.
+//! It has no registry and no route to the outside: images are built here, and traffic stays on the node's own addresses. When
+//! this process ends, even by SIGKILL, the node ends and its files are removed; see `node/keep` and `node/boot`.
 
 mod images;
 mod parts;
@@ -23,16 +23,16 @@ use crate::process::eventually;
 
 /// The node's name.
 pub const NODE: &str = "node-1";
-/// Where the node is, as this machine and its pods reach it.
+/// The node's address, for this machine and for the pods.
 pub const ADDRESS: &str = "10.99.0.2";
-/// Where this machine is, as the node's pods reach it.
+/// This machine's address, for the pods.
 pub const OUTSIDE: &str = "10.99.0.1";
 const API_PORT: u16 = 6443;
 const PATIENCE: Duration = Duration::from_mins(1);
 const VOLUMES: u32 = 32;
 const VOLUME_FILE_BYTES: u64 = 4 << 30;
 
-/// A running node; ends with its owner.
+/// A running node. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Node {
     /// An administrator's kubeconfig.
@@ -43,7 +43,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts the node with the image in the archive `ours`, and with images named `workload` that stand for Redis Enterprise.
+    /// Starts the node with our image from the archive `ours`, and with images named `workload` in place of Redis Enterprise's.
     pub async fn start(parts: &Parts, ours: &Path, workload: &[&str]) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("node-").tempdir()?.keep();
         let kubeconfig = settings::write(&dir, parts)?;
@@ -67,7 +67,7 @@ impl Node {
         Ok(node)
     }
 
-    /// The node's API server, with a client of the runtime that this is called on.
+    /// The node's API server, with a client of the current runtime.
     pub async fn cluster(&self) -> anyhow::Result<Cluster> {
         let ca = std::fs::read_to_string(self.dir.join("ca.crt"))?;
         Cluster::of(&format!("https://{ADDRESS}:{API_PORT}"), &self.kubeconfig, ca).await
@@ -87,24 +87,24 @@ impl Node {
         self.kubectl_in(&self.dir, args)
     }
 
-    /// A folder that goes with the node, for what belongs to it.
+    /// A directory that is removed with the node.
     pub fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
         let folder = self.dir.join(name);
         std::fs::create_dir_all(&folder)?;
         Ok(folder)
     }
 
-    /// Where this machine sees a path of the node.
+    /// A path of the node, as seen from this machine.
     pub fn path(&self, path: &str) -> anyhow::Result<PathBuf> {
         Ok(PathBuf::from(format!("/proc/{}/root", self.pid()?)).join(path.trim_start_matches('/')))
     }
 
-    /// Where this machine sees the content of a persistent volume.
+    /// The content of a persistent volume, as seen from this machine.
     pub fn volume(&self, name: &str) -> anyhow::Result<PathBuf> {
         self.path(&self.dir.join("volumes").join(name).display().to_string())
     }
 
-    /// Ends the whole node as a power failure does, and starts it again on the same disk.
+    /// Ends the node as a power failure does, and starts it again on the same disk.
     pub async fn reboot(&mut self) -> anyhow::Result<()> {
         let before = self.pid()?;
         writeln!(self.keeper.stdin.as_mut().context("the keeper's input is closed")?, "reboot")?;
@@ -120,7 +120,7 @@ impl Node {
     async fn wait_until_ready(&self) -> anyhow::Result<()> {
         let client = self.cluster().await?.client;
         let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client);
-        // A node that was there before the reboot is Ready until somebody looks: only a new boot counts.
+        // After a reboot the node is still shown as Ready for a while. Only the new boot counts.
         let what = format!("the node is Ready; its logs are in {}", self.dir.display());
         eventually(&what, PATIENCE, || async {
             ensure!(
@@ -179,7 +179,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Closing its standard input ends the keeper, and with it the node.
+        // The keeper ends when its standard input closes, and the node with it.
         drop(self.keeper.stdin.take());
         if let Err(error) = self.keeper.wait() {
             eprintln!("failed to end the node: {error}");
@@ -187,7 +187,7 @@ impl Drop for Node {
     }
 }
 
-/// The file system of the node's volumes, on a loop device.
+/// Creates the file system of the node's volumes, for a loop device.
 fn make_volumes(dir: &Path) -> anyhow::Result<()> {
     let file = dir.join("volumes.ext4");
     std::fs::File::create(&file)?.set_len(VOLUME_FILE_BYTES)?;

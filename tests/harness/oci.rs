@@ -1,8 +1,8 @@
-//! Container images without a registry: an OCI archive written from a list of files.
+//! Writes container images without a registry, as OCI archives from a list of files.
 //!
-//! `ctr images import`, `skopeo copy oci-archive:` and `podman load` take such an archive. The same files give the same bytes:
-//! entries are sorted, every timestamp is the one that the caller names, and nothing is compressed. What our own image holds
-//! is told by [`crate::image`], not here.
+//! `ctr images import`, `skopeo copy oci-archive:` and `podman load` read such an archive. The same files give the same bytes:
+//! entries are sorted, the caller sets every timestamp, and nothing is compressed. The content of our own image is defined in
+//! [`crate::image`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,11 +21,11 @@ pub struct Image {
     pub name: String,
     /// The processor, in the words of OCI: `amd64` or `arm64`.
     pub architecture: String,
-    /// How a container is started.
+    /// The configuration of its containers.
     pub config: Config,
-    /// What the layer holds. Parent directories need not be named.
+    /// The content of the layer. Parent directories are optional.
     pub entries: Vec<Entry>,
-    /// The timestamp of everything, in seconds since 1970.
+    /// The timestamp of every entry, in seconds since 1970.
     pub created: i64,
 }
 
@@ -34,11 +34,11 @@ pub struct Image {
 pub struct Config {
     /// `UID:GID`; empty means root.
     pub user: String,
-    /// What is run.
+    /// The command.
     pub entrypoint: Vec<String>,
     /// `NAME=VALUE`.
     pub env: Vec<String>,
-    /// TCP ports, for whoever reads the image.
+    /// TCP ports, for information.
     pub ports: BTreeSet<u16>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
@@ -47,17 +47,17 @@ pub struct Config {
 /// One file, directory or symbolic link of an image.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Where it is in the image, such as `/redis-log-shipper`.
+    /// The path in the image, such as `/redis-log-shipper`.
     pub path: String,
     /// Permission bits.
     pub mode: u32,
     /// UID and GID.
     pub owner: (u64, u64),
-    /// What it is.
+    /// The kind of the entry.
     pub content: Content,
 }
 
-/// What an entry of an image is.
+/// The kind of an entry of an image.
 #[derive(Debug, Clone)]
 pub enum Content {
     /// A directory.
@@ -71,7 +71,7 @@ pub enum Content {
 }
 
 impl Entry {
-    /// A file of root's.
+    /// A file that root owns.
     pub fn new(path: &str, mode: u32, content: Content) -> Self {
         Self { path: path.to_owned(), mode, owner: (0, 0), content }
     }
@@ -116,7 +116,7 @@ impl Image {
         archive.finish()
     }
 
-    /// The image's one layer: a tar of its entries, each beneath directories that are entries as well.
+    /// The image's one layer: a tar of its entries, with an entry for each parent directory.
     fn layer(&self) -> anyhow::Result<Vec<u8>> {
         let mut entries = BTreeMap::new();
         for entry in &self.entries {
@@ -173,7 +173,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// A tar whose entries all have one timestamp.
+/// A tar whose entries all have the same timestamp.
 struct Archive<W: Write> {
     tar: Builder<W>,
     created: i64,

@@ -1,7 +1,7 @@
-//! Stands for opa-openshift, the gateway's helper that decides who may read or write a tenant. It asks the same question of a
-//! real API server, a SubjectAccessReview without a namespace, and remembers the answer as long.
+//! Replaces opa-openshift, the gateway's helper that decides who may read or write a tenant. It asks a real API server the same
+//! question, a SubjectAccessReview without a namespace, and caches the answer for the same time.
 //!
-//! It is the only part of the gateway that is not the real one.
+//! It is the only part of the gateway that is not real.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,11 +20,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// How long opa-openshift remembers an answer, allowed or not.
+/// How long opa-openshift caches an answer, allowed or not.
 pub const MEMORY: Duration = Duration::from_mins(1);
 const PATH: &str = "/v1/data/lokistack/allow";
 
-/// A running helper; ends with its owner.
+/// A running helper. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Opa {
     address: SocketAddr,
@@ -42,7 +42,7 @@ struct Request {
     input: Question,
 }
 
-/// What the gateway asks.
+/// The gateway's question.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 struct Question {
     subject: String,
@@ -54,7 +54,7 @@ struct Question {
 }
 
 impl Opa {
-    /// Starts one that asks `kubernetes` and remembers each answer for `memory`.
+    /// Starts a helper that asks `kubernetes` and caches each answer for `memory`.
     pub async fn start(kubernetes: kube::Client, memory: Duration) -> anyhow::Result<Self> {
         let inner = Inner { kubernetes, memory, remembered: Mutex::default() };
         let routes = Router::new().route(PATH, post(allow)).with_state(Arc::new(inner));
@@ -67,12 +67,12 @@ impl Opa {
         Ok(Self { address, handle })
     }
 
-    /// What the gateway is told to ask.
+    /// The URL for the gateway's questions.
     pub fn url(&self) -> String {
         format!("http://{}{PATH}", self.address)
     }
 
-    /// Ends it, as a container of the gateway's pod that crashed.
+    /// Ends it, as when its container crashes.
     pub fn stop(&self) {
         self.handle.shutdown();
     }
@@ -98,7 +98,7 @@ async fn allow(
     }
     let review = review_of(&question).ok_or(StatusCode::BAD_REQUEST)?;
     let reviews: Api<SubjectAccessReview> = Api::all(inner.kubernetes.clone());
-    // The API server does not answer: opa-openshift calls that 401.
+    // opa-openshift answers 401 if the API server does not answer.
     let Ok(review) = reviews.create(&PostParams::default(), &review).await else {
         return Err(StatusCode::UNAUTHORIZED);
     };

@@ -1,11 +1,11 @@
-//! Objects that manage pods and make none themselves, for API servers without their controllers.
+//! Objects that own pods, for API servers without the controllers that would create them.
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 
-/// Creates a `StatefulSet`, a `ReplicaSet` or a `Job` of this name, and gives `pod` as one that it manages.
+/// Creates a `StatefulSet`, a `ReplicaSet` or a `Job` of this name, and returns `pod` with it as the owner.
 pub async fn owned(
     cluster: &Cluster,
     namespace: &str,

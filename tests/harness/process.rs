@@ -1,4 +1,4 @@
-//! A program that runs beside a test: its output in a file, its end with the test's, whatever ends that.
+//! A program that runs beside a test. Its output goes to a file, and it ends with the test, however the test ends.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// Runs `"$@"` until it ends or standard input closes, which it does when the test is gone, even by SIGKILL.
-/// A SIGTERM reaches the program, which is then waited for again.
+/// Runs `"$@"` until it ends or standard input closes. Standard input closes when the test ends, even by SIGKILL.
+/// A SIGTERM is passed on to the program, and the shell waits for it again.
 const WITH_US: &str = r#""$@" & pid=$!; trap 'kill -TERM $pid' TERM; { cat >/dev/null; kill -9 $pid 2>/dev/null; } <&3 &
 wait $pid; status=$?; [ $status != 143 ] || wait $pid 2>/dev/null; exit $status"#;
-/// How often a condition is looked at that nobody announces.
+/// The interval between two checks of a condition.
 const POLL: Duration = Duration::from_millis(50);
 
 /// A running program; killed on drop.
@@ -46,12 +46,12 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// What it has printed.
+    /// Its output so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until `ready` says so; fails with the end of the log where the program ended or took too long.
+    /// Waits until `ready` is true. Fails with the end of the log if the program ends or takes too long.
     pub async fn wait_until<F: Future<Output = bool>>(
         &mut self,
         within: Duration,
@@ -70,7 +70,7 @@ impl Process {
         Ok(())
     }
 
-    /// Asks the program to end, and waits until it has.
+    /// Sends SIGTERM and waits until the program has ended.
     pub async fn terminate(mut self, within: Duration) -> anyhow::Result<()> {
         let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
         anyhow::ensure!(status.success(), "failed to send SIGTERM to {}", self.name);
@@ -91,7 +91,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Closing its standard input ends the program; the wrapper then ends by itself.
+        // The closed standard input ends the program, and then the shell.
         drop(self.child.stdin.take());
         if let Err(error) = self.child.wait() {
             eprintln!("failed to stop {}: {error}", self.name);
@@ -103,7 +103,7 @@ impl Drop for Process {
     }
 }
 
-/// Copies a log of a failed test to where it outlives the test's directory, and says where that is.
+/// Keeps a copy of a failed test's log outside the test's directory, and prints its path.
 pub fn keep_log(log: &Path) {
     let dir = super::repository().join("target/e2e-logs");
     let (Some(name), Ok(())) = (log.file_name(), std::fs::create_dir_all(&dir)) else { return };
@@ -113,7 +113,7 @@ pub fn keep_log(log: &Path) {
     }
 }
 
-/// Waits until `check` yields a value; fails with `what` after `within`.
+/// Waits until `check` returns a value. Fails with `what` after `within`.
 pub async fn eventually<T, F: Future<Output = anyhow::Result<Option<T>>>>(
     what: &str,
     within: Duration,

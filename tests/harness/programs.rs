@@ -1,4 +1,4 @@
-//! Our own programs, as cargo builds them.
+//! Our own programs, built by cargo.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-/// Builds the workspace's binaries, if that is not done yet, and returns the path of one.
+/// Builds the workspace's programs, unless they are up to date, and returns the path of one.
 ///
-/// They are built as the caller was: what a release build measures is a release build.
+/// The caller's profile is used: a release build measures release builds.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
@@ -18,11 +18,11 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     executables(&mut command)?.remove(name).with_context(|| format!("cargo built no {name}"))
 }
 
-/// Runs `command`, a `cargo build` with `--message-format=json`, and returns the binaries that it built, by name.
+/// Runs `command`, a `cargo build` with `--message-format=json`, and returns the programs by name.
 pub fn executables(command: &mut Command) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     command.current_dir(super::repository());
-    // What cargo said about this package means nothing to another cargo, whose build scripts (ring's) would take it for a
-    // change and have most of the workspace built anew.
+    // Cargo set these variables for this package. A build script (ring's) of the inner cargo would see them as a change and
+    // rebuild most of the workspace.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {

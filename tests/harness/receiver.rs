@@ -1,8 +1,7 @@
-//! Our own receiver of Loki's pushes: it stores entries as Loki does, and is stricter than Loki about everything that the
-//! shipper promises.
+//! Our own receiver of pushes. It stores entries as Loki does, and checks every promise of the shipper more strictly than Loki.
 //!
-//! Each broken promise is a fault, which the test reads at the end: the request as Loki wants it, one stream a push, times
-//! that rise within a push, one text for one time of a stream, and no new entry behind the newest one.
+//! A broken promise is a fault, which the test reads at the end. The promises: a valid request, one stream a push, timestamps
+//! that rise within a push, one text for each timestamp of a stream, and no new entry behind the newest one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +23,7 @@ use crate::store::{Entry, Stored};
 const BODY_LIMIT: usize = 16 << 20;
 const CONTENT_TYPE: &str = "application/x-protobuf";
 
-/// A receiver that runs, or is down between a [`Receiver::stop`] and a [`Receiver::restart`].
+/// A receiver. It is down between [`Receiver::stop`] and [`Receiver::restart`].
 #[derive(Debug)]
 pub struct Receiver {
     address: SocketAddr,
@@ -48,25 +47,25 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Stream {
-    /// By time: that of an entry is unique in its stream.
+    /// By timestamp, which is unique in a stream.
     entries: BTreeMap<i64, String>,
     resent: u64,
 }
 
 impl Receiver {
-    /// Starts to listen on loopback, on a port that nobody else gets while it is down.
+    /// Listens on loopback. No other test gets its port while it is down.
     pub async fn start() -> anyhow::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (address, handle) = serve(SocketAddr::from(([127, 0, 0, 1], free_port()?)), shared.clone()).await?;
         Ok(Self { address, shared, handle })
     }
 
-    /// Where it is, such as `http://127.0.0.1:3100`.
+    /// Its address, such as `http://127.0.0.1:3100`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Breaks off every connection and takes no more.
+    /// Closes every connection and accepts no more.
     pub fn stop(&mut self) {
         self.handle.shutdown();
     }
@@ -77,23 +76,23 @@ impl Receiver {
         Ok(())
     }
 
-    /// Keeps every push from now on waiting for its answer, until [`Receiver::let_through`].
+    /// Delays the answers to pushes from now on, until [`Receiver::let_through`].
     pub fn hold(&self) {
         self.shared.lock().holding = true;
     }
 
-    /// Waits until a push is held.
+    /// Waits until the answer to a push is delayed.
     pub async fn holds_one(&self) {
         self.shared.arrived.notified().await;
     }
 
-    /// Answers the pushes that are held, and holds no more.
+    /// Answers the delayed pushes, and delays no more.
     pub fn let_through(&self) {
         self.shared.lock().holding = false;
         self.shared.go.notify_waiters();
     }
 
-    /// What it holds of the streams that have all these labels.
+    /// The stored entries of all streams with these labels.
     pub fn stored(&self, labels: &[(&str, &str)]) -> Stored {
         let state = self.shared.lock();
         let wanted: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
@@ -111,7 +110,7 @@ impl Receiver {
         stored
     }
 
-    /// Every promise that a push broke, in words.
+    /// A sentence for each promise that a push broke.
     pub fn faults(&self) -> Vec<String> {
         self.shared.lock().faults.clone()
     }
@@ -130,7 +129,7 @@ impl Shared {
 }
 
 impl Inner {
-    /// Stores a stream of a push, and looks for what is wrong with it.
+    /// Stores a stream of a push and checks it.
     fn store(&mut self, pushed: PushedStream) {
         let Self { streams, faults, .. } = self;
         let labels = pushed.labels;
@@ -189,7 +188,7 @@ async fn push(
         })?;
         match (streams.pop(), streams.len()) {
             (Some(stream), 0) if !stream.entries.is_empty() => state.store(stream),
-            // What `check` sends, to learn whether it may push.
+            // `check` sends an empty push to learn whether it may push.
             (None, _) => return Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, "no stream".to_owned())),
             _ => state.faults.push("a push of several streams, or of none with an entry".to_owned()),
         }

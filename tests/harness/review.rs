@@ -1,8 +1,8 @@
-//! What the API server asks a webhook.
+//! The API server's question to a webhook.
 
 use serde_json::{Value, json};
 
-/// The `AdmissionReview` of the creation of `pod`.
+/// The `AdmissionReview` for the creation of `pod`.
 pub fn review_of(pod: &Value) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",

@@ -1,4 +1,4 @@
-//! Where the real servers are: named by the environment, or built by `tests/servers/build`.
+//! Finds the real servers: the environment names them, or `tests/servers/build` built them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,16 +14,16 @@ pub struct Servers {
     pub kube_apiserver: PathBuf,
     /// Renders the manifests.
     pub kustomize: PathBuf,
-    /// VictoriaLogs, a store that takes Loki's pushes.
+    /// VictoriaLogs, a store that accepts Loki's pushes.
     pub victoria_logs: PathBuf,
     /// OpenShift Logging's gateway.
     pub gateway: PathBuf,
 }
 
 impl Servers {
-    /// The servers, or `None` where one is missing: then one line says what is skipped and how to get it.
+    /// The servers. If one is missing, prints what is skipped and how to get it, and returns `None`.
     ///
-    /// With `REQUIRE_SERVERS=1` a missing server is a failure.
+    /// With `REQUIRE_SERVERS=1` a missing server is an error.
     pub fn find(test: &str) -> anyhow::Result<Option<Self>> {
         let built = built();
         let from_assets = |name: &str| {
@@ -56,11 +56,11 @@ impl Servers {
     }
 }
 
-/// A real Loki, which is never built here: the one that `LOKI_BIN` names, or the file `redis-log-shipper/loki` in the user's
+/// A real Loki, which this project never builds: `LOKI_BIN` names it, or it is the file `redis-log-shipper/loki` in the user's
 /// cache directory.
 ///
-/// Where there is none, the first test that asks prints one line for all tests of its binary that are skipped, and the test
-/// passes, also with `REQUIRE_SERVERS=1`. The names of tests that ask contain [`ON_LOKI`].
+/// Without one the first test prints how many tests of its program are skipped, and all of them pass, also with
+/// `REQUIRE_SERVERS=1`. The names of these tests contain [`ON_LOKI`].
 pub fn loki() -> Option<PathBuf> {
     static TOLD: Once = Once::new();
     let loki = built().remove("loki").filter(|path| path.is_file());
@@ -70,10 +70,10 @@ pub fn loki() -> Option<PathBuf> {
     loki
 }
 
-/// What the names of tests that need a real Loki contain.
+/// Part of the name of each test that needs a real Loki.
 pub const ON_LOKI: &str = "on_loki";
 
-/// Counts the tests that are about to be skipped: those of this binary, chosen by the same arguments.
+/// Counts the tests that will be skipped: those of this program that the same arguments select.
 fn say_that_loki_is_missing() {
     let list = || {
         let output = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).arg("--list").output()?;
@@ -86,12 +86,12 @@ fn say_that_loki_is_missing() {
     ));
 }
 
-/// What only the tests of the installation need.
+/// The tools that only the tests of the installation need.
 #[derive(Clone, Debug)]
 pub struct Tools {
-    /// Makes the pods of a StatefulSet, among much else.
+    /// Creates the pods of a StatefulSet, among other things.
     pub kube_controller_manager: PathBuf,
-    /// Renders the manifests; also where no server is wanted.
+    /// Renders the manifests, also for tests without a server.
     pub kustomize: PathBuf,
     /// Checks alerts and dashboards; see `tests/servers/monitoring`.
     pub monitoring: PathBuf,
@@ -100,7 +100,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// The tools, or `None` where one is missing, as [`Servers::find`].
+    /// The tools, or `None`, as [`Servers::find`].
     pub fn find(test: &str) -> anyhow::Result<Option<Self>> {
         const NAMES: [&str; 5] =
             ["kube-controller-manager", "kustomize", "monitoring", "cert-manager-crds", "prometheus-operator-crds"];
@@ -120,19 +120,19 @@ impl Tools {
     }
 }
 
-/// Says that `test` is skipped for want of servers; an error where `REQUIRE_SERVERS` is set.
+/// Prints that `test` is skipped because servers are missing. An error if `REQUIRE_SERVERS` is set.
 pub(crate) fn skip(test: &str, missing: &[&str]) -> anyhow::Result<()> {
     skip_for(test, &format!("no {}", missing.join(", ")), "build them once with `tests/servers/build` (needs Go)")
 }
 
-/// Says why `test` is skipped and how to change that; an error where `REQUIRE_SERVERS` is set.
+/// Prints why `test` is skipped and how to change that. An error if `REQUIRE_SERVERS` is set.
 pub(crate) fn skip_for(test: &str, why: &str, how: &str) -> anyhow::Result<()> {
     anyhow::ensure!(std::env::var_os("REQUIRE_SERVERS").is_none_or(|value| value == "0"), "{test}: {why}; {how}");
     super::say(&format!("SKIPPED {test}: {why}; {how}"));
     Ok(())
 }
 
-/// What `tests/servers/build` has built before.
+/// What `tests/servers/build` has built, by name.
 pub(crate) fn built() -> BTreeMap<String, PathBuf> {
     let script = super::repository().join("tests/servers/build");
     let Ok(output) = Command::new("bash").arg(script).arg("--where").output() else {

@@ -1,8 +1,7 @@
-//! Where pushes end up, and what is shown of them: a real Loki, a real VictoriaLogs, or our own strict receiver.
+//! A store of pushes: a real Loki, a real VictoriaLogs, or our own strict receiver.
 //!
-//! The same scenario runs on each. They differ in what they do with a resend: Loki and the receiver store it once,
-//! VictoriaLogs stores it twice. So a resend is counted here, and is shown once only where it is identical: the same stream,
-//! the same time, the same text.
+//! The same scenario runs on each. Loki and the receiver store a resend once, VictoriaLogs stores it twice. So this module
+//! counts resends, and shows a resent entry once if stream, timestamp and text are identical.
 
 use std::path::Path;
 
@@ -28,12 +27,12 @@ impl Entry {
     }
 }
 
-/// What a store holds of some streams.
+/// The entries of some streams in a store.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// Each entry once, oldest first.
     pub entries: Vec<Entry>,
-    /// How many further copies of these entries arrived. Loki counts only the copies that it stored.
+    /// How many more copies of these entries arrived. Loki counts only the copies that it stored.
     pub resent: u64,
 }
 
@@ -43,7 +42,7 @@ impl Stored {
         self.entries.iter().flat_map(Entry::lines).map(ToOwned::to_owned).collect()
     }
 
-    /// `found`, in order, with identical copies counted instead of shown.
+    /// Sorts `found`, and counts identical copies instead of showing them.
     pub(crate) fn collapse(mut found: Vec<Entry>) -> Self {
         let all = found.len();
         found.sort();
@@ -53,7 +52,7 @@ impl Stored {
     }
 }
 
-/// A store that runs, or is down between a [`Store::stop`] and a [`Store::restart`].
+/// A store. It is down between [`Store::stop`] and [`Store::restart`].
 #[derive(Debug)]
 pub enum Store {
     /// Ours, in this process.
@@ -80,7 +79,7 @@ impl Store {
         Ok(Self::Loki(Box::new(Loki::start(binary).await?)))
     }
 
-    /// What a person calls it.
+    /// Its name for people.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Receiver(_) => "the receiver",
@@ -89,7 +88,7 @@ impl Store {
         }
     }
 
-    /// Where Loki's API begins: the URL before `/loki/api/v1/push`.
+    /// The URL before `/loki/api/v1/push`.
     pub fn api(&self) -> String {
         match self {
             Self::Receiver(receiver) => receiver.url(),
@@ -103,7 +102,7 @@ impl Store {
         format!("{}/loki/api/v1/push", self.api())
     }
 
-    /// What it holds of the streams that have all these labels.
+    /// The entries of all streams with these labels.
     pub async fn stored(&self, labels: &[(&str, &str)]) -> anyhow::Result<Stored> {
         match self {
             Self::Receiver(receiver) => Ok(receiver.stored(labels)),
@@ -118,7 +117,7 @@ impl Store {
         }
     }
 
-    /// Whether it shows this line in a stream that has all these labels.
+    /// Whether it shows this line in a stream with these labels.
     pub async fn has_line(&self, labels: &[(&str, &str)], line: &str) -> anyhow::Result<bool> {
         let (selector, quoted) = (selector(labels), format!("{line:?}"));
         let found = match self {
@@ -129,7 +128,7 @@ impl Store {
         Ok(found.iter().any(|entry| entry.lines().any(|found| found == line)))
     }
 
-    /// Ends it: Loki and the receiver at once, VictoriaLogs after it has written what it acknowledged.
+    /// Ends Loki and the receiver at once, and VictoriaLogs after it has written the acknowledged pushes.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Receiver(receiver) => receiver.stop(),
@@ -139,7 +138,7 @@ impl Store {
         Ok(())
     }
 
-    /// Starts it again with what it holds, and waits until it is ready.
+    /// Starts it again with its entries and waits until it is ready.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Receiver(receiver) => receiver.restart().await,
@@ -148,7 +147,7 @@ impl Store {
         }
     }
 
-    /// What was wrong with the pushes, in words. Only the receiver looks that closely.
+    /// A sentence for each fault in the pushes. Only the receiver checks them.
     pub fn faults(&self) -> Vec<String> {
         match self {
             Self::Receiver(receiver) => receiver.faults(),
@@ -157,7 +156,7 @@ impl Store {
     }
 }
 
-/// Labels as LogQL and LogsQL select by them.
+/// A selector for these labels, in LogQL and LogsQL.
 pub fn selector(labels: &[(&str, &str)]) -> String {
     let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
     format!("{{{}}}", pairs.join(", "))

@@ -1,4 +1,4 @@
-//! A real VictoriaLogs, which takes Loki's pushes, and LogsQL to ask it.
+//! A real VictoriaLogs, which accepts Loki's pushes, and LogsQL queries.
 //!
 //! It keeps every copy of an entry that arrives twice.
 
@@ -18,10 +18,10 @@ use crate::{free_port, http};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A VictoriaLogs that runs, or is down between a [`VictoriaLogs::stop`] and a [`VictoriaLogs::restart`].
+/// A VictoriaLogs. It is down between [`VictoriaLogs::stop`] and [`VictoriaLogs::restart`].
 #[derive(Debug)]
 pub struct VictoriaLogs {
-    /// Where it is, such as `http://127.0.0.1:9428`.
+    /// Its address, such as `http://127.0.0.1:9428`.
     pub url: String,
     client: HttpClient,
     command: Command,
@@ -45,7 +45,7 @@ impl VictoriaLogs {
         Ok(logs)
     }
 
-    /// Ends it by SIGTERM, so that it writes to its disk what it has acknowledged: it has no log of its own for that.
+    /// Ends it with SIGTERM, so that it writes acknowledged pushes to disk. It has no write-ahead log.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         match self.process.take() {
             Some(process) => process.terminate(PATIENCE).await,
@@ -53,7 +53,7 @@ impl VictoriaLogs {
         }
     }
 
-    /// Starts it again with what it has on its disk, and waits until it is ready.
+    /// Starts it again on the same disk and waits until it is ready.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let mut process = Process::start("victoria-logs", &self.command, self.dir.path())?;
         let health = format!("{}/health", self.url);
@@ -81,7 +81,7 @@ impl VictoriaLogs {
     }
 
     async fn ask(&self, logsql: &str) -> anyhow::Result<String> {
-        // What arrived a moment ago is shown only after this.
+        // New entries are shown only after a flush.
         self.get("internal/force_flush").await?;
         self.get(&format!("select/logsql/query?query={}", http::in_query(logsql))).await
     }
@@ -94,7 +94,7 @@ impl VictoriaLogs {
     }
 }
 
-/// An entry of an answer: a JSON object a line, with fields for the time, the text, and whatever else it has.
+/// Parses one line of an answer: a JSON object with fields for the timestamp, the text and the labels.
 fn entry(line: &str) -> anyhow::Result<Entry> {
     let mut fields: serde_json::Map<String, Value> = serde_json::from_str(line)?;
     let mut field = |name: &str| match fields.remove(name) {

@@ -1,6 +1,6 @@
-//! Log files as Redis Enterprise writes and rotates them, and a list of what was written.
+//! Writes and rotates log files as Redis Enterprise does, and records every line.
 //!
-//! Every line is composed; only the formats follow the programs' own. Each carries a number, so that no two are alike.
+//! The lines are invented in the formats of the real programs. Each has a number, so no two are equal.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -13,10 +13,10 @@ use jiff::Timestamp;
 
 use crate::store::Entry;
 
-/// How many rotated copies are kept, as the product's logrotate does.
+/// How many rotated files are kept, as with the product's logrotate.
 const KEPT: u32 = 10;
 
-/// How a program writes its lines.
+/// The format of a program's lines.
 #[derive(Clone, Copy, Debug)]
 pub enum Style {
     /// dmcproxy's own logger.
@@ -33,7 +33,7 @@ pub enum Style {
     Logfmt,
     /// Go's log package.
     Golog,
-    /// Whatever a process prints.
+    /// A process's own prints, without a format.
     Plain,
 }
 
@@ -111,7 +111,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Compresses a rotated copy as gzip does, beside it at first; nothing where there is no such copy.
+    /// Compresses a rotated file as gzip does: the archive first, then the file goes. Does nothing if there is no such file.
     pub fn compress(&self, number: u32) -> std::io::Result<()> {
         let plain = self.rotated(number);
         if !plain.exists() {
@@ -140,10 +140,10 @@ impl LogFile {
     }
 }
 
-/// How often a line is missing, and the times and labels with which it is shown.
+/// How often a line is missing, and the timestamps and labels with which it is shown.
 type Seen<'a> = (i64, Vec<(i64, &'a str)>);
 
-/// What is missing, doubled or out of order, in words; nothing where nothing is.
+/// Describes what is missing, shown twice or out of order; `None` if nothing is.
 pub fn difference(written: &[String], shown: &[Entry]) -> Option<String> {
     let lines: Vec<_> = shown.iter().flat_map(|entry| entry.lines().map(move |line| (line, entry))).collect();
     let mut times: BTreeMap<&str, Seen<'_>> = BTreeMap::new();

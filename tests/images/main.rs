@@ -1,4 +1,4 @@
-//! `cargo images`: the container image as an OCI archive, for a cluster without Docker and without a registry.
+//! `cargo images` writes the container image as an OCI archive, without Docker and without a registry.
 //!
 //! ```text
 //! cargo (static binaries) ──► harness::image (the Dockerfile's layout) ──► harness::oci ──► NAME-VERSION-ARCH.oci.tar
@@ -18,16 +18,16 @@ use toolchain::Target;
 #[derive(Debug, Parser)]
 #[command(name = "cargo images")]
 struct Args {
-    /// The folder that the archives are written to.
+    /// The directory for the archives.
     #[arg(long, value_name = "DIR", default_value_t = String::from("target/images"))]
     out: String,
-    /// Build for this processor only. Default: this machine's, and others whose Rust target is installed.
+    /// Build for this processor only. Default: this machine's, and all others with an installed Rust target.
     #[arg(long, value_name = "ARCH", value_enum)]
     arch: Vec<Target>,
-    /// Name the image so, with a tag, instead of the name that the manifests use.
+    /// The image's name with a tag. Default: the name in the manifests.
     #[arg(long, value_name = "NAME:TAG")]
     name: Option<String>,
-    /// Put the programs in this folder into the image, and build none.
+    /// Use the programs in this directory instead of building them.
     #[arg(long, value_name = "DIR", requires = "arch")]
     programs: Option<PathBuf>,
 }
@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the archive under its final name only when it is whole.
+/// Writes the archive under a temporary name, then renames it.
 fn write(image: &oci::Image, out: &Path) -> anyhow::Result<()> {
     let (_, short) = image.name.rsplit_once('/').unwrap_or(("", &image.name));
     let path = out.join(format!("{}-{}.oci.tar", short.replace(':', "-"), image.architecture));
@@ -72,7 +72,7 @@ fn write(image: &oci::Image, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The commit that the image is built from, as far as git knows one.
+/// The commit of the build, if git knows it.
 fn revision() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).current_dir(repository()).output().ok()?;
@@ -83,7 +83,7 @@ fn revision() -> String {
     if clean { commit } else { format!("{commit}-modified") }
 }
 
-/// The timestamp of everything in the image: `SOURCE_DATE_EPOCH`, or 1970.
+/// The timestamp of every entry: `SOURCE_DATE_EPOCH`, or 1970.
 fn created() -> anyhow::Result<i64> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(0) };
     let text = text.to_string_lossy();

@@ -1,4 +1,4 @@
-//! The processors that an image can be for, and static binaries for each.
+//! Builds static programs for each processor that an image can be for.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ pub(crate) enum Target {
 impl Target {
     const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
 
-    /// The name that OCI has for it.
+    /// Its name in OCI.
     pub(crate) fn architecture(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -29,7 +29,7 @@ impl Target {
         }
     }
 
-    /// The name that Rust has for it.
+    /// Its name in Rust.
     fn processor(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64",
@@ -45,7 +45,7 @@ impl Target {
         self.processor() == std::env::consts::ARCH
     }
 
-    /// Whether Rust's standard library for it is there.
+    /// Whether its Rust standard library is installed.
     fn is_installed(self) -> anyhow::Result<bool> {
         let output = Command::new("rustc").args(["--print", "target-libdir", "--target", &self.triple()]).output();
         let output = output.context("failed to run rustc")?;
@@ -56,9 +56,9 @@ impl Target {
         format!("install it with: rustup target add {}", self.triple())
     }
 
-    /// The C compilers that can build ring for it, and the Debian package of the first.
+    /// The C compilers that can build ring for it, and the Debian package of the first one.
     ///
-    /// clang compiles for every processor and needs no C library here: ring asks for none, except on `x86_64`.
+    /// clang compiles for every processor. ring needs a C library only on `x86_64`.
     fn compilers(self) -> (&'static [&'static str], &'static str) {
         match (self, self.is_native()) {
             (Self::Amd64, true) => (&["musl-gcc", "x86_64-linux-musl-gcc"], "musl-tools"),
@@ -68,7 +68,7 @@ impl Target {
         }
     }
 
-    /// The C compiler: what the `CC_...` variable names, or the first that is there.
+    /// The C compiler: the `CC_...` variable names it, or it is the first installed one.
     fn compiler(self) -> anyhow::Result<OsString> {
         let variable = format!("CC_{}", self.triple().replace('-', "_"));
         if let Some(compiler) = std::env::var_os(&variable) {
@@ -90,8 +90,8 @@ fn is_on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// What to build for: what was asked for, or this machine's processor and whatever else is installed. The lines say which
-/// processors are left out, and what would include them.
+/// The processors to build for: the requested one, or this machine's and all others with an installed target. The lines name
+/// the skipped processors and how to include them.
 pub(crate) fn choose(asked: &[Target]) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
     let (mut targets, mut left_out) = (Vec::new(), Vec::new());
     for target in Target::ALL {
@@ -111,7 +111,7 @@ pub(crate) fn choose(asked: &[Target]) -> anyhow::Result<(Vec<Target>, Vec<Strin
     Ok((targets, left_out))
 }
 
-/// Builds `programs` as static release binaries, and returns the folder that holds them.
+/// Builds `programs` as static release binaries and returns their directory.
 pub(crate) fn build(target: Target, programs: &[&str]) -> anyhow::Result<PathBuf> {
     let (triple, compiler) = (target.triple(), target.compiler()?);
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -121,7 +121,7 @@ pub(crate) fn build(target: Target, programs: &[&str]) -> anyhow::Result<PathBuf
     for program in programs {
         command.args(["--package", program]);
     }
-    // It takes minutes, so cargo shows how far it is.
+    // This takes minutes, so cargo shows its progress.
     let built = executables(command.stderr(Stdio::inherit()))?;
     let mut folders = BTreeSet::new();
     for program in programs {
@@ -132,8 +132,8 @@ pub(crate) fn build(target: Target, programs: &[&str]) -> anyhow::Result<PathBuf
     folders.pop_first().map(Path::to_owned).context("expected at least one program")
 }
 
-/// Flags that keep this machine's paths out of the binaries, so that they are the same on another machine; and for another
-/// processor the linker that comes with Rust. A TOML list.
+/// A TOML list of flags. They keep this machine's paths out of the programs, so that another machine builds the same bytes. For
+/// another processor they name Rust's own linker.
 fn rustflags(target: Target) -> anyhow::Result<String> {
     let home = std::env::home_dir().context("failed to find the home directory: set HOME")?;
     let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);

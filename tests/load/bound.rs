@@ -1,7 +1,7 @@
-//! The bound: what a single thread needs for the work that nobody can leave out, and nothing else.
+//! The lower bound: one thread does only the work that no shipper can avoid.
 //!
-//! It reads the files, finds the newlines, writes each line with a time as protobuf, compresses what makes a push, and
-//! encrypts that as TLS would. It keeps no positions, reads no times, sends nothing, and knows no rotation.
+//! It reads the files, finds the newlines, encodes each line with a timestamp as protobuf, compresses each push and encrypts it
+//! as TLS does. It keeps no positions, parses no timestamps, sends nothing, and does not handle rotation.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -14,14 +14,14 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::usage::Usage;
 
-/// How much is read at once.
+/// The bytes of one read.
 const CHUNK: usize = 256 << 10;
-/// How much makes a push.
+/// The bytes of one push.
 const PUSH: usize = 1 << 20;
-/// How much TLS encrypts at once.
+/// The bytes of one TLS record.
 const RECORD: usize = 16 << 10;
 
-/// Does the work for every file of `dir` and returns the CPU time it took.
+/// Does the work for every file of `dir` and returns its CPU time.
 pub(crate) fn run(dir: &Path) -> anyhow::Result<Duration> {
     let mut worker = Worker::new()?;
     let before = Usage::of_this_thread()?.cpu;

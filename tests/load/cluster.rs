@@ -1,7 +1,7 @@
-//! Pods created on a real API server, by turns in a namespace that opted in and in one that did not.
+//! Creates pods on a real API server, alternately in a namespace that opted in and in one that did not.
 //!
-//! One client creates one pod at a time. The two of a pair change places from pair to pair, so that both namespaces meet
-//! the same conditions.
+//! One client creates one pod at a time. The order alternates from pair to pair, so that both namespaces have the same
+//! conditions.
 
 use std::time::{Duration, Instant};
 
@@ -16,19 +16,19 @@ use harness::installation::Installation;
 
 const LABELLED: &str = "labelled";
 const UNLABELLED: &str = "unlabelled";
-/// Pairs of pods that are created at first and not counted.
+/// Pairs of pods for warming up, which are not counted.
 const WARM_UP: u32 = 50;
 const ANNOTATION: &str = "/metadata/annotations/redis-log-shipper.io~1status";
 
-/// What is created.
+/// The flags of `cluster`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Load {
-    /// Pods with the webhook, and as many without, after a warm-up.
+    /// How many pods to create with the webhook, and how many without.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pods: u32,
 }
 
-/// Creates the pods and prints how long that took.
+/// Creates the pods and prints the times.
 pub(crate) async fn run(load: &Load) -> anyhow::Result<()> {
     let Some(servers) = Servers::find("load cluster")? else { return Ok(()) };
     let cluster = Cluster::start(&servers).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long it takes to create `pod`, which comes out injected exactly where that is due.
+/// The time to create `pod`. Fails unless it is injected exactly in the namespace that opted in.
 async fn create(cluster: &Cluster, namespace: &str, pod: &Value) -> anyhow::Result<Duration> {
     let start = Instant::now();
     let stored = cluster.create_pod(namespace, pod, false).await?;

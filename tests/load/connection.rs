@@ -1,4 +1,4 @@
-//! One connection to the webhook, kept from request to request: HTTP/1.1 over TLS.
+//! One kept-alive connection to the webhook: HTTP/1.1 over TLS.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 pub(crate) struct Connection(SendRequest<Full<Bytes>>);
 
 impl Connection {
-    /// Connects to `port` on loopback, where a certificate for `localhost` of the CA `ca` (PEM) is expected.
+    /// Connects to `port` on loopback and expects a certificate for `localhost` of the CA `ca` (PEM).
     pub(crate) async fn open(port: u16, ca: &str) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(ca.as_bytes())?)?;
@@ -29,7 +29,7 @@ impl Connection {
         tcp.set_nodelay(true)?;
         let stream = TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("localhost")?, tcp).await?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // It ends with the sender; what broke it is what the sender says.
+        // It ends with the sender, which reports the error.
         tokio::spawn(connection);
         Ok(Self(sender))
     }

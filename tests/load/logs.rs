@@ -1,4 +1,4 @@
-//! Log files to measure with: dmcproxy's lines and Python's, a traceback now and then, told by a clock that is theirs.
+//! Writes log files to measure with: lines of dmcproxy and of Python, with some tracebacks and a clock of their own.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -8,19 +8,19 @@ use std::time::Duration;
 use harness::writer::FILES;
 use jiff::{SignedDuration, Timestamp};
 
-/// How long ago the first line was written: recent enough that no line is too old to ship.
+/// The age of the first line. Recent enough that no line is too old to ship.
 const AGO: SignedDuration = SignedDuration::from_hours(2);
-/// Every so often a Python program fails.
+/// One of this many Python entries is a traceback.
 const FAILS: u64 = 50;
 
-/// What was written.
+/// The written lines and bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Logs {
     pub(crate) bytes: u64,
     pub(crate) entries: u64,
 }
 
-/// Writes all of [`FILES`], the same size each, `bytes` together: half of them dmcproxy's lines, half Python's.
+/// Writes all of [`FILES`] with the same size each and `bytes` in total: half in dmcproxy's format, half in Python's.
 pub(crate) fn write(dir: &Path, bytes: u64) -> anyhow::Result<Logs> {
     let mut logs = Logs::default();
     for (index, (stem, _)) in (0_u64..).zip(FILES) {
@@ -74,7 +74,7 @@ fn python(at: Timestamp, number: u64, dice: &mut Dice) -> String {
     )
 }
 
-/// Numbers without rhyme or reason, the same at every run (a 64-bit xorshift).
+/// Pseudo-random numbers, the same in every run (a 64-bit xorshift).
 struct Dice(u64);
 
 impl Dice {

@@ -1,14 +1,14 @@
-//! `cargo load`: what the webhook and the shipper cost, measured on loopback in release mode.
+//! `cargo load` measures the cost of the webhook and the shipper, on loopback in release mode.
 //!
 //! ```text
 //! webhook   connection ─┐ reviews at fixed times, over TLS
 //!           connection ─┴──────────────────────────────────► subject: the real webhook, its memory and CPU time
-//! shipper   logs ──► bound: one thread that does only what must be done
-//!             └────► the real shipper ── TLS ──► sink: takes and forgets
+//! shipper   logs ──► bound: one thread that does only the unavoidable work
+//!             └────► the real shipper ── TLS ──► sink: accepts and discards
 //! cluster   pods, with and without the webhook ──► API server ──► installation: the real webhook
 //! ```
 //!
-//! It measures and prints; it judges nothing. The goals and the numbers of one run are in `docs/performance.md`.
+//! It prints numbers and does not compare them with goals. Goals and the numbers of one run are in `docs/performance.md`.
 
 mod bound;
 mod cluster;
@@ -31,7 +31,7 @@ enum Args {
     Webhook(webhook::Load),
     /// Create pods on a real API server, with and without the webhook.
     Cluster(cluster::Load),
-    /// Ship log files, beside a thread that does only what must be done.
+    /// Ship log files, and compare with a thread that does only the unavoidable work.
     Shipper(shipper::Load),
 }
 

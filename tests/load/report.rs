@@ -1,11 +1,11 @@
-//! What was measured, in words.
+//! Formats the measurements.
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Durations, of which only the distribution is kept: in microseconds, to three digits.
+/// A distribution of durations, in microseconds with three digits.
 #[derive(Debug)]
 pub(crate) struct Durations(Histogram<u64>);
 
@@ -34,7 +34,7 @@ impl Durations {
         millis(self.0.max())
     }
 
-    /// The duration that this share of all does not exceed: 0.5 is the median.
+    /// The quantile `share`: 0.5 is the median.
     pub(crate) fn quantile_millis(&self, quantile: f64) -> f64 {
         millis(self.0.value_at_quantile(quantile))
     }
@@ -46,6 +46,6 @@ fn millis(micros: u64) -> f64 {
 
 /// Writes a line of the result to standard output.
 pub(crate) fn print(line: &str) {
-    // Whoever closed the pipe does not want the rest.
+    // A reader that closed the pipe needs no more output.
     let _ = writeln!(std::io::stdout(), "{line}");
 }

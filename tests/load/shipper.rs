@@ -1,4 +1,4 @@
-//! What shipping costs, as a share of what it costs at least.
+//! Measures the cost of shipping as a multiple of the lower bound.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ use crate::{bound, logs, report};
 
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// Log files, shipped by one thread that does only what must be done, and by the real shipper.
+/// The flags of `shipper`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Load {
-    /// How many MiB of logs there are, in 17 files.
+    /// MiB of logs, in 17 files.
     #[arg(long, default_value_t = 1024)]
     mib: u64,
-    /// How often both are measured, one after the other.
+    /// How often to measure both, one after the other.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How many seconds of idleness are measured in the end.
+    /// Seconds of idle time to measure in the end.
     #[arg(long, default_value_t = 20)]
     idle: u64,
 }
@@ -77,7 +77,7 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is read of `/status`.
+/// The fields of `/status` that are read.
 #[derive(Deserialize)]
 struct Status {
     files: Vec<FileStatus>,
@@ -120,7 +120,7 @@ impl Shipper {
         Ok(Self { child, admin: format!("http://127.0.0.1:{port}"), _sink: sink, _dir: dir })
     }
 
-    /// Until everything is acknowledged.
+    /// The longest wait for all acknowledgements.
     async fn wait_for(&mut self, logs: &Logs) -> anyhow::Result<()> {
         let (client, url) = (http::client(None)?, format!("{}/status", self.admin));
         eventually("everything is shipped", PATIENCE, || async {

@@ -1,4 +1,4 @@
-//! Takes every push over TLS and forgets it.
+//! Accepts every push over TLS and discards it.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 
 const LIFETIME: std::time::Duration = std::time::Duration::from_hours(24);
 
-/// A running sink; ends with its owner.
+/// A running sink. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Sink {
     /// The full push URL.
@@ -25,7 +25,7 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// Starts one on a free port.
+    /// Starts a sink on a free port.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let ca = Authority::new("sink CA", LIFETIME)?;
         let pair = ca.serving(&["localhost"], LIFETIME)?;

@@ -1,4 +1,4 @@
-//! The webhook under load: the real binary on loopback, and what the kernel says it has used.
+//! The webhook under load: the real program on loopback, with its CPU time and memory.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A running webhook; killed on drop.
 #[derive(Debug)]
 pub(crate) struct Subject {
-    /// Where reviews go.
+    /// The port for reviews.
     pub(crate) port: u16,
     /// The CA of its certificate, as PEM.
     pub(crate) ca: String,
@@ -28,7 +28,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Starts the webhook with a throw-away certificate, and waits until it is ready.
+    /// Starts the webhook with a temporary certificate and waits until it is ready.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let ca = Authority::new("load CA", LIFETIME)?;
@@ -41,7 +41,7 @@ impl Subject {
             .arg("serve")
             .args(["--cert-dir".as_ref(), dir.path().as_os_str()])
             .args([format!("--listen=127.0.0.1:{port}"), format!("--admin-listen=127.0.0.1:{admin_port}")])
-            // It must not find a real cluster, in which it would create Events.
+            // It must not find a real cluster, where it would create Events.
             .env("KUBECONFIG", dir.path().join("no-kubeconfig"))
             .env_remove("KUBERNETES_SERVICE_HOST")
             .stderr(std::fs::File::create(&log)?)
@@ -64,7 +64,7 @@ impl Subject {
         Ok(Self { port, ca: ca.cert().to_owned(), pid, _child: child, _dir: dir })
     }
 
-    /// What it has used up to now.
+    /// Its usage so far.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(self.pid)
     }

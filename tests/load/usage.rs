@@ -1,31 +1,31 @@
-//! What the kernel says a process has used.
+//! Reads the CPU time and memory of a process from `/proc`.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// A tick of the CPU times in `/proc`: 1/100 s wherever Linux runs Kubernetes.
+/// The unit of CPU times in `/proc`: 1/100 s on every Linux that runs Kubernetes.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a process or a thread has used since it was started.
+/// The usage of a process or a thread since its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
-    /// Of all cores together.
+    /// CPU time on all cores.
     pub(crate) cpu: Duration,
-    /// The most memory that was resident at any time.
+    /// Peak resident memory.
     pub(crate) peak_kib: u64,
-    /// What is resident now.
+    /// Resident memory now.
     pub(crate) resident_kib: u64,
 }
 
 impl Usage {
-    /// That of a process.
+    /// The usage of a process.
     pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
         Self::read(&Path::new("/proc").join(pid.to_string()))
     }
 
-    /// That of the calling thread; the memory is its process's.
+    /// The usage of the calling thread, with the memory of its process.
     pub(crate) fn of_this_thread() -> anyhow::Result<Self> {
         Self::read(Path::new("/proc/thread-self"))
     }
@@ -42,7 +42,7 @@ impl Usage {
     }
 }
 
-/// The time spent in user mode and in the kernel: the 14th and the 15th field, where the 2nd is a name in parentheses.
+/// The time in user mode and in the kernel: fields 14 and 15. Field 2 is a name in parentheses.
 fn cpu(stat: &str) -> Option<Duration> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut times = after_name.split_whitespace().skip(11).map(str::parse::<u32>);

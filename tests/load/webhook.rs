@@ -1,8 +1,8 @@
-//! Reviews over TLS at a fixed rate, and what they cost the webhook.
+//! Sends reviews over TLS at a fixed rate and measures their latency and cost.
 //!
-//! The loop is open: every request has a time at which it is due, and its latency counts from then. A webhook that is
-//! slow for a while is charged with all that had to wait for it. One thread drives one connection and sleeps by the
-//! kernel's clock, which wakes it some 50 µs late; tokio's timers would by up to a millisecond.
+//! The loop is open: every request has a due time, and its latency counts from then. So a slow phase of the webhook also counts
+//! for the requests that waited. One thread drives one connection and sleeps by the kernel's clock, which wakes it about 50 µs
+//! late. tokio's timers are up to a millisecond late.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,44 +18,44 @@ use crate::report::{Durations, print};
 use crate::subject::Subject;
 use crate::usage::Usage;
 
-/// The review of a Redis Enterprise pod as a real cluster sends it is about this long.
+/// About the length of a real cluster's review of a Redis Enterprise pod.
 const REVIEW_BYTES: usize = 12 << 10;
-/// Requests of so long a time at first are sent and not counted.
+/// The first requests, for this time, are not counted.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Until the connections are open.
+/// The time to open the connections.
 const HEAD_START: Duration = Duration::from_millis(200);
 
-/// What is sent.
+/// The flags of `webhook`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Load {
-    /// Reviews a second, over all connections.
+    /// Reviews a second, over all connections together.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
-    /// For how long, after a warm-up.
+    /// Seconds to measure, after a warm-up.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// Over how many connections; each has one request at a time.
+    /// Connections. Each has one request at a time.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
 }
 
-/// What every connection is told.
+/// The schedule that all connections share.
 #[derive(Clone, Debug)]
 struct Plan {
     port: u16,
     ca: String,
     review: Bytes,
     answer: Bytes,
-    /// When the first request is due.
+    /// The due time of the first request.
     start: Instant,
-    /// From one request to the next, over all connections.
+    /// The interval between two requests of all connections.
     interval: Duration,
     warm_up: u32,
     requests: u32,
     connections: u32,
 }
 
-/// What came of the requests that count.
+/// The results of the counted requests.
 #[derive(Debug)]
 struct Outcome {
     latencies: Durations,
@@ -63,7 +63,7 @@ struct Outcome {
     ended: Instant,
 }
 
-/// Loads a webhook of its own and prints what came of it.
+/// Starts a webhook, sends reviews to it and prints the results.
 pub(crate) async fn run(load: &Load) -> anyhow::Result<()> {
     let subject = Subject::start().await?;
     let review = Bytes::from(serde_json::to_vec(&review()?)?);
@@ -104,7 +104,7 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The review of a node pod with so many environment variables that it is [`REVIEW_BYTES`] long.
+/// The review of a node pod, filled with environment variables to [`REVIEW_BYTES`].
 fn review() -> anyhow::Result<Value> {
     let mut pod = pod_fixture("a-vanilla")?;
     for i in 0.. {
@@ -118,7 +118,7 @@ fn review() -> anyhow::Result<Value> {
     unreachable!("a pod without end")
 }
 
-/// Sends every request of one connection when it is due.
+/// Sends the requests of one connection at their due times.
 fn drive(plan: &Plan, first: u32) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let open = || runtime.block_on(Connection::open(plan.port, &plan.ca));

@@ -1,6 +1,6 @@
-//! The links of every Markdown page: relative ones lead to a file of this repository, and to one heading of its page.
+//! Checks the links of every Markdown page: a relative link leads to a file of this repository and to one heading of its page.
 //!
-//! Addresses on the web are not asked.
+//! Links to the web are not checked.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use harness::repository;
 use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 
-/// The links of all pages, as `page: target`, that lead nowhere.
+/// The broken links of all pages, as `page: target`.
 pub(crate) fn broken() -> Vec<String> {
     let root = repository().canonicalize().unwrap();
     let pages: BTreeMap<PathBuf, Page> =
@@ -21,9 +21,9 @@ pub(crate) fn broken() -> Vec<String> {
         .collect()
 }
 
-/// What a page offers to links, and where its own lead.
+/// The anchors and the links of a page.
 struct Page {
-    /// How many headings have each anchor: a second heading of the same words makes a link ambiguous.
+    /// How many headings have each anchor. A second heading with the same words makes a link ambiguous.
     anchors: BTreeMap<String, usize>,
     links: Vec<String>,
 }
@@ -51,7 +51,7 @@ fn page(markdown: &str) -> Page {
     Page { anchors, links }
 }
 
-/// The anchor that GitHub gives to a heading.
+/// GitHub's anchor for a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
     kept.flat_map(char::to_lowercase).map(|char| if char == ' ' { '-' } else { char }).collect()
@@ -67,7 +67,7 @@ fn resolves(pages: &BTreeMap<PathBuf, Page>, from: &Path, link: &str) -> bool {
     anchor.is_none_or(|anchor| pages.get(&target).is_some_and(|page| page.anchors.get(anchor) == Some(&1)))
 }
 
-/// Every page of the repository, build output and hidden folders left out.
+/// Every page of the repository, except in build output and hidden directories.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! The metrics that the programs register, read from their sources: a family that has counted nothing yet shows nowhere else.
+//! Reads the programs' metrics from their sources, because a family without a value shows nowhere else.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub(crate) struct Metric {
     pub(crate) help: String,
 }
 
-/// All of them, in the order of their registration.
+/// All metrics, in the order of their registration.
 pub(crate) fn all() -> Vec<Metric> {
     let files = ["webhook/src", "shipper/src"].into_iter().flat_map(|folder| sources(&repository().join(folder)));
     files.filter(|source| source.contains("sub_registry_with_prefix")).flat_map(|source| registered(&source)).collect()
@@ -30,7 +30,7 @@ fn sources(folder: &Path) -> Vec<String> {
     paths.iter().flat_map(of).collect()
 }
 
-/// The words of a source, groups opened.
+/// The words of a source, without its group structure.
 fn words(tokens: TokenStream, words: &mut Vec<String>) {
     for token in tokens {
         match token {
@@ -56,7 +56,7 @@ fn registered(source: &str) -> Vec<Metric> {
             "sub_registry_with_prefix" => prefix = literal(at + 2).unwrap(),
             "help" if word(at + 1) == "=" => said = literal(at + 2).unwrap(),
             "register" | "register_with_unit" if word(at + 1) == "(" => {
-                // A registry is no name: the function `register` itself.
+                // The function `register` itself has a registry here, not a name.
                 let Some(name) = literal(at + 2) else { continue };
                 let rest = &all[at..];
                 let field = rest.windows(3).find(|three| three[0] == "metrics" && three[1] == ".").unwrap();
@@ -67,7 +67,7 @@ fn registered(source: &str) -> Vec<Metric> {
                 let help = literal(at + 4).unwrap_or_else(|| said.clone());
                 metrics.push(Metric { name: format!("{prefix}_{name}{unit}{total}"), kind, labels, help });
             }
-            // A row of a table of gauges that are made when they are asked for: its name, its help, its unit.
+            // A row of the table of gauges that are computed at each scrape: name, help, unit.
             "FileGauge" if word(at + 1) == "(" => {
                 let (Some(name), Some(help)) = (literal(at + 4), literal(at + 8)) else { continue };
                 let unit = all[at..].windows(4).take(16).find(|four| four[0] == "Unit");
@@ -107,7 +107,7 @@ fn fields(all: &[String]) -> BTreeMap<String, (&'static str, Vec<String>)> {
     fields
 }
 
-/// The fields of the struct of labels `name`.
+/// The fields of the label struct `name`.
 fn labels(all: &[String], name: &str) -> Vec<String> {
     let start = all.windows(2).position(|two| two[0] == "struct" && two[1] == name);
     let start = start.unwrap_or_else(|| panic!("no struct {name}")) + 3;

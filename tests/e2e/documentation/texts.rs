@@ -1,23 +1,23 @@
-//! What the programs can say when something is wrong, read from their sources: every text of a few words that is not plainly
-//! something else. A new text counts unless it is excepted here, so that none is forgotten.
+//! Reads the programs' error texts from their sources. Every string of a few words counts, unless it is clearly something else
+//! or excepted here. So no new text is forgotten.
 
 use std::path::{Path, PathBuf};
 
 use harness::repository;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// Macros whose texts are no errors: what is only told, what cannot happen, and what is data.
+/// Macros whose texts are not errors: information, unreachable code, data.
 const TOLD: [&str; 9] = ["info", "debug", "trace", "unreachable", "json", "write", "writeln", "println", "concat"];
 /// Calls whose texts describe metrics.
 const DESCRIBED: [&str; 2] = ["register", "register_with_unit"];
-/// Files whose texts are the results that somebody asked for, or Loki's words.
+/// Files whose texts are results of a command, or Loki's own words.
 const NOT_OURS_TO_EXPLAIN: [&str; 4] = [
     "webhook/src/offline/report.rs",
     "webhook/src/offline/explain.rs",
     "shipper/src/push/answer.rs",
     "shipper/src/push/rejections.rs",
 ];
-/// Texts that no user reads as an error: names, formats, parts of others.
+/// Texts that are not errors: names, formats, parts of other texts.
 const NO_ERRORS: [&str; 15] = [
     "redis-log-shipper webhook CA",
     "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -36,15 +36,15 @@ const NO_ERRORS: [&str; 15] = [
     "… is shipped from its start after the next start",
 ];
 
-/// A text and where it stands.
+/// A text and its source file.
 #[derive(Debug)]
 pub(crate) struct Text {
-    /// With `…` for everything that is filled in.
+    /// The text, with `…` for each value.
     pub(crate) text: String,
     pub(crate) place: String,
 }
 
-/// All of them.
+/// All error texts.
 pub(crate) fn all() -> Vec<Text> {
     let mut texts = Vec::new();
     for folder in ["certs/src", "runtime/src", "shipper/src", "webhook/src"] {
@@ -85,7 +85,7 @@ fn collect(tokens: TokenStream, file: &str, texts: &mut Vec<Text>) {
     while at < tokens.len() {
         let (next, after) = (ident(at), ident(at + 1));
         match &tokens[at] {
-            // An attribute: a comment, a lint, `error("...")`, or what is there for the tests only.
+            // An attribute: a doc comment, a lint, `error("...")`, or test code.
             TokenTree::Punct(punct) if punct.as_char() == '#' => {
                 at += 1 + usize::from(is(at + 1, '!'));
                 let Some(TokenTree::Group(group)) = tokens.get(at) else { continue };
@@ -135,7 +135,7 @@ fn unescaped(text: &str) -> String {
     let (mut plain, mut chars) = (String::new(), text.chars().peekable());
     while let Some(char) = chars.next() {
         match (char, chars.peek().copied()) {
-            // The line goes on after the white space.
+            // A line continuation skips white space.
             ('\\', Some('\n')) => while chars.next_if(|next| next.is_whitespace()).is_some() {},
             ('\\', Some('n')) => {
                 chars.next();
@@ -148,7 +148,7 @@ fn unescaped(text: &str) -> String {
     plain
 }
 
-/// With `…` for what is filled in, and without what Markdown needs.
+/// The text with `…` for each value, and without Markdown's escapes.
 pub(crate) fn normal(text: &str) -> String {
     let (mut normal, mut depth) = (String::new(), 0_u32);
     for char in text.chars().filter(|char| !"`\\".contains(*char)) {

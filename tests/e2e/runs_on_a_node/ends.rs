@@ -1,4 +1,4 @@
-//! A pod's deletion: Redis ends, and the sidecar after it with the lines of its shutdown, whether the receiver is there or not.
+//! A pod is deleted: the sidecar ends after Redis and ships the lines of the shutdown, at once or after an outage of the store.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::receiver::Way;
 use super::redis::{Redis, annotate, container, uid};
 use super::world::{World, shared};
 
-/// Ends the pod without a successor; returns how long that took.
+/// Scales to zero and returns how long the pod took to end.
 fn end(redis: &Redis<'_>) -> Duration {
     let start = Instant::now();
     redis.scale(0);
@@ -31,7 +31,7 @@ async fn ends_with_every_line(world: &World, mode: &str) {
     say(&format!("{mode}: the pod is gone {:.1} s after its deletion, with the receiver there", took.as_secs_f64()));
     let last = redis.written("dmcproxy").unwrap().pop().unwrap();
     assert!(last.starts_with("100) "), "the workload writes a hundred lines after Redis has ended: {last}");
-    // Nobody is there who could ship them later.
+    // There is no later pod that could ship them.
     for stem in ["dmcproxy", "redis-1", "prestop_exec_action"] {
         redis.all_shown(&world.receiver, stem).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! What README promises: after its commands both queries answer.
+//! The README's promise: after its commands both queries return lines.
 
 use std::time::Duration;
 

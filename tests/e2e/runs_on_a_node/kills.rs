@@ -1,4 +1,4 @@
-//! The sidecar, Redis or the pod ends at once. Every line is shown once afterwards.
+//! The sidecar, Redis or the pod is killed. Afterwards every line is shown once.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::world::shared;
 const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const LINES: &str = "2000";
 
-/// The pod, once its container `name` has been started again after `times` starts and it is Ready.
+/// Waits until the pod is Ready and its container `name` has restarted more than `times` times.
 pub(crate) async fn restarted(redis: &Redis<'_>, name: &str, times: i64) -> Value {
     eventually("the container runs again", PATIENCE, || async {
         let pod = redis.ready("").await?;

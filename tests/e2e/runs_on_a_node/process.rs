@@ -1,4 +1,4 @@
-//! The processes of containers, as the kernel of this machine shows them.
+//! The processes of containers in this machine's `/proc`.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ pub(crate) fn of(pod: &Value, name: &str) -> anyhow::Result<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
-        // A process that ends meanwhile has none.
+        // A process that has just ended has none.
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let is_first = groups.contains(id) && status_of(pid, "NSpid").is_some_and(|pids| pids.ends_with("\t1"));
         if is_first {
@@ -35,7 +35,7 @@ fn status_of(pid: u32, name: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// Where something is mounted for a process, and whether `ro` or `rw`.
+/// The mount points of a process, each with `ro` or `rw`.
 pub(crate) fn mounts(pid: u32) -> anyhow::Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
     let mounts = text.lines().filter_map(|line| {

@@ -1,4 +1,4 @@
-//! An image that cannot be pulled: Redis runs, and a configuration that names one leaves the namespace's next pods alone.
+//! The sidecar's image cannot be pulled: Redis runs, and the namespace's next pods get no sidecar.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::world::{World, alone, is_slow_wanted, shared};
 
 /// A changed ConfigMap reaches the webhook within seconds; the fuse waits for half a minute.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Nothing listens there.
+/// An address where nothing listens.
 const IMAGE: &str = "10.99.0.1:1/redis-log-shipper:none";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,7 +30,7 @@ async fn redis_runs_although_the_image_of_its_sidecar_cannot_be_pulled() {
     redis.remove();
 }
 
-/// Applies the configuration with these lines at its end, and waits until pods would get the image that `is_wanted`.
+/// Appends these lines to the configuration, applies it, and waits until pods get an image that `is_wanted` accepts.
 async fn configure(world: &World, lines: &str, is_wanted: impl Fn(&str) -> bool) {
     let file = world.checkout.join("manifests/overlays/plain/config.yaml");
     let before = std::fs::read_to_string(&file).unwrap();

@@ -1,5 +1,5 @@
-//! Where the node's pods push to: a real Loki where one is found, else a real `VictoriaLogs`. Both listen on loopback, and the
-//! node's pods reach them by a way that can be closed.
+//! The store of the node's pods: a real Loki if there is one, else a real `VictoriaLogs`. Both listen on loopback, and the pods
+//! reach them by a forwarder that can be closed.
 
 use std::sync::LazyLock;
 
@@ -10,17 +10,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-/// Ways outlive the scenario that opens them, and with it the scenario's own runtime.
+/// A forwarder outlives the scenario that opens it, and the scenario's runtime.
 static WAYS: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// A store, and the way to it.
+/// A store, and the forwarder to it.
 pub(crate) struct Receiver {
     store: Store,
     way: Way,
 }
 
 impl Receiver {
-    /// Starts one.
+    /// Starts a store.
     pub(crate) async fn start(parts: &Parts) -> anyhow::Result<Self> {
         let store = match &parts.loki {
             Some(loki) => Store::loki(loki).await?,
@@ -31,7 +31,7 @@ impl Receiver {
         Ok(receiver)
     }
 
-    /// The program that stores.
+    /// The store's name.
     pub(crate) fn name(&self) -> &'static str {
         self.store.name()
     }
@@ -40,30 +40,30 @@ impl Receiver {
         self.way.push_url(self)
     }
 
-    /// What it shows of the streams that have all these labels: each entry once, oldest first.
+    /// The entries of all streams with these labels, each once, oldest first.
     pub(crate) async fn entries(&self, labels: &[(&str, &str)]) -> anyhow::Result<Vec<Entry>> {
         Ok(self.store.stored(labels).await?.entries)
     }
 }
 
-/// A way to a receiver that can be closed: a receiver that is away, and loses nothing meanwhile.
+/// A forwarder to a store. While it is closed, the store is unreachable and loses nothing.
 pub(crate) struct Way {
     address: String,
     open: Option<JoinSet<()>>,
 }
 
 impl Way {
-    /// A way that is closed.
+    /// A closed forwarder.
     pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self { address: format!("{OUTSIDE}:{}", free_port()?), open: None })
     }
 
-    /// The push URL of `receiver` by this way.
+    /// The push URL of `receiver` through this forwarder.
     pub(crate) fn push_url(&self, receiver: &Receiver) -> String {
         receiver.store.push_url().replace(&address(&receiver.store), &self.address)
     }
 
-    /// Opens it.
+    /// Opens the forwarder.
     pub(crate) async fn open(&mut self, receiver: &Receiver) -> anyhow::Result<()> {
         self.open_to(&receiver.store).await
     }
@@ -78,7 +78,7 @@ impl Way {
                 let to = to.clone();
                 connections.spawn(async move {
                     let Ok(mut to) = TcpStream::connect(to).await else { return };
-                    // Either end may close as it likes.
+                    // Either end may close the connection at any time.
                     let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
                 });
             }
@@ -88,7 +88,7 @@ impl Way {
         Ok(())
     }
 
-    /// Closes it, with the connections that are open.
+    /// Closes the forwarder and its open connections.
     pub(crate) async fn close(&mut self) {
         if let Some(mut tasks) = self.open.take() {
             tasks.shutdown().await;
@@ -96,7 +96,7 @@ impl Way {
     }
 }
 
-/// Where a store listens.
+/// The address on which a store listens.
 fn address(store: &Store) -> String {
     let url = store.push_url();
     url.split('/').nth(2).unwrap_or_default().to_owned()

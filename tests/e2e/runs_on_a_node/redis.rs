@@ -1,4 +1,4 @@
-//! A Redis Enterprise of one pod on the node, as its operator makes it.
+//! A Redis Enterprise of one pod on the node, as its operator creates it.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -17,13 +17,13 @@ use super::receiver::Receiver;
 use super::world::World;
 
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How often the receiver is asked.
+/// The interval between two queries.
 const POLL: Duration = Duration::from_millis(300);
-/// Less than the product asks for: this machine has two cores.
+/// Less than the product requests, because this machine has two cores.
 const CPU: &str = "20m";
 const MEMORY: &str = "128Mi";
 
-/// A StatefulSet `rec` and what it needs, in a namespace of its own.
+/// A StatefulSet and its other objects, in a namespace of its own.
 pub(crate) struct Redis<'a> {
     world: &'a World,
     pub(crate) namespace: String,
@@ -54,7 +54,7 @@ pub(crate) fn objects(namespace: &str, cluster: &str, labels: &Value) -> anyhow:
 }
 
 impl<'a> Redis<'a> {
-    /// Starts one in a new namespace that opted in, its StatefulSet changed by `change`, and waits until its pod is Ready.
+    /// Creates a Redis Enterprise as [`Self::create`] does, and waits until its pod is Ready.
     pub(crate) async fn start(
         world: &'a World,
         namespace: &str,
@@ -66,17 +66,17 @@ impl<'a> Redis<'a> {
         Ok(redis)
     }
 
-    /// One named `rec`, which [`Self::create`] makes.
+    /// A Redis Enterprise named `rec`, for [`Self::create`].
     pub(crate) fn new(world: &'a World, namespace: &str) -> Self {
         Self::of(world, namespace, "rec")
     }
 
-    /// One that is there.
+    /// A Redis Enterprise that exists already.
     pub(crate) fn of(world: &'a World, namespace: &str, cluster: &str) -> Self {
         Self { world, namespace: namespace.to_owned(), cluster: cluster.to_owned() }
     }
 
-    /// Creates it in a new namespace that opted in and has these labels, its StatefulSet changed by `change`.
+    /// Creates it in a new namespace that opted in and has these labels. `change` changes its StatefulSet.
     pub(crate) async fn create(&self, labels: &Value, change: impl FnOnce(&mut Value)) -> anyhow::Result<()> {
         let mut labels = labels.clone();
         labels["redis-log-shipper.io/inject"] = json!("enabled");
@@ -89,7 +89,7 @@ impl<'a> Redis<'a> {
         Ok(())
     }
 
-    /// The pod, as soon as it is Ready and is not `before`, a UID.
+    /// Waits until the pod is Ready and has another UID than `before`.
     pub(crate) async fn ready(&self, before: &str) -> anyhow::Result<Value> {
         self.pod("the Redis pod is Ready", |pod| {
             let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -99,7 +99,7 @@ impl<'a> Redis<'a> {
         .await
     }
 
-    /// The pod, as soon as it is as wanted.
+    /// Waits until `is_wanted` accepts the pod.
     pub(crate) async fn pod(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let cluster = self.world.node.cluster().await?;
         let found = eventually(what, PATIENCE, || async {
@@ -109,7 +109,7 @@ impl<'a> Redis<'a> {
         found.with_context(|| self.describe())
     }
 
-    /// What an administrator would look at.
+    /// The output of `kubectl describe`.
     pub(crate) fn describe(&self) -> String {
         let text = self.world.node.kubectl(&["describe", "pods", "-n", &self.namespace]);
         text.unwrap_or_else(|error| format!("{error:#}"))
@@ -122,7 +122,7 @@ impl<'a> Redis<'a> {
         self.world.node.kubectl(&[&target, command].concat())
     }
 
-    /// Where this machine sees the pod's volume.
+    /// The pod's volume, as seen from this machine.
     pub(crate) fn volume(&self) -> anyhow::Result<PathBuf> {
         let claim = format!("redis-enterprise-storage-{}-0", self.cluster);
         let volume = self.world.node.kubectl(&[
@@ -137,7 +137,7 @@ impl<'a> Redis<'a> {
         self.world.node.volume(&volume)
     }
 
-    /// Every line of a log file and its rotated copies, oldest first.
+    /// Every line of a log file and its rotated files, oldest first.
     pub(crate) fn written(&self, stem: &str) -> anyhow::Result<Vec<String>> {
         let dir = self.volume()?.join("logs");
         let mut text = String::new();
@@ -154,13 +154,13 @@ impl<'a> Redis<'a> {
         Ok(text.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// Waits until `receiver` shows every line that is in a log file and its copies by now, each once and in their order.
+    /// Waits until `receiver` shows every line that is in the log files now, each once and in order.
     pub(crate) async fn all_shown(&self, receiver: &Receiver, stem: &str) -> anyhow::Result<usize> {
         let labels = [("kubernetes_namespace_name", self.namespace.as_str()), ("log_file", stem)];
         let (start, by_now) = (Instant::now(), self.written(stem)?.len());
         loop {
             let shown = receiver.entries(&labels).await?;
-            // Redis goes on writing: what it wrote since may not be shown yet.
+            // Redis keeps writing. Its newer lines may not be shown yet.
             let (written, lines) = (self.written(stem)?, shown.iter().flat_map(Entry::lines).count());
             let expected = written.get(..lines.max(by_now)).unwrap_or(&written);
             match difference(expected, &shown) {
@@ -171,22 +171,22 @@ impl<'a> Redis<'a> {
         }
     }
 
-    /// Sets how many pods it has.
+    /// Sets the number of pods.
     pub(crate) fn scale(&self, replicas: u32) {
         self.kubectl(&["scale", "statefulset", &self.cluster, &format!("--replicas={replicas}")]);
     }
 
-    /// What `kubectl ARGS` prints of its namespace.
+    /// The output of `kubectl ARGS` in its namespace.
     pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         self.world.node.kubectl(&[&["-n", &self.namespace], args].concat()).unwrap()
     }
 
-    /// Deletes its namespace, so that others have room; waits for nothing.
+    /// Deletes its namespace, to make room for others, without waiting.
     pub(crate) fn remove(self) {
         self.world.node.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]).unwrap();
     }
 
-    /// Deletes the pod as `kubectl delete pod` does with these flags, and waits until it is gone.
+    /// Runs `kubectl delete pod` with these flags, and waits until the pod is gone.
     pub(crate) fn delete_pod(&self, flags: &[&str]) -> anyhow::Result<()> {
         let pod = format!("{}-0", self.cluster);
         self.world.node.kubectl(&[&["delete", "pod", "-n", &self.namespace, &pod], flags].concat())?;

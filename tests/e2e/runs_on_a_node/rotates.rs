@@ -3,7 +3,7 @@
 use super::redis::Redis;
 use super::world::shared;
 
-/// `rotate 10`: one more would delete the oldest copy, and with it what was written.
+/// With `rotate 10`, one more rotation would delete the oldest rotated file and its lines.
 const ROTATIONS: usize = 9;
 const LINES: usize = 5_000;
 

@@ -1,4 +1,4 @@
-//! What the kubelet and the kernel make of the sidecar: its user, its powers, its mounts, its state folder.
+//! The sidecar as the kubelet and the kernel run it: user, capabilities, mounts, state directory.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -8,7 +8,7 @@ use super::world::shared;
 
 /// The user and the group of Redis Enterprise's volumes.
 const REDIS: u32 = 1001;
-/// Capability sets of a process that has no powers.
+/// An empty capability set.
 const NONE: &str = "0000000000000000";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,7 +22,7 @@ async fn runs_as_the_databases_user_with_no_powers_and_read_only_mounts() {
     let shipper = process::of(&pod, "log-shipper").unwrap();
     let field = |name: &str| process::status(shipper, name).unwrap();
     assert_eq!(field("Uid"), format!("{REDIS}\t{REDIS}\t{REDIS}\t{REDIS}"));
-    // The pod names no group, so it is root's; fsGroup comes beside it.
+    // The pod names no group, so the primary group is root's. fsGroup is a supplementary one.
     assert_eq!(field("Gid"), "0\t0\t0\t0");
     assert_eq!(field("Groups").split_whitespace().collect::<Vec<_>>(), ["0", "1001"]);
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
@@ -36,7 +36,7 @@ async fn runs_as_the_databases_user_with_no_powers_and_read_only_mounts() {
         assert_eq!(options(path), Some("ro"), "{path}: {mounts:?}");
     }
     assert_eq!(options("/var/lib/redis-log-shipper"), Some("rw"), "{mounts:?}");
-    // Neither the credentials nor the data.
+    // The sidecar sees neither the credentials nor the data.
     for path in ["/opt/redislabs/credentials", "/opt/persistent"] {
         assert_eq!(options(path), None, "{path}");
     }

@@ -1,4 +1,4 @@
-//! The kubelet renews the projected token before it expires, and the shipper goes on with the new one.
+//! The kubelet renews the projected token before it expires, and the shipper continues with the new one.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -24,14 +24,14 @@ use serde_json::{Value, json};
 use super::redis::{Redis, annotate};
 use super::world::{is_slow_wanted, shared};
 
-/// The kubelet renews a token of 600 s when 80 % of it are over, some seconds more or less.
+/// The kubelet renews a token of 600 s after about 80 % of its lifetime.
 const RENEWED_WITHIN: Duration = Duration::from_secs(620);
 const LIFETIME: Duration = Duration::from_hours(24);
 
-/// When a push came, and when the token that it brought expires, both in seconds since 1970.
+/// When a push arrived, and when its token expires, both in seconds since 1970.
 type Push = (i64, i64);
 
-/// A TLS endpoint that takes note of tokens and passes pushes on.
+/// A TLS endpoint that records tokens and forwards pushes.
 struct Recorder {
     url: String,
     ca: String,

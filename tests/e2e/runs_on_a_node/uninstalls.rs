@@ -1,4 +1,4 @@
-//! The commands of docs/install.md that take us away, run as they stand there; then README's commands again.
+//! Runs the uninstall commands of docs/install.md as documented, then the README's commands again.
 
 use harness::repository;
 use serde_json::Value;

@@ -1,6 +1,6 @@
-//! The node ends at once and comes back. Every line is shown once afterwards.
+//! The node fails and comes back. Afterwards every line is shown once.
 //!
-//! Tests start in the order of their names, and this one needs the node for itself: its module stands after those that share it.
+//! This test needs the node for itself. Tests start in the order of their names, so the module's name comes after the others.
 
 use harness::say;
 

@@ -1,4 +1,4 @@
-//! Pods are made whatever becomes of the webhook's own pods.
+//! Pods are created whatever happens to the webhook's own pods.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ const OURS: &str = "redis-log-shipper";
 const DEPLOYMENT: &str = "deployment/redis-log-webhook";
 const PODS: usize = 100;
 
-/// Creates a pod of Redis Enterprise that waits to be scheduled for ever, and returns whether it has a sidecar.
+/// Creates a pod of Redis Enterprise that is never scheduled, and returns whether it has a sidecar.
 async fn create(cluster: &Cluster, namespace: &str, name: &str) -> anyhow::Result<bool> {
     let mut pod = pod_fixture("a-vanilla")?;
     pod["metadata"]["name"] = json!(name);
@@ -33,7 +33,7 @@ async fn opted_in(world: &World, namespace: &str) -> Cluster {
     cluster
 }
 
-/// The webhook's pods that run.
+/// The webhook's running pods.
 async fn webhooks(cluster: &Cluster) -> anyhow::Result<Vec<Value>> {
     let pods = cluster.whole_pods(OURS).await?;
     Ok(pods.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect())
@@ -78,7 +78,7 @@ async fn pods_are_made_while_the_webhook_is_scaled_to_zero_or_stuck() {
     await_sidecars(&cluster, "unstuck").await;
 }
 
-/// Waits until pods have sidecars again: kube-proxy follows the webhook's readiness within a second.
+/// Waits until pods get sidecars again. kube-proxy follows the webhook's readiness within a second.
 async fn await_sidecars(cluster: &Cluster, prefix: &str) {
     let mut number = 0;
     eventually("pods have sidecars again", PATIENCE, || {
@@ -101,7 +101,7 @@ async fn every_pod_of_a_hundred_has_its_sidecar_while_the_webhook_is_rolled_out(
     kubectl(&world, &["rollout", "restart", DEPLOYMENT]);
     let mut bare = Vec::new();
     let mut made = 0;
-    // Until the last old replica is gone, and a hundred pods at least.
+    // Until the last old replica is gone, and for at least a hundred pods.
     while made < PODS || still_there(&cluster, &before).await.unwrap() {
         let name = format!("pod-{made}");
         if !create(&cluster, "rolled-out", &name).await.unwrap() {

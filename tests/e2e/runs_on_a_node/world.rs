@@ -1,4 +1,4 @@
-//! The node that all scenarios share, with a receiver, a Redis Enterprise, and us installed by README's commands.
+//! The node that all scenarios share, with a store, a Redis Enterprise, and the webhook installed by the README's commands.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,36 +14,36 @@ use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::receiver::Receiver;
 use super::redis::{self, Redis, uid};
 
-/// The names that README's commands use.
+/// The names in the README's commands.
 pub(crate) const NAMESPACE: &str = "redis-enterprise";
 pub(crate) const CLUSTER: &str = "demo-redis-cluster";
 const WORKLOAD: [&str; 2] = ["docker.io/redislabs/redis:8.0.20-44.23", "docker.io/redislabs/operator:8.0.20-23"];
 const PATIENCE: Duration = Duration::from_mins(1);
-/// What scenarios need beside README's edit: receivers of their own, named by annotations.
+/// More configuration than the README's edit: annotations of scenarios name stores and images of their own.
 const SCENARIOS: &str = "allowedLokiUrls: ['http://10.99.0.1:*', 'https://10.99.0.1:*']
 allowedImages: ['10.99.0.1:1/*']
 token: {expirationSeconds: 600}
 ";
 
-/// What became of its start: where it failed, no scenario tries again.
+/// The result of the start. If it failed, no scenario tries again.
 static WORLD: OnceCell<Result<Option<RwLock<World>>, String>> = OnceCell::const_new();
 
-/// Everything that scenarios share.
+/// The shared node and its parts.
 pub(crate) struct World {
     pub(crate) node: Node,
     pub(crate) receiver: Receiver,
-    /// The UID of README's pod before README's commands.
+    /// The UID of the README's pod before the README's commands.
     pub(crate) before: String,
-    /// The manifests as a user has them: edited.
+    /// A user's edited copy of the manifests.
     pub(crate) checkout: PathBuf,
 }
 
-/// The shared node for a scenario that disturbs no other; `None` where there can be none.
+/// The node for a scenario that disturbs no other; `None` if a node cannot run here.
 pub(crate) async fn shared() -> Option<RwLockReadGuard<'static, World>> {
     Some(world().await?.read().await)
 }
 
-/// The shared node for a scenario that disturbs the others.
+/// The node for a scenario that disturbs others.
 pub(crate) async fn alone() -> Option<RwLockWriteGuard<'static, World>> {
     Some(world().await?.write().await)
 }
@@ -54,7 +54,7 @@ async fn world() -> Option<&'static RwLock<World>> {
     WORLD.get_or_init(start).await.as_ref().unwrap().as_ref()
 }
 
-/// Whether `scenario`, which takes minutes, is to run; says so where it is not.
+/// Whether to run `scenario`, which takes minutes. If not, prints that it is skipped.
 pub(crate) fn is_slow_wanted(scenario: &str) -> bool {
     let wanted = std::env::var_os("NODE").is_some_and(|value| value == "all");
     if !wanted {
@@ -63,7 +63,7 @@ pub(crate) fn is_slow_wanted(scenario: &str) -> bool {
     wanted
 }
 
-/// README's commands for a cluster, in their order.
+/// The README's commands for a cluster, in order.
 pub(crate) fn commands_of_readme() -> Vec<String> {
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
     let (_, section) = readme.split_once("## Install it in a cluster").unwrap();
@@ -102,7 +102,7 @@ impl World {
         Ok(Some(world))
     }
 
-    /// Runs README's commands.
+    /// Runs the README's commands.
     pub(crate) fn run_readme(&self) -> anyhow::Result<()> {
         for command in commands_of_readme() {
             self.node.kubectl_in(&self.checkout, &command.split_whitespace().collect::<Vec<_>>())?;
@@ -120,7 +120,7 @@ impl World {
     }
 }
 
-/// The archive of our image: what `NODE_IMAGE` names, or as `cargo images` writes it.
+/// The archive of our image: `NODE_IMAGE` names it, or `cargo images` writes it.
 fn image() -> anyhow::Result<PathBuf> {
     if let Some(named) = std::env::var_os("NODE_IMAGE") {
         return Ok(named.into());
@@ -133,7 +133,7 @@ fn image() -> anyhow::Result<PathBuf> {
     Ok(out.join(format!("redis-log-shipper-{}-{architecture}.oci.tar", env!("CARGO_PKG_VERSION"))))
 }
 
-/// Copies the repository's manifests to `dir`, with the one edit that README asks for.
+/// Copies the manifests to `dir`, with the one edit of the README.
 fn check_out(dir: &Path, push_url: &str) -> anyhow::Result<()> {
     copy(&repository().join("manifests"), &dir.join("manifests"))?;
     let config = dir.join("manifests/overlays/plain/config.yaml");

@@ -1,4 +1,4 @@
-//! The images of a node that are not ours, made from this machine's own programs: no registry is at hand.
+//! Builds the node's other images from this machine's own programs, because there is no registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::oci::{Config, Content, Entry, Image};
 /// The image of the container that holds a pod's namespaces.
 pub(super) const PAUSE: &str = "node.test/pause:1";
 const BUSYBOX: &str = "/bin/busybox";
-/// What stands for Redis Enterprise's own programs, by path.
+/// The substitutes for Redis Enterprise's own programs, by path.
 const SCRIPTS: [(&str, &str); 6] = [
     ("/usr/local/bin/start", include_str!("workload/start")),
     ("/usr/local/bin/write-lines", include_str!("workload/write-lines")),
@@ -28,11 +28,11 @@ pub(super) fn write_pause(dir: &Path) -> anyhow::Result<()> {
     write(dir, PAUSE, &["/busybox", "sleep", "2147483647"], vec![file("/busybox", BUSYBOX)])
 }
 
-/// Writes an image that stands for Redis Enterprise's and its operator's, under each of `names`.
+/// Writes the image that replaces Redis Enterprise's and its operator's, under each of `names`.
 pub(super) fn write_workload(dir: &Path, names: &[&str]) -> anyhow::Result<()> {
     let applets = run(Command::new(BUSYBOX).arg("--list"))?;
     let applet = |name: &str| Entry::new(&format!("/bin/{name}"), 0o777, Content::Link("busybox".to_owned()));
-    // The last entry of a path counts.
+    // The last entry of a path wins.
     let mut entries: Vec<_> = applets.lines().map(applet).collect();
     entries.push(file("/bin/busybox", BUSYBOX));
     let mut libraries = BTreeSet::new();

@@ -1,11 +1,11 @@
-//! The programs that a node is made of, and the privileges that it needs.
+//! Finds the programs of a node, and checks its privileges.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::servers::{built, skip, skip_for};
 
-/// Debian's packages that hold what `tests/servers/build` does not build.
+/// The Debian packages with the programs that `tests/servers/build` does not build.
 const PACKAGES: &str = "containerd runc containernetworking-plugins nftables conntrack iproute2 e2fsprogs busybox-static logrotate \
                         redis-server";
 const COMMANDS: [&str; 15] = [
@@ -25,9 +25,9 @@ const COMMANDS: [&str; 15] = [
     "redis-server",
     "redis-cli",
 ];
-/// Where Debian keeps the network plug-ins.
+/// Debian's directory of network plug-ins.
 pub(super) const PLUGINS: &str = "/usr/lib/cni";
-/// Whether this process may do what a node does.
+/// Succeeds if this process has the privileges of a node.
 const PRIVILEGES: &str = "mount -t tmpfs probe /run && ip link add probe0 type veth peer name probe1 && losetup --find && \
                           for folder in /sys/fs/cgroup/*/ /sys/fs/cgroup/; do \
                           mkdir $folder/redis-log-shipper-probe 2>/dev/null && rmdir $folder/redis-log-shipper-probe && exit 0; \
@@ -48,14 +48,14 @@ pub struct Parts {
     pub kustomize: PathBuf,
     /// Stores logs.
     pub victoria_logs: PathBuf,
-    /// Stores logs as well, where it is found.
+    /// Stores logs as well, if there is one.
     pub loki: Option<PathBuf>,
 }
 
 impl Parts {
-    /// The programs, or `None` where one is missing or this process may not run a node: then one line says so.
+    /// The programs. If one or a privilege is missing, prints that and returns `None`.
     ///
-    /// With `REQUIRE_SERVERS=1` that is a failure.
+    /// With `REQUIRE_SERVERS=1` that is an error.
     pub fn find(test: &str) -> anyhow::Result<Option<Self>> {
         let mut built = built();
         let loki = built.remove("loki");

@@ -1,4 +1,4 @@
-//! What a node is told: certificates, and the options and configuration of each program, as files in its folder.
+//! Writes a node's certificates, and the options and configuration of each program, as files in its directory.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ const PODS: &str = "10.244.0.0/24";
 const SERVICES: &str = "10.96.0.0/16";
 const API_SERVICE: &str = "10.96.0.1";
 
-/// Writes everything that the node's `boot` reads; returns the administrator's kubeconfig.
+/// Writes the files that the node's `boot` reads, and returns the administrator's kubeconfig.
 pub(super) fn write(dir: &Path, parts: &Parts) -> anyhow::Result<PathBuf> {
     let settings = Settings { dir, ca: Authority::new("test node", LIFETIME)? };
     settings.programs(parts)?;
@@ -64,7 +64,7 @@ impl Settings<'_> {
         let serving = self.ca.serving(&[ADDRESS, API_SERVICE, "127.0.0.1", "kubernetes.default.svc"], LIFETIME)?;
         self.pair("apiserver", &serving)?;
         self.pair("apiserver-kubelet", &self.ca.client("apiserver-kubelet", "system:masters", LIFETIME)?)?;
-        // Tokens are signed with a key of their own; the certificate only carries its public half.
+        // A separate key signs tokens. The certificate only carries its public half.
         self.pair("service-accounts", &self.ca.serving(&["service-accounts"], LIFETIME)?)?;
         self.options(
             "kube-apiserver",
@@ -165,9 +165,9 @@ conf_dir = "{}"
                 "clientConnection": {"kubeconfig": user},
                 "hostnameOverride": NODE,
                 "clusterCIDR": PODS,
-                // A pod that reaches itself, or its neighbour on the bridge, by a Service.
+                // A pod may reach itself or its neighbour on the bridge by a Service.
                 "nftables": {"masqueradeAll": true, "minSyncPeriod": "100ms"},
-                // The machine's own limits stay as they are.
+                // Leave the machine's own limits alone.
                 "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
             })
             .to_string(),
@@ -194,15 +194,15 @@ conf_dir = "{}"
             "resolvConf": "",
             "registerNode": true,
             "serializeImagePulls": false,
-            // This machine's disk and memory are not the node's own.
+            // The node shares this machine's disk and memory.
             "evictionHard": {"memory.available": "10Mi", "nodefs.available": "1Mi", "imagefs.available": "1Mi", "nodefs.inodesFree": "1"},
             "imageGCHighThresholdPercent": 100,
             "localStorageCapacityIsolation": true,
-            // A changed ConfigMap reaches its volume at the next look at the pod.
+            // A changed ConfigMap reaches its volume when the kubelet syncs the pod.
             "syncFrequency": "5s",
             "volumeStatsAggPeriod": "-1s",
             "healthzPort": 0,
-            // Everybody else's share of the machine's two cores.
+            // Leave the rest of the machine's two cores to other programs.
             "maxPods": 100,
         })
     }
