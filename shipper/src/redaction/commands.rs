@@ -81,44 +81,65 @@ pub(super) fn auth(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<S
     spans.extend(is_secret(&second).then_some(second.span));
 }
 
-/// The passwords in an access list: rules that begin with `>`, `<`, `#` or `!`.
-pub(super) fn access_list(window: &Window<'_>, at: usize, len: usize, rule: Rule, spans: &mut Vec<Span>) {
-    let is_command = len == b"SETUSER".len();
-    let mut at = at + len;
-    at += is_command.then(|| quote_at(window, at)).flatten().map_or(0, |quote| quote.len);
-    at = at.saturating_sub(usize::from(!is_command));
-    let first = spans.len();
-    let mut is_list = is_command;
+/// The passwords in the access list that follows the `SETUSER` which ends at `at`: rules that begin with `>`, `<`, `#` or `!`.
+pub(super) fn access_list(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<Span>) {
+    let mut at = quote_at(window, at).map_or(at, |quote| at + quote.len);
     for _ in 0..RULES {
-        let Some(argument) = argument(window, at, Rule::RedisAcl) else { break };
+        let Some(argument) = argument(window, at, rule) else { break };
         let Span { start, end, .. } = argument.span;
-        match window.byte(start) {
-            Some(b'>' | b'<' | b'#' | b'!') if !is_shown(window.part(start + 1, end)) => {
-                spans.push(Span { start: start + 1, rule: rule as usize, ..argument.span });
-            }
-            Some(b'~' | b'+' | b'@' | b'&' | b'%') => is_list = true,
-            _ => is_list |= matches!(window.part(start, end), b"on" | b"off" | b"nopass" | b"resetpass" | b"reset"),
+        let is_secret = matches!(window.byte(start), Some(b'>' | b'<' | b'#' | b'!'));
+        if is_secret && !is_shown(window.part(start + 1, end)) {
+            spans.push(Span { start: start + 1, ..argument.span });
         }
         at = argument.next;
     }
-    if !is_list {
-        spans.truncate(first);
+}
+
+/// The password whose `>` ends at `at`.
+pub(super) fn access_rule(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<Span>) {
+    let end = word_end(window, at);
+    spans.extend((!is_shown(window.part(at, end))).then(|| window.span(at, end, rule, End::Word)));
+}
+
+/// A tool and its flags that take a secret.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tool {
+    flags: &'static [&'static [u8]],
+    /// Whether the secret stands behind a user name and a colon.
+    colon: bool,
+}
+
+pub(super) const LDAP: Tool = Tool { flags: &[b"-w"], colon: false };
+pub(super) const REDIS_CLI: Tool = Tool { flags: &[b"-a"], colon: false };
+pub(super) const CURL: Tool = Tool { flags: &[b"-u", b"--user"], colon: true };
+
+/// The values of flags on the rest of the line after the tool at `at`.
+pub(super) fn flags(window: &Window<'_>, at: usize, tool: &Tool, rule: Rule, spans: &mut Vec<Span>) {
+    let line = window.line_end(at);
+    for flag in tool.flags {
+        for found in memchr::memmem::find_iter(window.part(at, line), flag) {
+            let (start, end) = (at + found, at + found + flag.len());
+            let quote = quote_at(window, end);
+            let after = quote.map_or(end, |quote| end + quote.len);
+            let apart = window.before(start).is_some_and(|byte| matches!(byte, b' ' | b'"' | b'\''));
+            let Some(argument) =
+                argument(window, after, rule).filter(|found| apart && (quote.is_none() || found.quoted))
+            else {
+                continue;
+            };
+            let Span { start, end, .. } = argument.span;
+            let colon = memchr::memchr(b':', window.part(start, end)).filter(|_| tool.colon);
+            let start = colon.map_or(start, |colon| start + colon + 1);
+            spans.extend((!is_shown(window.part(start, end))).then_some(Span { start, ..argument.span }));
+        }
     }
 }
 
-/// The value of the flag at `at`, where a command is named before it that takes a secret there.
-pub(super) fn flag(window: &Window<'_>, at: usize, len: usize, rule: Rule, commands: &[&[u8]], spans: &mut Vec<Span>) {
-    if !commands.iter().any(|command| words::is_after(window, at, command)) {
-        return;
+/// The values of flags on a line that a cut has separated from its tool.
+pub(super) fn go_on(window: &Window<'_>, spans: &mut Vec<Span>) {
+    for (tool, rule) in [(&LDAP, Rule::LdapBind), (&REDIS_CLI, Rule::CommandLine), (&CURL, Rule::CommandLine)] {
+        flags(window, 0, tool, rule, spans);
     }
-    let quoted = quote_at(window, at).is_some();
-    let after = at + len - usize::from(!quoted);
-    let Some(argument) = argument(window, after, rule) else { return };
-    let Span { start, end, .. } = argument.span;
-    // curl's is `user:password`.
-    let colon = (window.part(at, at + len).contains(&b'u')).then(|| memchr::memchr(b':', window.part(start, end)));
-    let start = colon.flatten().map_or(start, |colon| start + colon + 1);
-    spans.extend((!is_shown(window.part(start, end))).then_some(Span { start, ..argument.span }));
 }
 
 /// The last argument of the call at `at`: `simple_bind_s('cn=admin', 'secret')`.

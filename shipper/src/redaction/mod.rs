@@ -61,7 +61,8 @@ impl Default for Redaction {
 #[derive(Debug)]
 struct Row {
     rule: Rule,
-    /// No text has such a secret without one of these.
+    /// No text has such a secret without one of these. They are at least four bytes long, few, and rare at their first four
+    /// bytes: the cost of the scan depends on that. Rows may share them.
     literals: &'static [&'static str],
     /// What is looked for where one stands.
     kind: Kind,
@@ -70,63 +71,87 @@ struct Row {
 /// How a kind of secret is found around a literal.
 #[derive(Debug)]
 enum Kind {
-    Block,
-    Header { whole: bool },
+    /// Base64 between two lines of dashes; the first of them begins like this.
+    Block(&'static [u8]),
+    /// The value of the header whose name goes on like this after the literal; `whole` says that it has no scheme.
+    Header {
+        rest: &'static [u8],
+        whole: bool,
+    },
     Bearer,
     Encoded,
     Url,
     Auth,
     AccessList,
+    AccessRule,
     CrashArgument,
     Call,
-    Flag(&'static [&'static [u8]]),
+    Flags(commands::Tool),
     Keys(&'static [Key]),
 }
 
+/// The literals of [`Rule::Password`] and of every other rule for keys that end with `pass`.
+const PASS: &[&str] = &["pass", "PASS", "Pass"];
+
 /// The table. Where two rows find the same, the first counts.
 static ROWS: &[Row] = &[
-    // -----BEGIN RSA PRIVATE KEY----- and what follows, also in base64
-    Row { rule: Rule::Pem, literals: &["-----BEGIN"], kind: Kind::Block },
+    // -----BEGIN RSA PRIVATE KEY-----
+    Row { rule: Rule::Pem, literals: &["-----"], kind: Kind::Block(b"-----BEGIN") },
     // ----- LICENSE START -----
-    Row { rule: Rule::License, literals: &["LICENSE S"], kind: Kind::Block },
+    Row { rule: Rule::License, literals: &["-----"], kind: Kind::Block(b"----- LICENSE START") },
     // Authorization: Basic YWxhZGRpbjpvcGVuc2VzYW1l; the scheme stays
-    Row { rule: Rule::Authorization, literals: &["uthorization", "UTHORIZATION"], kind: Kind::Header { whole: false } },
+    Row {
+        rule: Rule::Authorization,
+        literals: &["auth", "Auth", "AUTH"],
+        kind: Kind::Header { rest: b"orization", whole: false },
+    },
     // Bearer sha256~abc
-    Row { rule: Rule::Bearer, literals: &["earer ", "EARER ", "earer%20"], kind: Kind::Bearer },
+    Row { rule: Rule::Bearer, literals: &["earer "], kind: Kind::Bearer },
     // Set-Cookie: session=abc
-    Row { rule: Rule::Cookie, literals: &["ookie:", "ookie\"", "ookie'", "OOKIE"], kind: Kind::Header { whole: true } },
-    // eyJhbGciOi...: anything that is JSON in base64; a PEM block in base64 as well
-    Row { rule: Rule::Jwt, literals: &["eyJ", "LS0tLS1C"], kind: Kind::Encoded },
-    // redis://user:password@host
-    Row { rule: Rule::Url, literals: &["://", ":\\/\\/", "%3A%2F%2F", "%3a%2f%2f"], kind: Kind::Url },
+    Row { rule: Rule::Cookie, literals: &["ookie"], kind: Kind::Header { rest: b"", whole: true } },
+    // eyJhbGciOi...: JSON in base64; a PEM block in base64 as well
+    Row { rule: Rule::Jwt, literals: &["eyJh", "eyJ0", "eyJr", "LS0tLS1C"], kind: Kind::Encoded },
+    // redis://user:password@host, by the last letter of the scheme
+    Row {
+        rule: Rule::Url,
+        literals: &["s://", "p://", "b://", "l://", "v://", "3://", "h://", ":\\/\\/", "%3A%2F%2F", "%3a%2f%2f"],
+        kind: Kind::Url,
+    },
     // AUTH user password, HELLO 3 AUTH user password
-    Row { rule: Rule::RedisAuth, literals: &["AUTH", "auth ", "auth\"", "auth'", "auth\\"], kind: Kind::Auth },
-    // ACL SETUSER alice on >password; user alice on #hash
-    Row { rule: Rule::RedisAcl, literals: &["SETUSER", "setuser", "user "], kind: Kind::AccessList },
-    // requirepass password, masterauth password
+    Row { rule: Rule::RedisAuth, literals: &["auth", "Auth", "AUTH"], kind: Kind::Auth },
+    // ACL SETUSER alice on >password
+    Row { rule: Rule::RedisAcl, literals: &["etuser", "ETUSER"], kind: Kind::AccessList },
+    // user alice on >password
+    Row { rule: Rule::RedisAcl, literals: &[" on >"], kind: Kind::AccessRule },
+    // requirepass password
     Row {
         rule: Rule::RedisConfig,
-        literals: &["requirepass", "REQUIREPASS", "terauth", "TERAUTH", "key-file-pass"],
+        literals: PASS,
         kind: Kind::Keys(&[
             Key { word: b"requirepass", inside: true, between: Between::Blank },
-            Key { word: b"masterauth", inside: true, between: Between::Blank },
             Key { word: b"key-file-pass", inside: true, between: Between::Blank },
         ]),
+    },
+    // masterauth password
+    Row {
+        rule: Rule::RedisConfig,
+        literals: &["auth", "AUTH"],
+        kind: Kind::Keys(&[Key { word: b"masterauth", inside: true, between: Between::Blank }]),
     },
     // argv[1]: 'value', in a crash report
     Row { rule: Rule::CrashArgument, literals: &["argv["], kind: Kind::CrashArgument },
     // simple_bind_s('cn=admin', 'password')
-    Row { rule: Rule::LdapBind, literals: &["simple_bind"], kind: Kind::Call },
+    Row { rule: Rule::LdapBind, literals: &["ple_bind"], kind: Kind::Call },
     // ldapsearch -D cn=admin -w password
-    Row { rule: Rule::LdapBind, literals: &[" -w ", "-w'", "-w\""], kind: Kind::Flag(&[b"ldap"]) },
+    Row { rule: Rule::LdapBind, literals: &["ldap"], kind: Kind::Flags(commands::LDAP) },
     // redis-cli -a password
-    Row { rule: Rule::CommandLine, literals: &[" -a ", "-a'", "-a\""], kind: Kind::Flag(&[b"redis-cli"]) },
+    Row { rule: Rule::CommandLine, literals: &["s-cli"], kind: Kind::Flags(commands::REDIS_CLI) },
     // curl -u user:password
-    Row { rule: Rule::CommandLine, literals: &[" -u ", "--user "], kind: Kind::Flag(&[b"curl"]) },
+    Row { rule: Rule::CommandLine, literals: &["curl"], kind: Kind::Flags(commands::CURL) },
     // "password": "x", password=x, --password x, username demo password x
     Row {
         rule: Rule::Password,
-        literals: &["pass", "PASS", "Pass", "pwd=", "pwd:", "pwd\"", "pwd'", "Pwd=", "PWD=", "bindpw", "rootpw"],
+        literals: PASS,
         kind: Kind::Keys(&[
             Key { word: b"password", inside: true, between: Between::Blank },
             Key { word: b"passwd", inside: true, between: Between::Blank },
@@ -135,37 +160,25 @@ static ROWS: &[Row] = &[
             sign(b"password_hash"),
             sign(b"passcode"),
             Key { word: b"pass", inside: false, between: Between::Sign },
-            sign(b"pwd"),
-            sign(b"bindpw"),
-            sign(b"rootpw"),
         ]),
+    },
+    // pwd=x, bindpw: x
+    Row {
+        rule: Rule::Password,
+        literals: &["pwd=", "Pwd=", "PWD=", "pwd\"", "pwd:", "bindpw"],
+        kind: Kind::Keys(&[sign(b"pwd"), sign(b"bindpw")]),
     },
     // client_secret=x, "secret_access_key": "x", API_KEY=x
     Row {
         rule: Rule::Secret,
-        literals: &[
-            "secre",
-            "SECRE",
-            "Secre",
-            "_key",
-            "_KEY",
-            "pi-key",
-            "pi-Key",
-            "PI-KEY",
-            "pikey",
-            "PIKEY",
-            "iKey",
-            "sKey",
-            "eKey",
-            "tKey",
-            "redential",
-        ],
+        literals: &["ecre", "ECRE", "_key", "_KEY", "-key", "-Key", "pikey", "PIKEY", "Key\"", "Key=", "Key:"],
         kind: Kind::Keys(&[
             sign(b"secret"),
             sign(b"secrets"),
             sign(b"secret_key"),
             sign(b"secretkey"),
             sign(b"access_key"),
+            sign(b"access-key"),
             sign(b"accesskey"),
             sign(b"account_key"),
             sign(b"accountkey"),
@@ -173,21 +186,20 @@ static ROWS: &[Row] = &[
             sign(b"api-key"),
             sign(b"apikey"),
             sign(b"private_key"),
+            sign(b"private-key"),
             sign(b"privatekey"),
             sign(b"encryption_key"),
             sign(b"signing_key"),
             sign(b"shared_key"),
             sign(b"master_key"),
-            Key { word: b"credential", inside: true, between: Between::Long },
-            Key { word: b"credentials", inside: true, between: Between::Long },
         ]),
     },
     // access_token=x
-    Row { rule: Rule::Token, literals: &["token", "TOKEN", "Token"], kind: Kind::Keys(&[sign(b"token")]) },
+    Row { rule: Rule::Token, literals: &["oken", "OKEN"], kind: Kind::Keys(&[sign(b"token")]) },
     // "license": "x"
     Row {
         rule: Rule::License,
-        literals: &["icense", "ICENSE_"],
+        literals: &["icense"],
         kind: Kind::Keys(&[
             Key { word: b"license", inside: true, between: Between::Long },
             Key { word: b"license_key", inside: true, between: Between::Long },
@@ -200,8 +212,8 @@ static ROWS: &[Row] = &[
 pub(crate) struct Redactor {
     /// Nothing where nothing is redacted.
     prefilter: Option<Prefilter>,
-    /// The row of each literal.
-    rows: Vec<&'static Row>,
+    /// The rows of each literal.
+    rows: Vec<Vec<&'static Row>>,
     own: Vec<(OwnRule, Captures)>,
     limit: usize,
     counters: Vec<Counter>,
@@ -226,14 +238,15 @@ pub(crate) struct Text<'a> {
 impl Redactor {
     /// For texts that are not to get longer than `limit`. `counter` makes the counter of a rule.
     pub(crate) fn new(redaction: &Redaction, limit: usize, counter: impl Fn(&str) -> Counter) -> Self {
-        let all = || ROWS.iter().flat_map(|row| row.literals.iter().map(move |literal| (row, literal.as_bytes())));
-        let literals: Vec<_> = all().map(|(_, literal)| literal).collect();
+        let literals = literals();
+        let rows = literals.iter().map(|literal| ROWS.iter().filter(|row| row.literals.contains(literal)).collect());
+        let bytes: Vec<_> = literals.iter().map(|literal| literal.as_bytes()).collect();
         let own: Vec<_> =
             redaction.own.iter().filter(|_| redaction.on).map(|rule| (rule.clone(), rule.captures())).collect();
         let names = Rule::ALL.iter().map(|rule| rule.name()).chain(own.iter().map(|(rule, _)| rule.name()));
         Self {
-            prefilter: Prefilter::new(&literals).filter(|_| redaction.on),
-            rows: all().map(|(row, _)| row).collect(),
+            prefilter: Prefilter::new(&bytes).filter(|_| redaction.on),
+            rows: rows.collect(),
             limit,
             counters: names.map(counter).collect(),
             own,
@@ -264,9 +277,12 @@ impl Redactor {
             window = Window { bytes: &self.window, from: text.before.len(), ..window };
         }
         let mut block = carried.open.and_then(|open| go_on(&window, open, &mut self.spans));
+        if carried.command {
+            commands::go_on(&window, &mut self.spans);
+        }
         let mut at = 0;
         while let Some(hit) = prefilter.find(window.bytes, at) {
-            if let Some(row) = self.rows.get(hit.literal) {
+            for row in self.rows.get(hit.literal).into_iter().flatten() {
                 block = row.find(&window, hit, &mut self.spans).or(block);
             }
             at = hit.at + 1;
@@ -293,23 +309,38 @@ impl Redactor {
     }
 }
 
+/// Every literal once.
+fn literals() -> Vec<&'static str> {
+    let mut literals = Vec::new();
+    for literal in ROWS.iter().flat_map(|row| row.literals) {
+        if !literals.contains(literal) {
+            literals.push(*literal);
+        }
+    }
+    literals
+}
+
 impl Row {
     /// Finds the secret around a literal. A block that goes on behind the window is returned.
     fn find(&self, window: &Window<'_>, hit: Hit, spans: &mut Vec<Span>) -> Option<Open> {
         let Hit { at, len, .. } = hit;
         match &self.kind {
-            Kind::Block => {
-                return blocks::find(window, at, self.rule, spans).map(|end| Open { rule: self.rule, end });
+            Kind::Block(begins) => {
+                let is_one = window.has(at, begins);
+                let end = is_one.then(|| blocks::find(window, at, self.rule, spans)).flatten();
+                return end.map(|end| Open { rule: self.rule, end });
             }
-            Kind::Header { whole } => tokens::header(window, at, self.rule, *whole, spans),
+            Kind::Header { rest, whole } => tokens::header(window, at + len, rest, self.rule, *whole, spans),
             Kind::Bearer => tokens::bearer(window, at, len, self.rule, spans),
             Kind::Encoded => tokens::encoded(window, at, self.rule, spans),
-            Kind::Url => urls::find(window, at, self.rule, spans),
+            // The literal begins with the last letter of the scheme, or with the colon.
+            Kind::Url => urls::find(window, at + usize::from(window.has(at + 1, b"://")), self.rule, spans),
             Kind::Auth => commands::auth(window, at, self.rule, spans),
-            Kind::AccessList => commands::access_list(window, at, len, self.rule, spans),
+            Kind::AccessList => commands::access_list(window, at + len, self.rule, spans),
+            Kind::AccessRule => commands::access_rule(window, at + len, self.rule, spans),
             Kind::CrashArgument => commands::crash_argument(window, at, len, self.rule, spans),
             Kind::Call => commands::call(window, at, self.rule, spans),
-            Kind::Flag(names) => commands::flag(window, at, len, self.rule, names, spans),
+            Kind::Flags(tool) => commands::flags(window, at, tool, self.rule, spans),
             Kind::Keys(keys) => keys::find(window, at, self.rule, keys, spans),
         }
         None

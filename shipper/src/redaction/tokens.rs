@@ -37,9 +37,13 @@ pub(super) fn is_encoded(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'-' | b'.' | b'~')
 }
 
-/// The value of the header whose name goes through `at`: in quotes, or to the end of the line. The scheme stays.
-pub(super) fn header(window: &Window<'_>, at: usize, rule: Rule, whole: bool, spans: &mut Vec<Span>) {
-    let name = window.run(at, |byte| byte.is_ascii_alphabetic());
+/// The value of the header whose name goes on with `rest` at `at`: in quotes, or to the end of the line. The scheme stays
+/// unless `whole` says that there is none.
+pub(super) fn header(window: &Window<'_>, at: usize, rest: &[u8], rule: Rule, whole: bool, spans: &mut Vec<Span>) {
+    let name = at + rest.len();
+    if !window.part(at, name).eq_ignore_ascii_case(rest) {
+        return;
+    }
     let quote = quote_at(window, name);
     let after = window.blanks(quote.map_or(name, |quote| name + quote.len));
     let Some(sign) = window.byte(after).filter(|byte| matches!(byte, b':' | b'=' | b',')) else { return };
@@ -49,7 +53,8 @@ pub(super) fn header(window: &Window<'_>, at: usize, rule: Rule, whole: bool, sp
     }
     start += usize::from(window.byte(start) == Some(b'['));
     let inner = opening(window, start);
-    let (begin, quote) = inner.map_or_else(|| (start, enclosing(window, at)), |(begin, quote)| (begin, Some(quote)));
+    let word = window.run_back(at, usize::from(u8::MAX), |byte| byte.is_ascii_alphabetic() || byte == b'-');
+    let (begin, quote) = inner.map_or_else(|| (start, enclosing(window, word)), |(begin, quote)| (begin, Some(quote)));
     let (end, how) = match quote {
         Some(quote) => (closing(window, begin, quote).unwrap_or_else(|| window.line_end(begin)), End::Quote(quote)),
         None => (line_value_end(window, begin), End::Line),
@@ -69,7 +74,7 @@ fn enclosing(window: &Window<'_>, at: usize) -> Option<Quote> {
     let begin = at - line.len();
     let is_open = |mark: u8| memchr::memchr_iter(mark, line).count() % 2 == 1;
     let last = memchr::memrchr(b'"', line).filter(|_| is_open(b'"'));
-    let last = last.or_else(|| memchr::memrchr(b'\'', line).filter(|mark| mark + 2 >= line.len()))?;
+    let last = last.or_else(|| memchr::memrchr(b'\'', line).filter(|mark| mark + 1 == line.len()))?;
     let first = window.run_back(begin + last, usize::from(u8::MAX), |byte| byte == b'\\');
     quote_at(window, first).map(|quote| quote.quote)
 }

@@ -5,15 +5,13 @@ use memchr::memmem;
 use super::window::Window;
 
 /// What stands in command lines before their secrets.
-const COMMANDS: [&[u8]; 14] = [
+const COMMANDS: [&[u8]; 12] = [
     b"rladmin",
     b"rlutil",
     b"crdb-cli",
     b"redis-cli",
-    b"ldapsearch",
-    b"ldapwhoami",
-    b"ldapmodify",
-    b"curl ",
+    b"ldap",
+    b"curl",
     b"command:",
     b"Command '",
     b"cmd",
@@ -178,12 +176,6 @@ pub(super) fn is_command(window: &Window<'_>, at: usize) -> bool {
     let line = window.line_before(at);
     let goes_on = window.command && line.len() == at;
     goes_on || COMMANDS.iter().any(|command| memmem::find(line, command).is_some())
-}
-
-/// Whether the line before `at` names `command`.
-pub(super) fn is_after(window: &Window<'_>, at: usize, command: &[u8]) -> bool {
-    let line = window.line_before(at);
-    window.command && line.len() == at || memmem::find(line, command).is_some()
 }
 
 /// Whether the word at `at` is one of a sentence.
