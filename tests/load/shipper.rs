@@ -40,14 +40,21 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<()> {
         logs.entries,
         logs.bytes / logs.entries
     ));
-    let mut shares = Vec::new();
+    let (mut shares, mut costs) = (Vec::new(), Vec::new());
     for round in 1..=load.rounds {
         let path = dir.path().to_owned();
         let least = tokio::task::spawn_blocking(move || bound::run(&path)).await??;
-        let mut shipper = Shipper::start(dir.path()).await?;
+        // The same without redaction, in the same minute.
+        let mut plain = Shipper::start(dir.path(), "off").await?;
+        plain.wait_for(&logs).await?;
+        let without = plain.usage()?;
+        drop(plain);
+        let mut shipper = Shipper::start(dir.path(), "on").await?;
         let started = Instant::now();
         shipper.wait_for(&logs).await?;
         let (took, usage) = (started.elapsed(), shipper.usage()?);
+        let cost = usage.cpu.as_secs_f64() / without.cpu.as_secs_f64() - 1.0;
+        costs.push(cost);
         let share = least.as_secs_f64() / usage.cpu.as_secs_f64();
         shares.push(share);
         report::print(&format!(
@@ -59,6 +66,12 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<()> {
             took.as_secs_f64(),
             100.0 * share,
             as_mib(usage.peak_kib),
+        ));
+        report::print(&format!(
+            "round {round}: without redaction {:.2} s CPU per GiB, peak {:.1} MiB; redaction takes {:.1} % more CPU",
+            without.cpu.as_secs_f64() * 1024.0 / mib,
+            as_mib(without.peak_kib),
+            100.0 * cost,
         ));
         if round == load.rounds {
             let idle = Duration::from_secs(load.idle);
@@ -72,7 +85,10 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<()> {
         }
     }
     shares.sort_by(f64::total_cmp);
+    costs.sort_by(f64::total_cmp);
     let median = shares.get(shares.len() / 2).context("no round was measured")?;
+    let cost = costs.get(costs.len() / 2).context("no round was measured")?;
+    report::print(&format!("median: redaction takes {:.1} % more CPU", 100.0 * cost));
     report::print(&format!("median: {:.1} % of the bound", 100.0 * median));
     Ok(())
 }
@@ -97,7 +113,7 @@ struct Shipper {
 }
 
 impl Shipper {
-    async fn start(logs: &std::path::Path) -> anyhow::Result<Self> {
+    async fn start(logs: &std::path::Path, redact: &str) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let sink = Sink::start().await?;
         let (ca, token) = (dir.path().join("ca.crt"), dir.path().join("token"));
@@ -111,6 +127,7 @@ impl Shipper {
             .args(["--token-file".as_ref(), token.as_os_str()])
             .args(["--state-dir".as_ref(), dir.path().as_os_str()])
             .args([format!("--loki-url={}", sink.url), format!("--listen=127.0.0.1:{port}")])
+            .arg(format!("--redact={redact}"))
             .args(["--label=job=redis-enterprise-internal", "--label=kubernetes_namespace_name=redis"])
             .stderr(std::fs::File::create(dir.path().join("shipper.log"))?)
             .stdin(Stdio::null())

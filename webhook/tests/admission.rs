@@ -798,6 +798,12 @@ mod overrides {
         assert_eq!(sidecar(&with("state", "ephemeral"))["volumeMounts"][2]["name"], "log-shipper-state");
         let multiline = json!({"name": "REDIS_LOG_SHIPPER_MULTILINE", "value": "off"});
         assert_eq!(sidecar(&with("multiline", "off"))["env"].as_array().unwrap().last(), Some(&multiline));
+        let redact = json!({"name": "REDIS_LOG_SHIPPER_REDACT", "value": "off"});
+        assert_eq!(sidecar(&with("redact", "off"))["env"].as_array().unwrap().last(), Some(&redact));
+        // A dollar sign stands for itself, and each rule has its line.
+        let rules = json!({"name": "REDIS_LOG_SHIPPER_REDACT_PATTERN", "value": "end=x$$\ncard=[0-9]{16}"});
+        let judged = with("redact-patterns", " end=x$\n\ncard=[0-9]{16}\n");
+        assert_eq!(sidecar(&judged)["env"].as_array().unwrap().last(), Some(&rules));
     }
 
     #[test]
@@ -821,7 +827,8 @@ mod overrides {
             ("exclude", "{a,b}.log"),
             ("timezone", "Europe/Berln"),
             ("multiline", "sometimes"),
-            ("redact", "on"),
+            ("redact", "perhaps"),
+            ("redact-patterns", "card=("),
             ("drain-timeout", "11m"),
             ("drain-timeout", "soon"),
         ] {

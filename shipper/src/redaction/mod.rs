@@ -32,7 +32,7 @@ use regex_automata::util::captures::Captures;
 
 pub use carried::{Carried, End, Form, Open, Quote};
 use keys::{Between, Key, sign};
-pub use own::{OwnRule, OwnRuleError};
+pub use own::OwnRule;
 pub use rule::Rule;
 pub(crate) use scan::Scan;
 use scan::{Hit, Prefilter};

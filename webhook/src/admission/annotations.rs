@@ -11,7 +11,8 @@ use super::names::cut;
 use super::pod::{INJECT, PREFIX, annotation};
 use super::verdict::MOST_WARNINGS;
 use crate::config::tree::nearest;
-use crate::config::{Config, Quantity, drain_timeout, glob, image, is_allowed, tenant, url, zone};
+use crate::config::{Config, Quantity, drain_timeout, glob, image, is_allowed, redaction_rule, tenant, url, zone};
+use runtime::patterns::{self, RuleError};
 use runtime::words;
 
 /// Our annotations that are no overrides, without the prefix.
@@ -42,14 +43,12 @@ static OVERRIDES: &[Override] = &[
     ("log-level", |config, text| words::parse(text).map(|level| config.log_level = Some(level))),
     ("timezone", |config, text| zone(text).map(|zone| config.timezone = Some(zone))),
     ("multiline", |config, text| words::parse(text).map(|mode| config.multiline = Some(mode))),
-    ("redact", |_, _| Err(LATER.to_owned())),
+    ("redact", |config, text| words::parse(text).map(|redact| config.redact = Some(redact))),
+    ("redact-patterns", |config, text| rules(text).map(|rules| config.redact_patterns.extend(rules))),
     ("sidecar-mode", |config, text| words::parse(text).map(|mode| config.sidecar_mode = mode)),
     ("drain-timeout", |config, text| drain_timeout(text).map(|timeout| config.drain_timeout = Some(timeout))),
     ("state", |config, text| words::parse(text).map(|state| config.state = state)),
 ];
-
-/// For an override that is reserved but does nothing yet.
-const LATER: &str = "the log shipper of this version does not do that yet";
 
 /// The longest value that is parsed, in bytes. A list of patterns fits, and a pod's author cannot make the webhook compile
 /// thousands of them.
@@ -142,4 +141,13 @@ fn patterns(text: &str) -> Result<Vec<String>, String> {
     } else {
         Ok(patterns)
     }
+}
+
+/// Redaction rules, one a line.
+fn rules(text: &str) -> Result<Vec<String>, String> {
+    let rules: Vec<_> = text.lines().map(str::trim).filter(|rule| !rule.is_empty()).collect();
+    if rules.len() > patterns::MOST {
+        return Err(RuleError::TooMany.to_string());
+    }
+    rules.into_iter().map(redaction_rule).collect()
 }

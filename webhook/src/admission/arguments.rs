@@ -66,6 +66,9 @@ pub(super) fn env(case: &Case<'_>, copied: Vec<Value>, has_fallback: bool) -> Ve
     let setting = |name: &str, value: &str| json!({"name": format!("REDIS_LOG_SHIPPER_{name}"), "value": value});
     env.extend(has_fallback.then(|| setting("STATE_FALLBACK_DIR", STATE_FALLBACK_DIR)));
     env.extend(case.config.multiline.map(|mode| setting("MULTILINE", &words::word(&mode))));
+    env.extend(case.config.redact.map(|redact| setting("REDACT", &words::word(&redact))));
+    let rules = &case.config.redact_patterns;
+    env.extend((!rules.is_empty()).then(|| setting("REDACT_PATTERN", &escaped(&rules.join("\n")))));
     env.extend(copied);
     env
 }

@@ -5,6 +5,7 @@ use axum::http::Uri;
 use globset::GlobBuilder;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use runtime::patterns;
 
 use super::types::TENANT_PLACEHOLDER;
 
@@ -144,6 +145,11 @@ pub(crate) fn glob(text: &str) -> Result<String, String> {
     } else {
         Err(format!("invalid pattern {text:?}: expected a glob pattern without a comma, such as redis-*.log"))
     }
+}
+
+/// A redaction rule.
+pub(crate) fn redaction_rule(text: &str) -> Result<String, String> {
+    patterns::rule(text).map(|_rule| text.trim().to_owned()).map_err(|error| error.to_string())
 }
 
 /// A time zone. On a machine without a time zone database, every plausible name is valid.

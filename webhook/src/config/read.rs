@@ -2,12 +2,13 @@
 
 use super::checks::{
     absolute, config_map, config_map_key, drain_timeout, field, glob, image, image_pattern, is_label_name, label_value,
-    non_empty, qualified_name, secret, tenant, url, url_pattern, zone,
+    non_empty, qualified_name, redaction_rule, secret, tenant, url, url_pattern, zone,
 };
 use super::quantity::Quantity;
 use super::tree::{self, Fault, Section};
 use super::types::{CaSource, Config};
 use super::words::Seccomp;
+use runtime::patterns::{self, RuleError};
 use runtime::words;
 
 /// Reads `text`. Faults are in the order of the document's lines. Text that is not YAML is an error.
@@ -50,6 +51,11 @@ fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     config.log_level = section.parsed("logLevel", words::parse).or(config.log_level);
     config.timezone = section.parsed("timezone", zone).or(config.timezone.take());
     config.multiline = section.parsed("multiline", words::parse).or(config.multiline);
+    config.redact = section.parsed("redact", words::parse).or(config.redact);
+    set(&mut config.redact_patterns, section.parsed_texts("redactPatterns", redaction_rule));
+    if config.redact_patterns.len() > patterns::MOST {
+        section.fault(section.line_of("redactPatterns"), "redactPatterns", RuleError::TooMany.to_string());
+    }
 }
 
 fn read_loki(section: &mut Section<'_>, config: &mut Config) {
@@ -167,6 +173,8 @@ seccomp: never
 logLevel: debug
 timezone: Europe/Berlin
 multiline: off
+redact: off
+redactPatterns: ['card=[0-9]{16}']
 lokiUrl: http://loki:3100/loki/api/v1/push
 allowedLokiUrls: [http://other/push]
 tenant: audit
@@ -204,6 +212,7 @@ namespace: ops
         assert!(
             config.log_level.is_some() && config.timezone.is_some() && config.multiline == Some(words::Multiline::Off)
         );
+        assert!(config.redact == Some(words::Redact::Off) && config.redact_patterns == ["card=[0-9]{16}"]);
         assert!(config.loki_url != default.loki_url);
         assert!(config.allowed_loki_urls != default.allowed_loki_urls && config.tenant != default.tenant);
         assert!(config.ca != default.ca && config.include != default.include && config.exclude != default.exclude);
@@ -260,6 +269,7 @@ namespace: ops
             ("labels: {a: 'x,y'}", "invalid label value"),
             ("include: ['[a']", "invalid pattern"),
             ("exclude: ['{a,b}']", "invalid pattern"),
+            ("redactPatterns: ['a=(']", "invalid pattern of rule"),
             ("timezone: Europe/Berln", "invalid time zone"),
             ("match: {clusterLabel: 'a/b/c'}", "invalid label key"),
             ("ca: [{configMap: A_B, key: ca.crt}]", "invalid ConfigMap name"),

@@ -1,7 +1,7 @@
 //! The configuration as a value. The defaults fit OpenShift Logging's gateway.
 
 use runtime::logging::LogLevel;
-use runtime::words::Multiline;
+use runtime::words::{Multiline, Redact};
 
 use super::quantity::Quantity;
 use super::words::{PullPolicy, Seccomp, SidecarMode, State};
@@ -56,6 +56,10 @@ pub struct Config {
     pub timezone: Option<String>,
     /// Whether the shipper joins lines that belong together. Without it, the shipper's default applies.
     pub multiline: Option<Multiline>,
+    /// Whether the shipper replaces secrets. Without it, the shipper's default applies.
+    pub redact: Option<Redact>,
+    /// Redaction rules besides those of the shipper, as `NAME=REGEX`.
+    pub redact_patterns: Vec<String>,
     /// Which pods are Redis Enterprise's.
     pub matching: Matching,
     /// The namespace of this installation, in which nothing is ever injected.
@@ -133,6 +137,8 @@ impl Default for Config {
             log_level: None,
             timezone: None,
             multiline: None,
+            redact: None,
+            redact_patterns: Vec::new(),
             matching: Matching {
                 labels: vec![
                     ("app".to_owned(), "redis-enterprise".to_owned()),
