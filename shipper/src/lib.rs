@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! discover ── tail ── lines ── entries ── batch ── encode ──► push ── acknowledge ──► state
-//!    │          │                 │                            │                  (positions)
-//!  globs     identity,         formats                      answer: what
-//!            rotated           (timestamps)                 Loki meant
+//!    │          │        │        │                            │                  (positions)
+//!  globs     identity,   │     formats                      answer: what
+//!            rotated  redaction (timestamps)                Loki meant
 //! └───────────── reads: one task ─────────────┘└─ bounded ─┘└──────── pushes: one task ──────┘
 //! ```
 //!

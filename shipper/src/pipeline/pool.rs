@@ -17,5 +17,7 @@ const SEALED: usize = 1 + WAITING_BATCHES + 1;
 pub(super) fn bytes(settings: &TailSettings) -> usize {
     // The first line of a batch always fits. A long line makes the batch larger than its limit.
     let batch = settings.batch_bytes.max(settings.max_line);
-    settings.chunk_bytes() + settings.archive_bytes() + batch + SEALED * snap::raw::max_compress_len(batch)
+    // A text without its secrets, and one that the line limit cut together with the bytes before it.
+    let redaction = if settings.redaction.on { 2 * settings.max_line } else { 0 };
+    settings.chunk_bytes() + settings.archive_bytes() + redaction + batch + SEALED * snap::raw::max_compress_len(batch)
 }

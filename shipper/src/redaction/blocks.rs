@@ -47,7 +47,7 @@ pub(super) fn go_on(window: &Window<'_>, at: usize, rule: Rule, misses: u8, span
         if over.is_some() {
             return None;
         }
-        misses = if runs || segment.trim_ascii().is_empty() { 0 } else { misses + 1 };
+        misses = if runs || segment.trim_ascii().is_empty() { 0 } else { misses.saturating_add(1) };
         if misses >= MISSES {
             return None;
         }

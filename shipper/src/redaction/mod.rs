@@ -40,6 +40,8 @@ use window::{Span, Window};
 
 /// How many bytes before a text that was cut are looked at: the longest key with its sign fits.
 pub(crate) const BEFORE: usize = 64;
+/// After so many literals in a text it is not looked far from each.
+const MOST_HITS: usize = 256;
 
 /// What is redacted.
 #[derive(Clone, Debug)]
@@ -280,12 +282,17 @@ impl Redactor {
         if carried.command {
             commands::go_on(&window, &mut self.spans);
         }
-        let mut at = 0;
+        let (mut at, mut hits) = (0, 0);
         while let Some(hit) = prefilter.find(window.bytes, at) {
+            at = hit.at + 1;
+            hits += 1;
+            if hits > MOST_HITS {
+                at = at.max(find_near(self.rows.get(hit.literal).into_iter().flatten(), &window, hit, &mut self.spans));
+                continue;
+            }
             for row in self.rows.get(hit.literal).into_iter().flatten() {
                 block = row.find(&window, hit, &mut self.spans).or(block);
             }
-            at = hit.at + 1;
         }
         for (number, (rule, captures)) in self.own.iter_mut().enumerate() {
             rule.find(&window, number, captures, &mut self.spans);
@@ -345,6 +352,31 @@ impl Row {
         }
         None
     }
+}
+
+/// Finds the secrets around a literal of a text that has very many, without looking far: the cost must not grow with the
+/// square of the text. A secret without an end nearby goes to the end of the text. Returns where to go on.
+fn find_near<'r>(
+    rows: impl Iterator<Item = &'r &'static Row>,
+    window: &Window<'_>,
+    hit: Hit,
+    spans: &mut Vec<Span>,
+) -> usize {
+    let (near, first) = (window.near(hit.at), spans.len());
+    let mut is_open = false;
+    for row in rows {
+        is_open |= row.find(&near, hit, spans).is_some();
+    }
+    let found = spans.get_mut(first..).unwrap_or_default();
+    is_open |= found.iter().any(|span| span.open.is_some());
+    if is_open && near.len() < window.len() {
+        let start = found.iter().map(|span| span.start).min().unwrap_or(hit.at);
+        let rule = found.first().map_or(Rule::Pem as usize, |span| span.rule);
+        let open = window.cut.then_some(End::Word);
+        spans.push(Span { start, end: window.len(), rule, quote: None, open });
+        return window.len();
+    }
+    found.iter().map(|span| span.end).max().unwrap_or_default()
 }
 
 /// The rest of a secret that an earlier text left open; a block that is still open is returned.

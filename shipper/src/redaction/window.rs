@@ -30,6 +30,11 @@ pub(super) struct Span {
 }
 
 impl<'a> Window<'a> {
+    /// The window as far as `NEAR` bytes behind `at`, as if a cut came there.
+    pub(super) fn near(&self, at: usize) -> Self {
+        self.bytes.get(..at + NEAR).map_or(*self, |bytes| Self { bytes, cut: true, ..*self })
+    }
+
     pub(super) fn byte(&self, at: usize) -> Option<u8> {
         self.bytes.get(at).copied()
     }
@@ -74,9 +79,9 @@ impl<'a> Window<'a> {
         memchr::memchr(b'\n', self.rest(at)).map_or(self.len(), |end| at + end)
     }
 
-    /// The line that goes through `at`, up to there.
+    /// The line that goes through `at`, up to there; of a long one the last part.
     pub(super) fn line_before(&self, at: usize) -> &'a [u8] {
-        let before = self.part(0, at);
+        let before = self.part(at.saturating_sub(LINE), at);
         before.get(memchr::memrchr(b'\n', before).map_or(0, |end| end + 1)..).unwrap_or_default()
     }
 
@@ -87,5 +92,9 @@ impl<'a> Window<'a> {
     }
 }
 
+/// How far is looked where a text has very many literals.
+const NEAR: usize = 1024;
+/// How much of a line is searched backwards for what a value belongs to.
+const LINE: usize = 4096;
 /// How many blanks may stand between a key and its value. With the key they fit into what is kept of the text before.
 const BLANKS: usize = 8;

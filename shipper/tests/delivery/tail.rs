@@ -7,6 +7,7 @@ mod links;
 mod loki;
 mod model;
 mod reading;
+mod redaction;
 mod resend;
 mod restart;
 mod rotation;

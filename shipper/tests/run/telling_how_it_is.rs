@@ -102,10 +102,25 @@ async fn prints_at_the_start_how_much_memory_its_buffers_take() {
     let (place, loki) = (Place::new(), Loki::start().await);
     let mut running = Running::start(&mut place.command(&loki.url));
     let line: Value = serde_json::from_str(&running.says("\"shipping\"").await).unwrap();
-    assert_eq!(line["buffers"], "5.2 MiB", "{line}");
+    assert_eq!(line["buffers"], "5.6 MiB", "{line}");
     running.ends_when_told_to().await;
     let mut running = Running::start(place.command(&loki.url).arg("--batch-bytes=4MiB"));
     let line: Value = serde_json::from_str(&running.says("\"shipping\"").await).unwrap();
-    assert_eq!(line["buffers"], "18.7 MiB", "{line}");
+    assert_eq!(line["buffers"], "19.1 MiB", "{line}");
+    running.ends_when_told_to().await;
+}
+
+#[tokio::test]
+async fn shows_no_secret_in_the_sample_of_a_rejected_entry() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    loki.refuse(Some((400, "entry for stream '{job=\"x\"}' has timestamp too old: 2020-01-01T00:00:00Z")));
+    append(&place.logs().join("a.log"), "command: cluster join username demo password hunter2 nodes\n");
+    let mut running = Running::start(place.command(&loki.url).arg("--listen=127.0.0.1:0"));
+    let sample = running.says("; the entry of").await;
+    assert!(sample.contains("password [redacted:1-7] nodes") && !sample.contains("hunter2"), "{sample}");
+    let status = running.status_when(|status| status["files"][0]["last_error"].is_object()).await.to_string();
+    assert!(status.contains("entries rejected for good") && !status.contains("hunter2"), "{status}");
+    let metrics = get(running.admin().await, "/metrics").await.1;
+    assert!(metrics.contains("redis_log_shipper_redactions_total{rule=\"password\"} 1\n"), "{metrics}");
     running.ends_when_told_to().await;
 }
