@@ -1,3 +1,7 @@
+use prometheus_client::metrics::counter::Counter;
+
+use super::scan::Prefilter;
+use super::table::{ROWS, literals};
 use super::*;
 
 /// Redacts texts one after the other, as the entries of one file.
@@ -331,7 +335,7 @@ fn has_part(text: &str, secret: &str) -> bool {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::test_runner::Config { cases: 512, ..Default::default() })]
+    #![proptest_config(proptest::test_runner::Config { cases: 512, failure_persistence: None, ..Default::default() })]
 
     /// Wherever the line limit cuts.
     #[test]

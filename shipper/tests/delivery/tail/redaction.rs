@@ -42,7 +42,7 @@ fn world(max_line: usize, multiline: bool) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_push_holds_a_part_of_a_secret_and_resends_are_what_they_were(
