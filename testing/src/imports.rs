@@ -1,8 +1,8 @@
 //! Finds circles in the imports of a crate's modules.
 //!
 //! A module uses another module if a `use` or a path in its code leads there. Such a path starts with `crate::`, `super::`,
-//! `self::` or the name of a child module. A path to an item that a parent re-exports leads to the parent. Tests and `mod
-//! x;` do not count.
+//! `self::` or the name of a child module. A path to a re-exported item leads to the module that defines it. A re-export is no
+//! use, unless the module's own code has the name. Tests and `mod x;` do not count either.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -11,7 +11,19 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// A module's path below the crate; empty for the crate itself.
 type Module = Vec<String>;
+type Sources = BTreeMap<Module, Vec<TokenTree>>;
 type Graph = BTreeMap<Module, BTreeSet<Module>>;
+
+/// What the code of a module names.
+#[derive(Debug, Default)]
+struct Named {
+    /// Paths in the code, and those of a private `use`.
+    paths: Vec<Vec<String>>,
+    /// The paths of a public `use`.
+    exports: Vec<Vec<String>>,
+    /// All single words in the code.
+    words: BTreeSet<String>,
+}
 
 /// The circles between the modules of the crate in `folder`, such as `a -> b -> a`.
 pub fn circles(folder: impl AsRef<Path>) -> Vec<String> {
@@ -21,7 +33,7 @@ pub fn circles(folder: impl AsRef<Path>) -> Vec<String> {
 }
 
 /// Reads `module` and all modules below it, without their tests.
-fn read(src: &Path, module: Module, sources: &mut BTreeMap<Module, Vec<TokenTree>>) {
+fn read(src: &Path, module: Module, sources: &mut Sources) {
     let below = src.join(module.iter().collect::<std::path::PathBuf>());
     let files = if module.is_empty() {
         [src.join("lib.rs"), src.join("main.rs")]
@@ -34,7 +46,7 @@ fn read(src: &Path, module: Module, sources: &mut BTreeMap<Module, Vec<TokenTree
 }
 
 /// Stores the tokens of `module`, and reads the modules that it declares.
-fn take(src: &Path, module: Module, tokens: Vec<TokenTree>, sources: &mut BTreeMap<Module, Vec<TokenTree>>) {
+fn take(src: &Path, module: Module, tokens: Vec<TokenTree>, sources: &mut Sources) {
     let mut own = Vec::new();
     let mut rest = tokens.into_iter().peekable();
     while let Some(token) = rest.next() {
@@ -73,41 +85,63 @@ fn without_tests(tokens: TokenStream) -> Vec<TokenTree> {
     kept
 }
 
-fn graph(sources: &BTreeMap<Module, Vec<TokenTree>>) -> Graph {
-    let mut graph = Graph::new();
-    for (module, tokens) in sources {
-        let mut paths = Vec::new();
-        collect(tokens, &mut paths);
-        let used = paths.iter().filter_map(|path| resolve(path, module, sources)).filter(|used| used != module);
-        graph.insert(module.clone(), used.collect());
+fn graph(sources: &Sources) -> Graph {
+    let named: BTreeMap<_, _> = sources.iter().map(|(module, tokens)| (module, Named::of(tokens))).collect();
+    let mut exports = BTreeMap::new();
+    for (module, named) in &named {
+        for path in &named.exports {
+            exports.insert(child(module, path.last().unwrap()), (*module, path.as_slice()));
+        }
     }
-    graph
+    let used = |module: &Module, named: &Named| {
+        let own = named.exports.iter().filter(|path| path.last().is_some_and(|name| named.words.contains(name)));
+        let paths = named.paths.iter().chain(own);
+        paths.filter_map(|path| resolve(path, module, sources, &exports)).filter(|used| used != module).collect()
+    };
+    named.iter().map(|(module, named)| ((*module).clone(), used(module, named))).collect()
 }
 
-/// Collects every path of two words or more, and every path of a `use`.
-fn collect(tokens: &[TokenTree], paths: &mut Vec<Vec<String>>) {
-    let mut at = 0;
-    while let Some(token) = tokens.get(at) {
-        at += 1;
-        match token {
-            TokenTree::Ident(word) if word == "use" => {
-                let end = tokens.iter().skip(at).position(|token| is_sign(Some(token), ';')).unwrap_or_default();
-                expand(tokens.get(at..at + end).unwrap_or_default(), &[], paths);
-                at += end;
-            }
-            TokenTree::Ident(word) => {
-                let mut path = vec![word.to_string()];
-                while is_sign(tokens.get(at), ':') && is_sign(tokens.get(at + 1), ':') {
-                    let Some(TokenTree::Ident(word)) = tokens.get(at + 2) else { break };
-                    path.push(word.to_string());
-                    at += 3;
+impl Named {
+    fn of(tokens: &[TokenTree]) -> Self {
+        let mut named = Self::default();
+        named.collect(tokens);
+        named
+    }
+
+    fn collect(&mut self, tokens: &[TokenTree]) {
+        let mut at = 0;
+        let mut is_public = false;
+        while let Some(token) = tokens.get(at) {
+            at += 1;
+            match token {
+                TokenTree::Ident(word) if word == "pub" => {
+                    is_public = true;
+                    // The scope of `pub(crate)`.
+                    at += usize::from(matches!(tokens.get(at), Some(TokenTree::Group(_))));
+                    continue;
                 }
-                if path.len() > 1 {
-                    paths.push(path);
+                TokenTree::Ident(word) if word == "use" => {
+                    let end = tokens.iter().skip(at).position(|token| is_sign(Some(token), ';')).unwrap_or_default();
+                    let paths = if is_public { &mut self.exports } else { &mut self.paths };
+                    expand(tokens.get(at..at + end).unwrap_or_default(), &[], paths);
+                    at += end;
                 }
+                TokenTree::Ident(word) => {
+                    let mut path = vec![word.to_string()];
+                    while is_sign(tokens.get(at), ':') && is_sign(tokens.get(at + 1), ':') {
+                        let Some(TokenTree::Ident(word)) = tokens.get(at + 2) else { break };
+                        path.push(word.to_string());
+                        at += 3;
+                    }
+                    self.words.insert(word.to_string());
+                    if path.len() > 1 {
+                        self.paths.push(path);
+                    }
+                }
+                TokenTree::Group(group) => self.collect(&group.stream().into_iter().collect::<Vec<_>>()),
+                TokenTree::Punct(_) | TokenTree::Literal(_) => {}
             }
-            TokenTree::Group(group) => collect(&group.stream().into_iter().collect::<Vec<_>>(), paths),
-            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+            is_public = false;
         }
     }
 }
@@ -134,8 +168,11 @@ fn expand(tree: &[TokenTree], before: &[String], paths: &mut Vec<Vec<String>>) {
     }
 }
 
+/// The exported names, each with the module that exports it and the path that it stands for.
+type Exports<'a> = BTreeMap<Module, (&'a Module, &'a [String])>;
+
 /// The module that `path` leads to from `module`; `None` if the path leaves the crate.
-fn resolve(path: &[String], module: &Module, sources: &BTreeMap<Module, Vec<TokenTree>>) -> Option<Module> {
+fn resolve(path: &[String], module: &Module, sources: &Sources, exports: &Exports<'_>) -> Option<Module> {
     let mut words = path.iter().peekable();
     let mut at = match words.peek().map(|word| word.as_str()) {
         Some("crate") => {
@@ -147,11 +184,16 @@ fn resolve(path: &[String], module: &Module, sources: &BTreeMap<Module, Vec<Toke
         _ => return None,
     };
     for word in words {
+        let next = child(&at, word);
         match word.as_str() {
             "self" => {}
             "super" => drop(at.pop()),
-            word if sources.contains_key(&child(&at, word)) => at.push(word.to_owned()),
-            _ => break,
+            _ if sources.contains_key(&next) => at = next,
+            _ => {
+                // A path into another crate is an item of the module that exports it.
+                let export = exports.get(&next);
+                return export.and_then(|(module, path)| resolve(path, module, sources, exports)).or(Some(at));
+            }
         }
     }
     Some(at)
@@ -238,10 +280,21 @@ mod tests {
     #[test]
     fn a_child_may_not_use_the_parent_that_uses_it() {
         let child = ("a::b", "use super::Thing;");
-        assert_eq!(circles_of(&[("a", "mod b; struct Thing;"), child]), [""; 0]);
-        for uses in ["pub use b::Other;", "fn f() { b::make() }", "use self::b::make;"] {
+        for exports in ["struct Thing;", "pub(crate) use b::Other;"] {
+            assert_eq!(circles_of(&[("a", exports), child]), [""; 0], "{exports}");
+        }
+        for uses in ["pub use b::Other; fn f(_: Other) {}", "fn f() { b::make() }", "use self::b::make;"] {
             assert_eq!(circles_of(&[("a", uses), child]), ["a -> a::b -> a"], "{uses}");
         }
+    }
+
+    #[test]
+    fn a_reexported_item_belongs_to_the_module_that_defines_it() {
+        let modules = |back| [("a", "pub use b::Thing;"), ("a::b", back), ("c", "use crate::a::Thing;")];
+        assert_eq!(circles_of(&modules("use std::fmt;")), [""; 0]);
+        assert_eq!(circles_of(&modules("use crate::c::f;")), ["a::b -> c -> a::b"]);
+        let modules = [("a", "pub use serde::Serialize; use crate::b::B;"), ("b", "use crate::a::Serialize;")];
+        assert_eq!(circles_of(&modules), ["a -> b -> a"]);
     }
 
     #[test]
