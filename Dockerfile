@@ -2,16 +2,16 @@
 #
 #   docker build -t ghcr.io/redis-log-shipper/redis-log-shipper:0.1.0 .
 #
-# One image, because a sidecar whose image cannot be pulled keeps its Redis pod from being Ready. Where the cluster cannot pull
-# this image, the webhook does not run either, and no pod gets a sidecar. The Deployment and the webhook name the program that they
-# start. Without a command the image starts the shipper.
+# There is one image, because a sidecar whose image cannot be pulled keeps its Redis pod from being Ready. If the cluster cannot
+# pull this image, the webhook does not run either, and no pod gets a sidecar. The Deployment and the webhook name the program that
+# they start. Without a command the image starts the shipper.
 #
-# The programs are static, and the image is empty otherwise: no shell, no package manager, no libraries. They write to mounted
-# volumes only, so the root file system may be read-only. They run as any user: OpenShift's random ones, the database's own, or
-# the one named below.
+# The programs are static, and the image has no shell, no package manager and no libraries. The programs write only to mounted
+# volumes, so the root file system may be read-only. They run as any user: OpenShift's random ones, the database's, or the user
+# below.
 
 FROM rust:1.95.0-alpine3.22 AS build
-# ring compiles a little C; time zones are what --timezone, and annotations that set it, are checked against.
+# ring compiles some C. --timezone and its annotation need the time zones.
 RUN apk add --no-cache musl-dev tzdata
 WORKDIR /src
 COPY . .

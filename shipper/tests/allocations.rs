@@ -1,6 +1,6 @@
-//! What following files costs in memory: nothing for an entry, and no more after a hundred rotations than after ten.
+//! The memory that following files takes: no allocation for an entry, and no more after a hundred rotations than after ten.
 //!
-//! The allocator counts for the whole process, so there is one test in here and nothing beside it.
+//! The allocator counts for the whole process, so this program has one test only.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::alloc::System;
@@ -22,7 +22,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// 2026-02-20 22:31:00 UTC.
 const START: i64 = 1_771_626_660_000_000_000;
 
-/// What the programs of Redis Enterprise write: a time of their own format, a level, sometimes a traceback.
+/// Lines as Redis Enterprise's programs write them: a timestamp, a level, sometimes a traceback.
 const TEXTS: [&str; 4] = [
     "12) 2026-02-20 22:30:04.076 [1644] INF dmc.conn (accept@listener.cpp:118) - bdb:1 client N connected\n",
     "2026-02-20 22:30:07,000 ERROR cnm_http: Unhandled exception N\nTraceback (most recent call last):\n  File \"x.py\", line 1\n",
@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    /// Hands out everything there is, and returns how many entries that were.
+    /// Hands out all batches and returns the number of their entries.
     fn ship(&mut self) -> usize {
         let mut entries = 0;
         for _ in 0..100 {
@@ -74,7 +74,7 @@ impl World {
         fs::rename(self.dir.path().join(from), self.dir.path().join(to)).unwrap();
     }
 
-    /// As logrotate does, by renaming the file or by copying and truncating it; two copies are kept.
+    /// Rotates as logrotate does, by rename or by copytruncate. Two rotated files are kept.
     fn rotate(&self, by_rename: bool) {
         let path = |name: &str| self.dir.path().join(name);
         if path("a.log.1").exists() {
@@ -89,14 +89,14 @@ impl World {
     }
 }
 
-/// How many bytes are in use more than before.
+/// How many more bytes are in use than before.
 fn held(stats: Stats) -> i128 {
     stats.bytes_allocated as i128 - stats.bytes_deallocated as i128
 }
 
 fn assert_that_entries_cost_no_allocation() {
     let mut world = World::new();
-    // The buffers grow to what they need.
+    // The buffers grow to their final size.
     world.append(4000);
     assert_eq!(world.ship(), 4000);
     let mut allocations_for = |entries: usize| {
@@ -105,7 +105,7 @@ fn assert_that_entries_cost_no_allocation() {
         let region = Region::new(ALLOCATOR);
         let batch = world.tail.next_batch(world.now, true).unwrap();
         let stats = region.change();
-        // The last one may go on.
+        // The last entry may continue.
         assert_eq!(batch.entries, entries - 1);
         world.ship();
         stats.allocations + stats.reallocations

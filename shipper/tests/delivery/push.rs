@@ -1,5 +1,5 @@
-//! The client against a Loki in memory that answers as it is told: nothing is acknowledged that is not stored, nothing is
-//! dropped but what nobody takes. The clock is paused: an hour passes in a moment.
+//! The client against a Loki in memory with scripted answers. It acknowledges only stored entries, and drops only rejected ones.
+//! The clock is paused, so an hour passes in a moment.
 
 mod acknowledges;
 mod as_a_whole;

@@ -1,6 +1,5 @@
-//! A Loki in memory, for tests: it answers as it is told, and keeps what it was told to store as Loki does, where entries
-//! of one stream with the same time and text are one. Connections are pipes inside the process, so that a paused clock
-//! moves only when everybody waits.
+//! A Loki in memory with scripted answers. As in Loki, entries of one stream with the same timestamp and text are one.
+//! Connections are pipes inside the process, so a paused clock moves only when all tasks wait.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -23,34 +22,34 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-/// How much a pipe holds.
+/// The capacity of a pipe in bytes.
 const PIPE: usize = 64 << 10;
 
-/// What becomes of a push.
+/// The answer to a push, and its effect.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// It is stored: 204.
+    /// The push is stored: 204.
     Stored,
-    /// It is stored, but the answer is lost on the way.
+    /// The push is stored, and the answer is lost.
     StoredInSilence,
-    /// It is stored but for the lines that hold this text, and the answer is a 400 that says this.
+    /// Lines with the first text are rejected, all others are stored. The answer is a 400 with the second text.
     StoredExcept(&'static str, &'static str),
-    /// It is stored but for the entries after this time, and the answer is a 400 that calls those too new.
+    /// Entries up to this timestamp are stored. The answer is a 400 that calls the others too new.
     StoredUpTo(i64),
-    /// Nothing is stored; status and text.
+    /// Nothing is stored. The answer has this status and text.
     Refused(u16, String),
-    /// The same with a header.
+    /// As `Refused`, with a header.
     RefusedWith(u16, &'static str, String),
     /// Nothing is stored, and the connection breaks.
     Reset,
-    /// Nothing is stored, and no answer ever comes.
+    /// Nothing is stored, and there is no answer.
     Nothing,
-    /// The other answer, after a while.
+    /// The other answer, after this time.
     After(Duration, Box<Answer>),
 }
 
 impl Answer {
-    /// A refusal that says this.
+    /// A refusal with this text.
     pub(crate) fn refused(status: u16, text: &str) -> Self {
         Self::Refused(status, text.to_owned())
     }
@@ -80,20 +79,20 @@ struct Inner {
     pushes: Vec<Push>,
     dialed: Vec<String>,
     down: bool,
-    /// Ends the connections there are.
+    /// Ends the open connections.
     cut: CancellationToken,
-    /// One more reference a connection.
+    /// Has one reference more for each connection.
     open: Arc<()>,
     tls: Option<TlsAcceptor>,
     stored: Vec<(String, i64, String)>,
 }
 
-/// The receiver; clones are one. It is also what makes connections to itself.
+/// The receiver, which is also the connector to itself. Clones share one state.
 #[derive(Clone)]
 pub(crate) struct Receiver(Arc<Mutex<Inner>>);
 
 impl Receiver {
-    /// A receiver that answers by this rule.
+    /// A receiver with this rule for answers.
     pub(crate) fn new(rule: impl FnMut(&Push) -> Answer + Send + 'static) -> Self {
         let inner = Inner {
             rule: Box::new(rule),
@@ -108,14 +107,14 @@ impl Receiver {
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// A receiver that gives these answers one after the other, and stores everything after that.
+    /// A receiver that gives these answers in order, and then stores everything.
     pub(crate) fn scripted(answers: impl IntoIterator<Item = Answer>) -> Self {
         let mut answers: Vec<_> = answers.into_iter().collect();
         answers.reverse();
         Self::new(move |_| answers.pop().unwrap_or(Answer::Stored))
     }
 
-    /// Gives this answer next, and stores everything after that.
+    /// Gives this answer next, and then stores everything.
     pub(crate) fn answer_with(&self, answer: Answer) {
         let mut answer = Some(answer);
         self.lock().rule = Box::new(move |_| answer.take().unwrap_or(Answer::Stored));
@@ -137,7 +136,7 @@ impl Receiver {
         self.lock().tls = Some(TlsAcceptor::from(Arc::new(config)));
     }
 
-    /// Breaks all connections and refuses new ones, or takes them again.
+    /// Breaks all connections and refuses new ones, or accepts them again.
     pub(crate) fn set_down(&self, down: bool) {
         let mut inner = self.lock();
         inner.down = down;
@@ -149,22 +148,22 @@ impl Receiver {
         self.lock().pushes.clone()
     }
 
-    /// To which hosts connections were made.
+    /// The hosts of all connection attempts.
     pub(crate) fn dialed(&self) -> Vec<String> {
         self.lock().dialed.clone()
     }
 
-    /// How many connections there are.
+    /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
         Arc::strong_count(&self.lock().open) - 1
     }
 
-    /// What is stored, in the order in which it was: stream, time and line, as often as they came.
+    /// The stored entries in order of arrival, with repetitions: stream, timestamp and line.
     pub(crate) fn stored(&self) -> Vec<(String, i64, String)> {
         self.lock().stored.clone()
     }
 
-    /// The lines that LogQL would show, in the order in which they were stored.
+    /// The lines that LogQL shows, in order of arrival.
     pub(crate) fn shown(&self) -> Vec<String> {
         let mut known = BTreeSet::new();
         self.stored().into_iter().filter(|entry| known.insert(entry.clone())).map(|(_, _, line)| line).collect()
@@ -235,7 +234,7 @@ impl Receiver {
         let cut = self.lock().cut.clone();
         let _open = self.lock().open.clone();
         let connection = async {
-            // Connections break as the rule, or a client that does not trust, wants them to.
+            // The rule, or a client that does not trust the certificate, may break the connection.
             let _ = match tls {
                 None => http.serve_connection(TokioIo::new(pipe), service).await.map_err(|_broken| ()),
                 Some(tls) => match tls.accept(pipe).await {

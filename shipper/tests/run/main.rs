@@ -1,4 +1,4 @@
-//! The program itself, as a container runs it: what it survives, how it ends, and what it says.
+//! The program itself, as a container runs it: its faults, its end and its messages.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod telling_how_it_is;

@@ -1,4 +1,4 @@
-//! `/status` and `/metrics`, while it ships and while it cannot.
+//! `/status` and `/metrics`, while it ships and while it cannot ship.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::world::*;
 
-/// What `/status` says of the only file.
+/// The part of `/status` about the only file.
 fn file(status: &Value) -> Value {
     assert_eq!(status["files"].as_array().unwrap().len(), 1, "{status}");
     status["files"][0].clone()

@@ -1,8 +1,8 @@
-//! The ending, while Loki does not answer.
+//! SIGTERM while Loki does not answer.
 
 use super::world::*;
 
-/// A shipper with unread lines and a Loki that takes connections and never answers.
+/// A shipper with unread lines and a Loki that accepts connections and never answers.
 async fn stuck(place: &Place, drain: &str) -> (Running, tokio::net::TcpListener) {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     place.write(0, 3);
@@ -89,7 +89,7 @@ async fn is_gone_at_once_when_told_twice() {
     assert_eq!(running.ends().await.code(), Some(130));
 }
 
-/// A shipper whose only thread waits for ever: its CA is a pipe into which nobody writes.
+/// A shipper whose only thread is blocked forever: its CA file is a pipe without a writer.
 async fn frozen(place: &Place, loki: &Loki, drain: &str) -> Running {
     place.write(0, 3);
     let ca = place.file("ca.crt");
@@ -120,7 +120,7 @@ async fn is_gone_at_once_when_told_twice_though_it_is_stuck() {
     assert_eq!(running.ends().await.code(), Some(130));
 }
 
-/// A disk that takes nothing for as long as a file is there.
+/// A disk that blocks all writes while a file exists.
 const DISK: &str = r#"
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -130,7 +130,7 @@ int fsync(int file) { wait_for_disk(); return syscall(SYS_fsync, file); }
 int fdatasync(int file) { wait_for_disk(); return syscall(SYS_fdatasync, file); }
 "#;
 
-/// Has a shipper save its positions on that disk. The compiler is there: Rust links with it.
+/// Makes a shipper save its positions on that disk. Rust's linker needs a C compiler, so there is one.
 fn on_that_disk(command: &mut tokio::process::Command, place: &Place) {
     let (source, library) = (place.file("disk.c"), place.file("disk.so"));
     std::fs::write(&source, DISK).unwrap();
@@ -157,7 +157,7 @@ async fn is_gone_though_the_disk_does_not_answer_from_the_start() {
 
 #[tokio::test]
 async fn is_gone_in_time_though_the_disk_does_not_answer_any_more() {
-    // With the positions of three lines still to be saved, and with lines that may be pushed only after that.
+    // The positions of three lines are not saved yet, and more lines may be pushed only after that.
     for more in [3, 6] {
         let (place, mut loki) = (Place::new(), Loki::start().await);
         place.write(0, 3);

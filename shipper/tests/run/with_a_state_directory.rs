@@ -1,4 +1,4 @@
-//! One state directory, and the positions in it.
+//! The state directory and the positions in it.
 
 use super::world::*;
 
@@ -63,7 +63,7 @@ async fn keeps_positions_in_the_fallback_directory_until_the_state_directory_can
         }
         assert_eq!(output(&mut once).await.status.code(), Some(0));
     };
-    // Not even root can make a directory below a file.
+    // Not even root can create a directory below a file.
     append(&place.state(), "a file");
     place.write(0, 3);
     let mut command = place.command(&loki.url);

@@ -1,11 +1,11 @@
-//! One stream of two, which Loki refuses while it takes the other.
+//! Loki refuses one of two streams and stores the other.
 
 use super::world::*;
 
 const LIMIT: &str = "maximum active stream limit exceeded when trying to create stream {log_file=\"b\"}, reduce the number of \
                      active streams";
 
-/// A file `a.log` and a file `b.log`, the stream of which is refused, with five lines each that is there by now.
+/// `a.log` and `b.log` with five shipped lines each. From then on Loki refuses the stream of `b.log`.
 async fn refused(place: &Place, loki: &mut Loki) -> Running {
     loki.refuse_stream(Some(("log_file=\"b\"", 429, LIMIT)));
     let text = "b 0\nb 1\nb 2\nb 3\nb 4\n";
@@ -13,7 +13,7 @@ async fn refused(place: &Place, loki: &mut Loki) -> Running {
     let mut running = Running::start(place.command(&loki.url).arg("--listen=127.0.0.1:0"));
     let said = running.says("Loki refuses only this stream").await;
     assert!(said.contains("b.log") && said.contains("throttled"), "{said}");
-    // Lines of the other file go on, again and again, and more lines of the refused one come, and it is rotated.
+    // Lines of the other file keep arriving. The refused file gets more lines and is rotated.
     for number in 0..5 {
         if number == 2 {
             std::fs::rename(place.logs().join("b.log"), place.logs().join("b.log.1")).unwrap();

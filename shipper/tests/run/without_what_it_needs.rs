@@ -1,4 +1,4 @@
-//! Directories, ports and descriptors that are not there, or not yet.
+//! Directories, ports and descriptors that are missing, or appear later.
 
 use std::process::Stdio;
 
@@ -69,7 +69,7 @@ async fn ships_without_an_admin_port_that_is_taken() {
 #[tokio::test]
 async fn ships_without_a_state_directory_it_can_write_to() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
-    // Not even root can make a directory below a file.
+    // Not even root can create a directory below a file.
     append(&place.state(), "a file");
     place.write(0, 3);
     let mut running = Running::start(place.command(&loki.url).arg("--listen=127.0.0.1:0"));

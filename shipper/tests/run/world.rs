@@ -1,4 +1,4 @@
-//! A place with log files, a Loki that keeps what it is sent, and a shipper that runs beside them.
+//! A directory with log files, a Loki that stores pushes, and a running shipper.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -19,10 +19,10 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::watch;
 
-/// What takes longer will never come.
+/// The longest wait for an event. A test fails after it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A Loki on a port of its own, that stores whatever it is sent unless it is told to refuse it.
+/// A Loki on a port of its own. It stores every push, unless the test makes it refuse pushes.
 pub(crate) struct Loki {
     pub(crate) url: String,
     lines: watch::Receiver<Vec<String>>,
@@ -33,7 +33,7 @@ pub(crate) struct Loki {
 struct Inner {
     lines: watch::Sender<Vec<String>>,
     refusal: Mutex<Option<(StatusCode, String)>>,
-    /// What refuses the streams whose labels hold a text.
+    /// A text in labels, and the answer to streams with such labels.
     refused_stream: Mutex<Option<(&'static str, StatusCode, &'static str)>>,
     asked: watch::Sender<usize>,
     tokens: Mutex<Vec<String>>,
@@ -56,7 +56,7 @@ impl Loki {
         Self { url, lines, inner, ca: String::new() }
     }
 
-    /// The same behind TLS.
+    /// As [`Self::start`], with TLS.
     pub(crate) async fn start_with_tls() -> Self {
         let mut loki = Self::start().await;
         let hour = Duration::from_hours(1);
@@ -71,7 +71,7 @@ impl Loki {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (acceptor, address) = (acceptor.clone(), address.clone());
                 tokio::spawn(async move {
-                    // Whoever does not trust hangs up.
+                    // A client that does not trust the certificate closes the connection.
                     let Ok(mut stream) = acceptor.accept(stream).await else { return };
                     let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
                     let _ = tokio::io::copy_bidirectional(&mut stream, &mut plain).await;
@@ -81,7 +81,7 @@ impl Loki {
         loki
     }
 
-    /// The CA to trust.
+    /// The CA of its certificate, as PEM.
     pub(crate) fn ca(&self) -> &str {
         &self.ca
     }
@@ -91,25 +91,25 @@ impl Loki {
         self.inner.tokens.lock().unwrap().clone()
     }
 
-    /// Answers this and stores nothing from now on, or stores again.
+    /// Refuses pushes with this answer from now on, or stores again.
     pub(crate) fn refuse(&self, refusal: Option<(u16, &str)>) {
         let refusal = refusal.map(|(status, text)| (StatusCode::from_u16(status).unwrap(), text.to_owned()));
         *self.inner.refusal.lock().unwrap() = refusal;
     }
 
-    /// Answers this to pushes of streams whose labels hold a text, or to none.
+    /// Refuses pushes of streams whose labels contain a text, or of none.
     pub(crate) fn refuse_stream(&self, refusal: Option<(&'static str, u16, &'static str)>) {
         let refusal = refusal.map(|(labels, status, text)| (labels, StatusCode::from_u16(status).unwrap(), text));
         *self.inner.refused_stream.lock().unwrap() = refusal;
     }
 
-    /// Waits until so many lines were pushed.
+    /// Waits for this many lines.
     pub(crate) async fn has(&mut self, count: usize) -> Vec<String> {
         let lines = tokio::time::timeout(PATIENCE, self.lines.wait_for(|lines| lines.len() >= count)).await;
         lines.unwrap().unwrap().clone()
     }
 
-    /// Waits for so many more pushes.
+    /// Waits for this many more pushes.
     pub(crate) async fn is_asked(&self, times: usize) {
         let mut asked = self.inner.asked.subscribe();
         let enough = *asked.borrow() + times;
@@ -146,7 +146,7 @@ async fn push(State(loki): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -
     (StatusCode::NO_CONTENT, String::new())
 }
 
-/// Where the files are.
+/// The log directory.
 pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
@@ -177,7 +177,7 @@ impl Place {
         append(&self.logs().join("a.log"), &text);
     }
 
-    /// `run` with what every shipper here has in common.
+    /// `run` with the flags that all tests share.
     pub(crate) fn command(&self, url: &str) -> Command {
         let mut command = shipper();
         command.arg("run").arg(format!("--loki-url={url}")).arg("--batch-wait=10ms");
@@ -210,7 +210,7 @@ pub(crate) fn terminate(child: &Child) {
     kill(child, "-TERM");
 }
 
-/// A shipper that runs, and its log.
+/// A running shipper and its log.
 pub(crate) struct Running {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
@@ -224,7 +224,7 @@ impl Running {
         Self { child, log, said: String::new() }
     }
 
-    /// The line of its log that holds `text`, once there is one.
+    /// Waits for a line of its log with `text`.
     pub(crate) async fn says(&mut self, text: &str) -> String {
         if let Some(line) = self.said.lines().find(|line| line.contains(text)) {
             return line.to_owned();
@@ -242,13 +242,13 @@ impl Running {
         tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("it never says {text:?}"))
     }
 
-    /// Where its admin port is.
+    /// The address of its admin port.
     pub(crate) async fn admin(&mut self) -> SocketAddr {
         let line: Value = serde_json::from_str(&self.says("the admin port is open").await).unwrap();
         line["address"].as_str().unwrap().parse().unwrap()
     }
 
-    /// What `/status` says once `so` is true of it.
+    /// Waits until `so` accepts the answer of `/status`, and returns it.
     pub(crate) async fn status_when(&mut self, so: impl Fn(&Value) -> bool) -> Value {
         let admin = self.admin().await;
         let mut last = Value::Null;

@@ -1,4 +1,4 @@
-//! What counts as stored.
+//! Answers that mean that a push was stored.
 
 use super::world::*;
 

@@ -1,4 +1,4 @@
-//! However pushes end: how fast they go, and over how many connections.
+//! The rate of pushes and the number of connections, whatever the answers are.
 
 use super::world::*;
 

@@ -1,4 +1,4 @@
-//! Answers that break off or never end: what came of them is all there is.
+//! Answers that break off or never end: the client uses the part that arrived.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,16 +11,16 @@ use tower_service::Service;
 use super::world::*;
 use crate::receiver::Wire;
 
-/// What the server does after it has written its answer.
+/// The server's behaviour after its answer.
 #[derive(Clone, Copy)]
 enum Then {
-    /// It hangs up.
+    /// It closes the connection.
     HangUp,
-    /// It says nothing more.
+    /// It sends nothing more.
     FallSilent,
-    /// It goes on and on.
+    /// It sends bytes forever.
     GoOn,
-    /// It says this again and again.
+    /// It sends this text again and again.
     Repeat(&'static str),
 }
 
@@ -54,7 +54,7 @@ async fn serve(mut pipe: DuplexStream, (text, then): (&'static str, Then)) {
         Then::FallSilent => std::future::pending().await,
         Then::Repeat(text) => {
             while pipe.write_all(text.as_bytes()).await.is_ok() {
-                // Each piece is read alone.
+                // The client reads each piece separately.
                 tokio::task::yield_now().await;
             }
         }
@@ -62,7 +62,7 @@ async fn serve(mut pipe: DuplexStream, (text, then): (&'static str, Then)) {
     }
 }
 
-/// Pushes one batch to a server that answers so first; the failures it has heard of, and how long it took.
+/// Pushes one batch to a server with this first answer. Returns the failures and the time that the push took.
 async fn pushed(answer: &'static str, then: Then) -> (Vec<(Trouble, usize)>, Duration) {
     let raw = Raw(Arc::new(Mutex::new(Some((answer, then)))));
     let url = Uri::from_static("http://loki.test/loki/api/v1/push");
@@ -110,7 +110,7 @@ async fn ends_an_answer_that_comes_in_countless_pieces() {
 async fn reads_a_bounded_part_of_an_answer_that_never_ends() {
     let endless = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 99999999999\r\n\r\n";
     let (failures, took) = pushed(endless, Then::GoOn).await;
-    // A part of a part is told.
+    // The failure quotes the part that arrived.
     assert_eq!(failures, [(Trouble::Unavailable(None), "503 Service Unavailable: ".len() + 500)]);
     assert!(took < Duration::from_secs(1), "{took:?}");
 }

@@ -1,11 +1,11 @@
-//! What looks like the fault of entries, and is not.
+//! Refusals that look like rejections of entries. The client drops nothing.
 
 use super::world::*;
 
-/// How long nothing is taken.
+/// How long every push is refused.
 const WHILE: Duration = Duration::from_mins(5);
 
-/// `answer` to everything for a while.
+/// Gives `answer` to every push for a while, then stores.
 fn for_a_while(mut answer: impl FnMut(&Push) -> Answer + Send + 'static) -> Receiver {
     let start = Instant::now();
     Receiver::new(move |push| if start.elapsed() < WHILE { answer(push) } else { Answer::Stored })
@@ -66,7 +66,7 @@ async fn where_a_proxy_begins_to_refuse_everything_while_an_entry_is_looked_for(
 #[tokio::test(start_paused = true)]
 async fn where_an_entry_without_neighbours_is_refused_and_nothing_tells_that_others_are_taken() {
     let mut world = World::new(for_a_while(refuses("line", 400, "these labels are odd")));
-    // What is taken speaks for one refusal, not for two.
+    // One stored piece makes one refusal a rejection, not two.
     world.push(batch(&["taken".to_owned()])).await;
     assert_eq!(world.push(batch(&lines(1))).await, Rejections::of(Reason::Other, 1));
     let (start, second) = (Instant::now(), lines(1));

@@ -1,4 +1,4 @@
-//! What Loki takes in part.
+//! Pushes that Loki stores in part.
 
 use super::world::*;
 
@@ -74,7 +74,7 @@ async fn and_shows_one_of_the_rejected_entries_and_why_a_minute() {
     world.push(batch(&poisoned)).await;
     assert_eq!(log.take().matches("entries were rejected for good").count(), 1);
 
-    // Where Loki tells the reason, it is the entry that the reason fits best.
+    // If Loki names a reason, the rejected entry is the one that fits it best.
     for (text, entry) in [
         ("entry for stream '{}' has timestamp too old: x", "the entry of 0 ns"),
         ("max entry size '9' bytes exceeded for stream '{}' while adding an entry", "the entry of 7 ns"),

@@ -1,4 +1,4 @@
-//! What waits for somebody.
+//! Entries that are held until a person changes something.
 
 use super::world::*;
 
@@ -104,7 +104,7 @@ async fn and_does_not_blame_a_token_that_was_accepted_a_moment_ago() {
     assert!(log.take().contains("the gateway does not accept the token"));
     world.push(batch(&lines(2))).await;
     assert!(log.take().contains("look at the API server first"));
-    // Another token has not been accepted yet.
+    // No token has been accepted since the change.
     std::fs::write(world.token(), "two").unwrap();
     tokio::time::advance(HOUR).await;
     let login = Answer::refused(302, "");

@@ -1,4 +1,4 @@
-//! What passes by itself.
+//! Failures that pass by themselves.
 
 use super::world::*;
 
@@ -23,7 +23,7 @@ async fn what_is_too_new_until_its_time_has_come() {
     assert_eq!(world.push(batch(&lines)).await, Rejections::default());
     assert_eq!(world.receiver.shown(), lines);
     assert!(world.troubles().iter().all(|trouble| *trouble == Trouble::TooNew));
-    // What Loki has already is not sent to it all the time.
+    // The client does not resend stored entries all the time.
     assert!(world.bodies().len() < 60, "{}", world.bodies().len());
 }
 
@@ -77,7 +77,7 @@ async fn once_a_new_ca_is_trusted() {
     world.push(batch(&lines(1))).await;
     assert_eq!(world.troubles(), []);
 
-    // The server is first with the new certificate; the bundle that trusts it comes a while later.
+    // The server has the new certificate first. The CA file follows a while later.
     world.receiver.serve_tls(&new.serving(&["loki.test"], HOUR).unwrap());
     world.receiver.set_down(true);
     let (ca, receiver) = (world.dir.path().join("ca.crt"), world.receiver.clone());

@@ -1,13 +1,13 @@
-//! What is too large.
+//! Pushes that are too large.
 
 use super::world::*;
 
-/// Bodies over the limit are too large.
+/// Refuses bodies over the limit as too large.
 fn at_most(limit: usize, answer: Answer) -> Receiver {
     Receiver::new(move |push| if push.body.len() > limit { answer.clone() } else { Answer::Stored })
 }
 
-/// Lines that no compression makes smaller.
+/// Lines that do not compress.
 fn noise(count: usize, len: usize) -> Vec<String> {
     let hex = |_| char::from_digit(rand::random_range(0..16), 16).unwrap();
     (0..count).map(|_| (0..len).map(hex).collect()).collect()
@@ -49,7 +49,7 @@ async fn what_is_larger_than_the_rate_allows() {
     let mut world = World::new(at_most(4000, throttled));
     world.push(batch(&lines)).await;
     assert_eq!(world.receiver.shown(), lines);
-    // Not once is tried again what the answer says can never be.
+    // The client never retries a push that the answer says is too large.
     assert!(world.bodies().windows(2).all(|pair| pair[0] != pair[1]));
 }
 

@@ -1,4 +1,4 @@
-//! A client, a Loki in memory, and what was heard of both.
+//! A client with a Loki in memory, and the failures that the client reports.
 
 use std::path::PathBuf;
 pub(crate) use std::sync::Mutex;
@@ -18,7 +18,7 @@ pub(crate) use crate::receiver::{Answer, Push, Receiver};
 const LABELS: &str = r#"{job="redis", log_file="dmcproxy"}"#;
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 
-/// A client of a receiver, and what it heard of failures.
+/// A client of a receiver, and its failures.
 pub(crate) struct World {
     pub(crate) receiver: Receiver,
     pub(crate) loki: Loki<Receiver>,
@@ -32,7 +32,7 @@ impl World {
         Self::with(receiver, |_, _| {})
     }
 
-    /// With other settings; files are looked for in the directory.
+    /// As [`Self::new`]; `change` changes the settings and gets the directory for files.
     pub(crate) fn with(receiver: Receiver, change: impl FnOnce(&mut PushSettings, &std::path::Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = Uri::from_static("http://loki.test/api/logs/v1/application/loki/api/v1/push");
@@ -43,7 +43,7 @@ impl World {
         Self { receiver, loki, metadata, failures: Mutex::default(), dir }
     }
 
-    /// With a token file that holds `one`.
+    /// As [`Self::new`], with a token file that contains `one`.
     pub(crate) fn with_token(receiver: Receiver) -> Self {
         let world = Self::with(receiver, |settings, dir| settings.token_file = Some(dir.join("token")));
         std::fs::write(world.token(), "one").unwrap();
@@ -71,7 +71,7 @@ impl World {
     }
 }
 
-/// A batch of these lines, and how many they are.
+/// A batch of these lines, and their number.
 pub(crate) fn batch(lines: &[String]) -> (Bytes, usize) {
     let mut buffer = BatchBuffer::new(64 << 20);
     buffer.start(LABELS, "dmcproxy.log");
@@ -85,7 +85,7 @@ pub(crate) fn lines(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("2026-02-20 22:31:07,000 INFO line {number}")).collect()
 }
 
-/// Answers `text` to whatever holds a line with `poison` in it, and stores the rest.
+/// Answers `text` to each push with a line that contains `poison`, and stores all others.
 pub(crate) fn refuses(poison: &'static str, status: u16, text: &'static str) -> impl FnMut(&Push) -> Answer {
     move |push| {
         if push.streams.is_empty() {
@@ -96,7 +96,7 @@ pub(crate) fn refuses(poison: &'static str, status: u16, text: &'static str) -> 
     }
 }
 
-/// The outcome is that of the second answer, and both pushes were the same bytes.
+/// The client pushes the same bytes again after `answer`, and the second push is stored.
 pub(crate) async fn holds_and_resends(answer: Answer, trouble: Trouble) {
     let mut world = World::new(Receiver::scripted([answer.clone()]));
     let lines = lines(3);
