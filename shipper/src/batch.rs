@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::encode;
-use crate::formats::level::Level;
+use crate::formats::{self, level::Level};
 use crate::state::{Record, StreamRecord};
 
 /// One push request, and what it stands for in the file.
@@ -107,7 +107,8 @@ impl BatchBuffer {
         self.metadata_len = 0;
         if self.switch.is_on() {
             self.filename = encode::metadata("filename", file);
-            self.metadata_len = self.filename.len() + self.levels.iter().map(Vec::len).max().unwrap_or_default();
+            let level = self.levels.iter().map(Vec::len).max().unwrap_or_default();
+            self.metadata_len = self.filename.len() + level + encode::MAX_BDB;
         }
     }
 
@@ -116,13 +117,14 @@ impl BatchBuffer {
         self.entries == 0 || self.raw.len() + encode::entry_len(len) + self.metadata_len <= self.limit
     }
 
-    /// Appends an entry with the level that its line tells. Broken UTF-8 is replaced by U+FFFD; whether that was needed is
-    /// returned.
-    pub fn push(&mut self, time: i64, line: &[u8]) -> bool {
+    /// Appends an entry. Invalid UTF-8 is replaced by U+FFFD; returns whether there was any.
+    pub fn push(&mut self, time: i64, line: &[u8], level: Option<Level>) -> bool {
         self.entries += 1;
-        let level = if self.filename.is_empty() { None } else { Level::of(line) };
-        let level = level.and_then(|level| self.levels.get(level as usize)).map_or(&[][..], Vec::as_slice);
-        let metadata = [self.filename.as_slice(), level];
+        let has_metadata = !self.filename.is_empty();
+        let level = level.filter(|_| has_metadata).and_then(|level| self.levels.get(level as usize));
+        let bdb = formats::find_bdb(line).filter(|_| has_metadata).map(encode::bdb);
+        let bdb = bdb.as_ref().map_or(&[][..], |(bdb, len)| bdb.get(..*len).unwrap_or_default());
+        let metadata = [self.filename.as_slice(), level.map_or(&[][..], Vec::as_slice), bdb];
         if std::str::from_utf8(line).is_ok() {
             encode::entry(&mut self.raw, time, line, metadata);
             return false;
@@ -162,7 +164,7 @@ mod tests {
     fn decoded_from(buffer: &mut BatchBuffer, entries: &[(i64, &[u8])], labels: &str) -> PushedStream {
         buffer.start(labels, "dmcproxy.log");
         for (time, line) in entries {
-            buffer.push(*time, line);
+            buffer.push(*time, line, Some(Level::Error).filter(|_| line.starts_with(b"2026")));
         }
         let (body, _) = buffer.seal(labels);
         let mut streams = decode(&body).unwrap();
@@ -189,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn carries_file_and_level_until_that_is_refused() {
+    fn carries_file_level_and_database_until_that_is_refused() {
         let mut buffer = BatchBuffer::new(1 << 20);
-        let entries: [(i64, &[u8]); 2] = [(1, b"2026-02-20 22:31:07,000 ERROR x"), (2, b"no level")];
+        let entries: [(i64, &[u8]); 2] = [(1, b"2026-02-20 22:31:07,000 ERROR bdb:12 x"), (2, b"no level")];
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let file = pair("filename", "dmcproxy.log");
         let read = decoded_from(&mut buffer, &entries, "{}");
-        assert_eq!(read.metadata, [vec![file.clone(), pair("level", "error")], vec![file]]);
+        assert_eq!(read.metadata, [vec![file.clone(), pair("level", "error"), pair("bdb", "12")], vec![file]]);
 
         assert!(buffer.metadata_switch().turn_off());
         let read = decoded_from(&mut buffer, &entries, "{}");
@@ -209,9 +211,9 @@ mod tests {
         // Longer than what the estimate for an entry is too much.
         let file = "long".repeat(20);
         buffer.start("{a=\"b\"}", &file);
-        let line = b"2026-02-20 22:31:07,000 CRITICAL x";
+        let line = b"2026-02-20 22:31:07,000 CRITICAL bdb:123456789 x";
         while buffer.has_room_for(line.len()) {
-            buffer.push(1, line);
+            buffer.push(1, line, Some(Level::Critical));
         }
         let (_, bytes) = buffer.seal("{a=\"b\"}");
         assert!((700..=1000).contains(&bytes), "{bytes}");

@@ -10,6 +10,8 @@
 //! The lengths of the two outer messages are known last, so room is left for them in front. Metadata takes few values,
 //! so each is encoded once and copied.
 
+use crate::formats::MAX_BDB_DIGITS;
+
 const NANOS: i64 = 1_000_000_000;
 /// A length prefix is at most this long: batches are far below 2^35 bytes.
 const MAX_LEN: usize = 5;
@@ -31,7 +33,7 @@ pub(crate) fn room_for_head(labels: &str) -> usize {
 }
 
 /// Appends one entry with metadata that [`metadata`] encoded.
-pub(crate) fn entry(buffer: &mut Vec<u8>, time: i64, line: &[u8], metadata: [&[u8]; 2]) {
+pub(crate) fn entry(buffer: &mut Vec<u8>, time: i64, line: &[u8], metadata: [&[u8]; 3]) {
     let (seconds, nanos) = split(time);
     let stamp_len = 1 + varint_len(seconds) + if nanos == 0 { 0 } else { 1 + varint_len(nanos) };
     let line_len = line.len() as u64;
@@ -67,6 +69,20 @@ pub(crate) fn metadata(name: &str, value: &str) -> Vec<u8> {
     varint(&mut field, pair.len() as u64);
     field.append(&mut pair);
     field
+}
+
+/// The longest pair that [`bdb`] writes.
+pub(crate) const MAX_BDB: usize = 9 + MAX_BDB_DIGITS;
+
+/// The pair of a database's id, which has at most [`MAX_BDB_DIGITS`] digits, and how long the pair is. Ids are many, so nothing is
+/// allocated for one.
+pub(crate) fn bdb(id: &[u8]) -> ([u8; MAX_BDB], usize) {
+    let mut field = [METADATA, 0, NAME, 3, b'b', b'd', b'b', VALUE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let len = id.len().min(MAX_BDB_DIGITS);
+    let short = u8::try_from(len).unwrap_or_default();
+    (field[1], field[8]) = (short + 7, short);
+    field.iter_mut().skip(9).zip(id).for_each(|(place, digit)| *place = *digit);
+    (field, 9 + len)
 }
 
 /// At most how much [`entry`] appends for a line of this length without metadata.

@@ -1,34 +1,43 @@
-//! Line to entry: when was it?
+//! Text to entry: its time.
 //!
-//! Loki collapses entries of one stream that share timestamp and text. So a resend must carry the very timestamps of the
-//! first attempt, and two genuine lines must never share one. Hence the chain: every entry is at least one nanosecond
-//! after the entry before it, and everything the chain depends on is in the bytes or in the position record.
+//! Loki collapses entries of one stream that share time and text. So a resend must carry the times of the first attempt, and two
+//! genuine entries must never share one. Hence the chain: the time of an entry is at least one nanosecond after the entry
+//! before it, and everything that the chain depends on is in the bytes or in the position record.
 
 use serde::{Deserialize, Serialize};
 
-/// A time further ahead of the clock than this is not believed: one odd line must not push its stream into the future,
-/// where Loki rejects the rest.
-pub(crate) const BELIEVED_AHEAD: i64 = 10 * 60 * 1_000_000_000;
+use crate::formats::{self, CrashReport, Format, Reference};
+use crate::texts::Text;
 
-/// What the time of the next entry depends on, besides its line. Part of the position record.
+/// A timestamp further ahead of the wall clock than this is not accepted: one odd line must not push its stream into the future,
+/// where Loki rejects the rest.
+pub(crate) const ACCEPTED_AHEAD: i64 = 10 * 60 * 1_000_000_000;
+
+/// What the next entry depends on besides its bytes. Part of the position record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// The time of the last entry, in nanoseconds since 1970 UTC.
     pub last: i64,
-    /// Whether any line of the stream told its time. From then on a line without one belongs to the line before it.
+    /// Whether any line of the stream had a timestamp. From then on a line without one continues the line before it.
     pub timed: bool,
-    /// The clock as the record on disk knows it. A time that is believed because of it is believed again after a crash,
-    /// wherever the clock is set meanwhile.
+    /// The wall clock in the record on disk. Timestamps accepted against this clock stay accepted after a crash, even if the
+    /// clock moves back.
     #[serde(default)]
     pub clock: i64,
-    /// How often the chain started again because the clock had been wrong. Each start shifts the times of all later lines
-    /// by a nanosecond, so that equal lines written before and after it do not share a time.
+    /// How often the chain started again because the clock had been wrong. Each restart shifts all later timestamps by a
+    /// nanosecond, so that equal lines from before and after it do not share a time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u16,
-    /// The place among the files that share one stream of Loki; none where the file has a stream of its own. Every time
-    /// leaves this remainder when it is divided by the number of slots, so that no two files of one stream share a time.
+    /// The file's place among the files that share one stream of Loki. `None` where the file has a stream of its own. Every
+    /// time leaves this remainder when divided by the number of slots, so that no two files of one stream share a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u16>,
+    /// The format of the last line with a timestamp.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "formats::by_name")]
+    pub format: Option<Format>,
+    /// The crash report that the last entry has left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<CrashReport>,
 }
 
 /// How many files can share one stream.
@@ -46,82 +55,97 @@ fn is_zero(restarts: &u16) -> bool {
     *restarts == 0
 }
 
-/// What time it is, for entries that need to know.
+/// The wall clock, for entries that depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// The present, in nanoseconds since 1970 UTC.
     pub now: i64,
-    /// The time of lines in a file that has not told any time yet.
+    /// The time of lines in a file that has had no timestamp yet.
     pub untimed: i64,
 }
 
-/// Where an entry's time came from.
+/// What the time of an entry rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The line itself.
-    Line,
-    /// The line itself, and only the clock says that it can be.
-    Believed,
+pub enum Basis {
+    /// The timestamp of its line.
+    Timestamp,
+    /// The timestamp of its line, accepted only because of the present wall clock.
+    Accepted,
     /// The entry before it.
     Carried,
-    /// The clock: the caller must make sure that a resend sees the same clock.
+    /// The wall clock. The caller must make sure that a resend sees the same clock.
     Clock,
-    /// The entry before it, because the clock says that the line's own time cannot be.
-    Disbelieved,
+    /// The entry before it, because the timestamp of its line lies too far ahead of the wall clock.
+    Implausible,
 }
 
-impl Source {
-    /// Whether another clock could have led to another time.
+impl Basis {
+    /// Whether another wall clock could have led to another time.
     pub fn depends_on_clock(self) -> bool {
-        matches!(self, Self::Believed | Self::Clock | Self::Disbelieved)
+        matches!(self, Self::Accepted | Self::Clock | Self::Implausible)
     }
 
-    /// Whether the line told a time that cannot be.
-    pub fn is_disbelieved(self) -> bool {
-        self == Self::Disbelieved
+    /// Whether the timestamp was not accepted.
+    pub fn is_implausible(self) -> bool {
+        self == Self::Implausible
     }
 }
 
 impl Chain {
-    /// Says that the record on disk will know this clock before anything else is pushed.
+    /// Says that the record on disk will have this clock before anything else is pushed.
     pub fn knows(&mut self, clock: i64) {
         self.clock = self.clock.max(clock);
     }
 
-    /// Starts again where the last time, or the clock that the record knows, lies so far ahead of the clock `now` that the
-    /// clock must have been wrong then: entries dated after it would be refused as too new. Whether it did is returned. The
-    /// caller must have it on disk before anything else is pushed.
+    /// Starts again where the last time, or the clock of the record, lies so far ahead of the clock `now` that the clock must
+    /// have been wrong then: Loki would refuse later entries as too new. Returns whether it did. The caller must have that on
+    /// disk before anything else is pushed.
     pub fn restart(&mut self, now: i64) -> bool {
-        let latest = now.saturating_add(BELIEVED_AHEAD);
+        let latest = now.saturating_add(ACCEPTED_AHEAD);
         if self.last <= latest && self.clock <= latest {
             return false;
         }
         self.clock = now;
         if self.last > latest {
-            // Lines that were written a moment ago keep their own times.
-            self.last = now.saturating_sub(BELIEVED_AHEAD);
+            // Lines that were written a moment ago keep their own timestamps.
+            self.last = now.saturating_sub(ACCEPTED_AHEAD);
             self.restarts = self.restarts.wrapping_add(1) % 1000;
         }
         true
     }
 
-    /// The time of the entry whose line told this one, or none.
-    pub fn next(&mut self, told: Option<i64>, clock: Clock) -> (i64, Source) {
+    /// The year of a timestamp that has none: that of the entry before it, or else the present one.
+    pub fn reference(&self, clock: Clock) -> Reference {
+        if self.timed {
+            Reference::Near(self.last)
+        } else {
+            Reference::Before(clock.now.saturating_add(ACCEPTED_AHEAD))
+        }
+    }
+
+    /// The time of the next entry. `timestamp` is that of its line, in nanoseconds since 1970 UTC.
+    pub fn next(&mut self, timestamp: Option<i64>, clock: Clock) -> (i64, Basis) {
         let after = self.last.saturating_add(1);
-        let (time, source) = match told {
-            Some(time) if time <= self.clock.max(clock.now).saturating_add(BELIEVED_AHEAD) => {
+        let (time, basis) = match timestamp {
+            Some(time) if time <= self.clock.max(clock.now).saturating_add(ACCEPTED_AHEAD) => {
                 self.timed = true;
                 let time = time.saturating_add(i64::from(self.restarts));
-                let known = time <= self.clock.saturating_add(BELIEVED_AHEAD);
-                (time.max(after), if known { Source::Line } else { Source::Believed })
+                let known = time <= self.clock.saturating_add(ACCEPTED_AHEAD);
+                (time.max(after), if known { Basis::Timestamp } else { Basis::Accepted })
             }
-            Some(_) if self.timed => (after, Source::Disbelieved),
-            None if self.timed => (after, Source::Carried),
-            Some(_) | None => (clock.untimed.max(after), Source::Clock),
+            Some(_) if self.timed => (after, Basis::Implausible),
+            None if self.timed => (after, Basis::Carried),
+            Some(_) | None => (clock.untimed.max(after), Basis::Clock),
         };
         let time = self.slot.map_or(time, |slot| in_slot(time, slot));
         self.last = time;
-        (time, source)
+        (time, basis)
+    }
+
+    /// Takes over what the next text depends on from the text of this entry.
+    pub(crate) fn took(&mut self, text: &Text<'_>) {
+        self.format = text.timestamp.map(|timestamp| timestamp.format).or(self.format);
+        self.report = text.report;
     }
 }
 
@@ -134,17 +158,22 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000_000_000_000;
 
-    fn times(lines: &[&str], now: i64) -> Vec<(i64, Source)> {
+    fn times(lines: &[&str], now: i64) -> Vec<(i64, Basis)> {
         let clock = Clock { now, untimed: now };
         let (mut chain, mut reader) = (Chain { clock: now, ..Chain::default() }, TimeReader::new(TimeZone::UTC));
-        lines.iter().map(|line| chain.next(reader.read(line.as_bytes()), clock)).collect()
+        let mut next = |line: &&str| {
+            let timestamp = reader.read(line.as_bytes());
+            let timestamp = timestamp.and_then(|timestamp| reader.resolve(timestamp, chain.reference(clock)));
+            chain.next(timestamp, clock)
+        };
+        lines.iter().map(&mut next).collect()
     }
 
     #[test]
-    fn carries_the_time_on_to_lines_without_one() {
+    fn carries_the_time_on_to_lines_without_a_timestamp() {
         let times = times(&["2026-02-20 22:31:07,000 ERROR x", "Traceback", "  File"], NOW);
-        assert_eq!(times[1], (times[0].0 + 1, Source::Carried));
-        assert_eq!(times[2], (times[0].0 + 2, Source::Carried));
+        assert_eq!(times[1], (times[0].0 + 1, Basis::Carried));
+        assert_eq!(times[2], (times[0].0 + 2, Basis::Carried));
     }
 
     #[test]
@@ -155,37 +184,47 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_clock_where_no_line_ever_told_the_time() {
-        assert_eq!(times(&["a", "b"], NOW), [(NOW, Source::Clock), (NOW + 1, Source::Clock)]);
+    fn takes_the_clock_where_no_line_ever_had_a_timestamp() {
+        assert_eq!(times(&["a", "b"], NOW), [(NOW, Basis::Clock), (NOW + 1, Basis::Clock)]);
     }
 
     #[test]
-    fn believes_again_what_it_believed_though_the_clock_was_set_back() {
+    fn accepts_again_what_it_accepted_though_the_clock_was_set_back() {
         let (line, set_back) = (Some(NOW), Clock { now: 0, untimed: 0 });
         let mut chain = Chain::default();
-        assert_eq!(chain.next(line, Clock { now: NOW, untimed: NOW }).1, Source::Believed);
+        assert_eq!(chain.next(line, Clock { now: NOW, untimed: NOW }).1, Basis::Accepted);
         let mut resumed = Chain::default();
         resumed.knows(NOW);
-        assert_eq!(resumed.next(line, set_back), (NOW, Source::Line));
+        assert_eq!(resumed.next(line, set_back), (NOW, Basis::Timestamp));
+    }
+
+    #[test]
+    fn gives_a_timestamp_without_a_year_the_year_of_the_entry_before_it() {
+        // 2027-01-15 08:00 UTC.
+        let lines = ["Dec 31 23:59:59 a", "Jan  1 00:00:01 b", "Feb  3 00:00:00 not yet"];
+        let times = times(&lines, NOW);
+        assert_eq!(times[0], (1_798_761_599_000_000_000, Basis::Timestamp));
+        assert_eq!(times[1].0 - times[0].0, 2_000_000_000);
+        assert_eq!(times[2].1, Basis::Implausible);
     }
 
     #[test]
     fn starts_again_where_the_clock_was_far_ahead() {
-        let ahead = NOW + 2 * BELIEVED_AHEAD;
+        let ahead = NOW + 2 * ACCEPTED_AHEAD;
         let mut chain = Chain { last: ahead, timed: true, clock: ahead, ..Chain::default() };
-        assert!(!chain.restart(ahead - BELIEVED_AHEAD));
+        assert!(!chain.restart(ahead - ACCEPTED_AHEAD));
         assert!(chain.restart(NOW));
         let clock = Clock { now: NOW, untimed: NOW };
-        // A line that tells no time comes right before those that do; equal lines from before are not met again.
-        assert_eq!(chain.next(None, clock), (NOW - BELIEVED_AHEAD + 1, Source::Carried));
-        assert_eq!(chain.next(Some(NOW - 1000), clock), (NOW - 999, Source::Line));
-        assert_eq!(chain.next(Some(ahead), clock).1, Source::Disbelieved);
+        // A line without a timestamp comes right before those with one; equal lines from before do not share a time.
+        assert_eq!(chain.next(None, clock), (NOW - ACCEPTED_AHEAD + 1, Basis::Carried));
+        assert_eq!(chain.next(Some(NOW - 1000), clock), (NOW - 999, Basis::Timestamp));
+        assert_eq!(chain.next(Some(ahead), clock).1, Basis::Implausible);
         assert!(!chain.restart(NOW));
     }
 
     #[test]
     fn forgets_a_clock_that_was_far_ahead_though_no_entry_was_dated_by_it() {
-        let mut chain = Chain { last: NOW, timed: true, clock: NOW + 2 * BELIEVED_AHEAD, ..Chain::default() };
+        let mut chain = Chain { last: NOW, timed: true, clock: NOW + 2 * ACCEPTED_AHEAD, ..Chain::default() };
         assert!(chain.restart(NOW));
         assert_eq!((chain.last, chain.clock, chain.restarts), (NOW, NOW, 0));
     }
@@ -197,15 +236,15 @@ mod tests {
         for slot in [0, 1, SLOTS - 1] {
             let mut chain = Chain { clock: NOW, slot: Some(slot), ..Chain::default() };
             let lines = [Some(NOW), Some(NOW), None, Some(NOW + 1), Some(NOW - 7)];
-            let times: Vec<_> = lines.into_iter().map(|told| chain.next(told, clock).0).collect();
+            let times: Vec<_> = lines.into_iter().map(|timestamp| chain.next(timestamp, clock).0).collect();
             assert!(times.is_sorted() && times.iter().all(|time| *time >= NOW), "{times:?}");
             assert!(times.into_iter().all(|time| seen.insert(time)), "slot {slot}: {seen:?}");
         }
     }
 
     #[test]
-    fn does_not_believe_a_time_far_ahead_of_the_clock() {
+    fn does_not_accept_a_timestamp_far_ahead_of_the_clock() {
         let times = times(&["2026-02-20 22:31:07,000 INFO x", "2999-01-01 00:00:00,000 INFO odd"], NOW);
-        assert_eq!(times[1], (times[0].0 + 1, Source::Disbelieved));
+        assert_eq!(times[1], (times[0].0 + 1, Basis::Implausible));
     }
 }

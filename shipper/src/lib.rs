@@ -1,11 +1,11 @@
 //! The shipper: follows the log files of one pod and pushes their lines to Loki. It loses no line and shows none twice.
 //!
 //! ```text
-//! discover ── tail ── lines ── entries ── batch ── encode ──► push ── acknowledge ──► state
-//!    │          │        │        │                            │                  (positions)
-//!  globs     identity,   │     formats                      answer: what
-//!            rotated  redaction (timestamps)                Loki meant
-//! └───────────── reads: one task ─────────────┘└─ bounded ─┘└──────── pushes: one task ──────┘
+//! discover ── tail ── lines ── texts ── entries ── batch ── encode ──► push ── acknowledge ──► state
+//!    │          │                 │  │                                  │                  (positions)
+//!  globs     identity,       formats redaction                       answer: what
+//!            rotated  (timestamps, levels)                           Loki meant
+//! └───────────── reads: one task ──────────────────────┘└─ bounded ─┘└──────── pushes: one task ──────┘
 //! ```
 //!
 //! `commands` start here, `settings` parses their flags, `pipeline` wires the stages. `status`, `metrics` and `admin` tell
@@ -32,6 +32,7 @@ pub mod settings;
 pub mod state;
 pub mod status;
 pub mod tail;
+pub mod texts;
 
 pub use args::{Args, run};
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use harness::loki::Loki;
 use jiff::Timestamp;
 use redis_log_shipper::batch::{BatchBuffer, MetadataSwitch};
+use redis_log_shipper::formats::Format;
 use redis_log_shipper::push::answer::Trouble;
 use redis_log_shipper::push::rejections::Rejections;
 use redis_log_shipper::push::{self, PushSettings};
@@ -33,7 +34,8 @@ impl Stream {
         let mut buffer = BatchBuffer::new(64 << 20);
         buffer.start(&self.labels, "dmcproxy.log");
         for (time, line) in &self.entries {
-            buffer.push(*time, line.as_bytes());
+            let level = Format::all().find_map(|format| format.level(line.as_bytes()));
+            buffer.push(*time, line.as_bytes(), level);
         }
         (buffer.seal(&self.labels).0, self.entries.len())
     }

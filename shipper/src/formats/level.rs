@@ -1,6 +1,8 @@
-//! How severe a line is: one table of words, and where each family of programs puts them.
+//! How severe an entry is: one table of words, and where each format puts them.
 //!
-//! A level depends on nothing but the line, so a resend carries the same one.
+//! A level depends on nothing but the text, so a resend carries the same level.
+
+use super::fields::{self, Value};
 
 /// How severe a line is, in the words that Loki and Grafana know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,16 +29,6 @@ impl Level {
             Self::Warn => "warn",
             Self::Error => "error",
             Self::Critical => "critical",
-        }
-    }
-
-    /// The level that `line` tells.
-    pub fn of(line: &[u8]) -> Option<Self> {
-        match line.first()? {
-            b'[' => bracketed(line),
-            b't' => logfmt(line),
-            b'0'..=b'9' => stamped(line).or_else(|| redis(line)),
-            _ => None,
         }
     }
 }
@@ -69,52 +61,79 @@ const WORDS: [(&str, Level); 24] = [
     ("BLAT", Level::Trace),
 ];
 
-/// `[N) ]DATE TIME [[THREAD] ][- ]LEVEL`, where a `T` may stand between date and time: dmcproxy, Python, supervisord, the
-/// event log, the syncer, Go and Rust programs.
-fn stamped(line: &[u8]) -> Option<Level> {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let line = line.get(digits..)?.strip_prefix(b") ").unwrap_or(line);
-    let (date, rest) = line.split_first_chunk::<10>()?;
-    if !date.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'/')) {
-        return None;
+/// The format says no level.
+pub(super) fn unknown(_text: &[u8]) -> Option<Level> {
+    None
+}
+
+/// `[N) ]DATE TIME `, and then `LEVEL`, `[LEVEL]`, `[THREAD] LEVEL`, `- LEVEL -` or `- NAME - LEVEL -`: dmcproxy, Python,
+/// supervisord, the event log, the syncer, Go and Rust programs. A `T` may stand between date and time, a tab before the level.
+pub(super) fn stamped(text: &[u8]) -> Option<Level> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let text = text.get(digits..)?.strip_prefix(b") ").unwrap_or(text);
+    let (_date, time) = text.split_at_checked(11)?;
+    let rest = time.get(memchr::memchr2(b' ', b'\t', time)?..)?.trim_ascii_start();
+    if let Some(bracketed) = rest.strip_prefix(b"[") {
+        return word(bracketed).or_else(|| word(after(rest, b' ')?));
     }
-    let time = rest.strip_prefix(b" ").or_else(|| rest.strip_prefix(b"T"))?;
-    let mut rest = after(time, b' ')?.trim_ascii_start();
-    if rest.starts_with(b"[") {
-        rest = after(rest, b' ')?;
+    if let Some(dashed) = rest.strip_prefix(b"- ") {
+        return word(dashed).or_else(|| word(after(dashed, b' ')?.strip_prefix(b"- ")?));
     }
-    word(rest.strip_prefix(b"- ").unwrap_or(rest))
+    word(rest)
 }
 
 /// `PID:ROLE DD Mon YYYY HH:MM:SS.mmm LEVEL `, with a sign for the level.
-fn redis(line: &[u8]) -> Option<Level> {
-    let (role, rest) = after(line, b':')?.split_first_chunk::<2>()?;
+pub(super) fn redis(text: &[u8]) -> Option<Level> {
+    let (_role, rest) = after(text, b':')?.split_first_chunk::<2>()?;
     let (_time, rest) = rest.split_first_chunk::<24>()?;
-    let fits = matches!(role, [b'X' | b'C' | b'S' | b'M', b' ']);
     match rest.split_first_chunk::<3>()?.0 {
-        b" . " if fits => Some(Level::Debug),
-        b" - " | b" * " if fits => Some(Level::Info),
-        b" # " if fits => Some(Level::Warn),
+        b" . " => Some(Level::Debug),
+        b" - " | b" * " => Some(Level::Info),
+        b" # " => Some(Level::Warn),
         _ => None,
     }
 }
 
-/// `[TIME][THREAD][LEVEL]`: Envoy's own log. Its access log has no level.
-fn bracketed(line: &[u8]) -> Option<Level> {
-    let rest = after(line, b']')?.strip_prefix(b"[")?;
+/// `[TIME][THREAD][LEVEL]`: Envoy's own log.
+pub(super) fn bracketed(text: &[u8]) -> Option<Level> {
+    let rest = after(text, b']')?.strip_prefix(b"[")?;
     word(after(rest, b']')?.strip_prefix(b"[")?)
 }
 
-/// `ts=... level=LEVEL`, or `time=`.
-fn logfmt(line: &[u8]) -> Option<Level> {
-    const KEY: &[u8] = b" level=";
-    if !line.starts_with(b"ts=") && !line.starts_with(b"time=") {
-        return None;
+/// `LMMDD `, with the first letter of the level.
+pub(super) fn glog(text: &[u8]) -> Option<Level> {
+    match text.first()? {
+        b'I' => Some(Level::Info),
+        b'W' => Some(Level::Warn),
+        b'E' => Some(Level::Error),
+        b'F' => Some(Level::Critical),
+        _ => None,
     }
-    // It is one of the first fields; a long message is not searched.
-    let head = line.get(..256).unwrap_or(line);
-    let at = memchr::memmem::find(head, KEY)?;
-    word(line.get(at + KEY.len()..)?)
+}
+
+/// `level=LEVEL` among other fields.
+pub(super) fn logfmt(text: &[u8]) -> Option<Level> {
+    in_fields(fields::logfmt(text))
+}
+
+/// `"level":"LEVEL"` among other fields.
+pub(super) fn json(text: &[u8]) -> Option<Level> {
+    in_fields(fields::json(text))
+}
+
+fn in_fields<'a>(mut fields: impl Iterator<Item = (&'a [u8], Value<'a>)>) -> Option<Level> {
+    let is_level = |key: &[u8]| matches!(key, b"level" | b"lvl" | b"severity" | b"levelname" | b"log.level");
+    match fields.find(|(key, _)| is_level(key))?.1 {
+        // Programs for Node.js number the levels.
+        Value::Bare(b"10") => Some(Level::Trace),
+        Value::Bare(b"20") => Some(Level::Debug),
+        Value::Bare(b"30") => Some(Level::Info),
+        Value::Bare(b"40") => Some(Level::Warn),
+        Value::Bare(b"50") => Some(Level::Error),
+        Value::Bare(b"60") => Some(Level::Critical),
+        Value::String(text) | Value::Bare(text) => word(text),
+        Value::Nested => None,
+    }
 }
 
 /// What follows the first `end`.
@@ -131,7 +150,14 @@ fn word(text: &[u8]) -> Option<Level> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::*;
+    use crate::formats::{Format, TimeReader};
+
+    fn of(line: &[u8]) -> Option<Level> {
+        TimeReader::new(TimeZone::UTC).read(line)?.format.level(line)
+    }
 
     #[test]
     fn finds_the_level_where_each_program_puts_it() {
@@ -154,7 +180,7 @@ mod tests {
             ("612:S 20 Feb 2026 22:31:12.044 - DB 0: 1 keys", Level::Info),
             ("612:X 20 Feb 2026 22:31:12.044 . debug", Level::Debug),
         ] {
-            assert_eq!(Level::of(line.as_bytes()), Some(level), "{line}");
+            assert_eq!(of(line.as_bytes()), Some(level), "{line}");
         }
     }
 
@@ -175,14 +201,16 @@ mod tests {
             "[",
             "time=",
         ] {
-            assert_eq!(Level::of(line.as_bytes()), None, "{line}");
+            assert_eq!(of(line.as_bytes()), None, "{line}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn takes_any_bytes(line in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
-            let _ = Level::of(&line);
+            for format in Format::all() {
+                let _ = format.level(&line);
+            }
         }
     }
 }

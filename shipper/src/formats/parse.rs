@@ -1,23 +1,42 @@
 //! The parsers the table of formats names. They look at a few dozen bytes and allocate nothing.
 
-use super::{At, Stamp};
+use super::fields::{self, Value};
+use super::stamp::{At, Stamp};
+
+/// The shape of a date and a time, in which `0` stands for a digit.
+const DATE_TIME: &[u8; 19] = b"0000-00-00 00:00:00";
+const DATE_T_TIME: &[u8; 19] = b"0000-00-00T00:00:00";
+/// No time is later: the year 2100.
+const LATEST: i64 = 4_102_444_800;
 
 /// The months as Redis writes them.
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-/// `[N) ]YYYY-MM-DD HH:MM:SS.mmm [`
+/// `N) YYYY-MM-DD HH:MM:SS.mmm `, or without the number and with a `[` after it
 pub(super) fn dmc(line: &[u8]) -> Option<Stamp> {
-    let (digits, rest) = digits(numbered(line), b"0000-00-00 00:00:00")?;
+    let message = numbered(line);
+    let (digits, rest) = digits(message, DATE_TIME)?;
     let (nanos, rest) = fraction(rest.strip_prefix(b".")?)?;
-    local(digits, nanos, rest.starts_with(b" ["))
+    local(digits, nanos, rest.starts_with(b" [") || message.len() < line.len() && rest.starts_with(b" "))
 }
 
-/// `YYYY-MM-DD HH:MM:SS[,mmm] `
+/// `YYYY-MM-DD HH:MM:SS `, with `,mmm` or `.mmm` before the space; `T` may stand between date and time
 pub(super) fn python(line: &[u8]) -> Option<Stamp> {
-    let (digits, rest) = digits(line, b"0000-00-00 00:00:00")?;
-    let (nanos, rest) = optional_fraction(rest, b',')?;
-    local(digits, nanos, rest.starts_with(b" "))
+    let (mut digits, rest) = digits(line, DATE_TIME).or_else(|| digits(line, DATE_T_TIME))?;
+    // Both ways to write a time have the same digits.
+    digits[10] = b' ';
+    match rest.split_first()? {
+        (b',', rest) => {
+            let (nanos, rest) = fraction(rest)?;
+            local(digits, nanos, rest.starts_with(b" "))
+        }
+        (b'.', rest) => {
+            let (nanos, rest) = fraction(rest)?;
+            local(digits, nanos, rest.strip_prefix(b" ")?.first().is_some_and(|next| *next != b'['))
+        }
+        (next, _) => local(digits, 0, *next == b' '),
+    }
 }
 
 /// `PID:R DD Mon YYYY HH:MM:SS.mmm `, where `R` is the role
@@ -25,11 +44,10 @@ pub(super) fn redis(line: &[u8]) -> Option<Stamp> {
     let ([b'X' | b'C' | b'S' | b'M', b' '], rest) = process(line)?.split_first_chunk::<2>()? else { return None };
     let (date, rest) = rest.split_first_chunk::<20>()?;
     let [d1, d2, b' ', m1, m2, m3, b' ', y1, y2, y3, y4, b' ', time @ ..] = date else { return None };
-    let month = (1..).zip(MONTHS).find(|(_, name)| **name == [*m1, *m2, *m3])?.0;
+    let [ten, one] = month([*m1, *m2, *m3])?;
     let [h1, h2, _, n1, n2, _, s1, s2] = time;
-    let (ten, one) = (b'0' + month / 10, b'0' + month % 10);
     let iso = [*y1, *y2, *y3, *y4, b'-', ten, one, b'-', *d1, *d2, b' ', *h1, *h2, b':', *n1, *n2, b':', *s1, *s2];
-    let (iso, _) = digits(&iso, b"0000-00-00 00:00:00")?;
+    let (iso, _) = digits(&iso, DATE_TIME)?;
     let (nanos, rest) = fraction(rest.strip_prefix(b".")?)?;
     local(iso, nanos, rest.starts_with(b" "))
 }
@@ -49,17 +67,53 @@ pub(super) fn envoy_access(line: &[u8]) -> Option<Stamp> {
 
 /// `[YYYY-MM-DD HH:MM:SS.mmm][`
 pub(super) fn envoy(line: &[u8]) -> Option<Stamp> {
-    let (digits, rest) = digits(line.strip_prefix(b"[")?, b"0000-00-00 00:00:00")?;
+    let (digits, rest) = digits(line.strip_prefix(b"[")?, DATE_TIME)?;
     let (nanos, rest) = fraction(rest.strip_prefix(b".")?)?;
     local(digits, nanos, rest.starts_with(b"]["))
 }
 
-/// `ts=TIME ` or `time=TIME `, quoted or not
+/// `key=value ...` with a time in one of its fields
 pub(super) fn logfmt(line: &[u8]) -> Option<Stamp> {
-    let value = line.strip_prefix(b"ts=").or_else(|| line.strip_prefix(b"time="))?;
-    let quoted = value.strip_prefix(b"\"");
-    let (stamp, rest) = rfc3339(quoted.unwrap_or(value))?;
-    rest.starts_with(if quoted.is_some() { b"\" " } else { b" " }).then_some(stamp)
+    in_fields(fields::logfmt(line))
+}
+
+/// `{"key": value, ...}` with a time in one of its fields
+pub(super) fn json(line: &[u8]) -> Option<Stamp> {
+    in_fields(fields::json(line))
+}
+
+/// `LMMDD HH:MM:SS.f `, where `L` is the level; the year is not said
+pub(super) fn glog(line: &[u8]) -> Option<Stamp> {
+    let ([b'I' | b'W' | b'E' | b'F', m1, m2, d1, d2, b' '], rest) = line.split_first_chunk::<6>()? else { return None };
+    let (clock, rest) = rest.split_first_chunk::<8>()?;
+    let (nanos, rest) = fraction(rest.strip_prefix(b".")?)?;
+    yearless([*m1, *m2], [*d1, *d2], *clock, nanos, rest.starts_with(b" "))
+}
+
+/// `Mon DD HH:MM:SS `, the day padded with a space or a zero; the year is not said
+pub(super) fn syslog(line: &[u8]) -> Option<Stamp> {
+    let ([m1, m2, m3, b' ', d1, d2, b' '], rest) = line.split_first_chunk::<7>()? else { return None };
+    let (clock, rest) = rest.split_first_chunk::<8>()?;
+    let ten = if *d1 == b' ' { b'0' } else { *d1 };
+    yearless(month([*m1, *m2, *m3])?, [ten, *d2], *clock, 0, rest.starts_with(b" "))
+}
+
+/// `SECONDS[.f] `, counted from 1970
+pub(super) fn epoch_first(line: &[u8]) -> Option<Stamp> {
+    let (stamp, rest) = epoch(line)?;
+    rest.starts_with(b" ").then_some(stamp)
+}
+
+/// `TIME,...`, quoted or not
+pub(super) fn csv(line: &[u8]) -> Option<Stamp> {
+    let quoted = line.strip_prefix(b"\"");
+    let (stamp, rest) = any(quoted.unwrap_or(line))?;
+    let rest = if quoted.is_some() { rest.strip_prefix(b"\"")? } else { rest };
+    let rest = rest.strip_prefix(b",")?;
+    // Python's logging writes milliseconds after a comma, and then a space.
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let is_python = matches!(stamp.at, At::Local(_)) && rest.get(digits).is_none_or(|next| digits > 0 && *next == b' ');
+    (!is_python).then_some(stamp)
 }
 
 /// `YYYY/MM/DD HH:MM:SS[.f] `
@@ -69,10 +123,15 @@ pub(super) fn golog(line: &[u8]) -> Option<Stamp> {
     local(digits, nanos, rest.starts_with(b" "))
 }
 
-/// `YYYY-MM-DDTHH:MM:SS[.f](Z|+hh:mm) `
+/// `YYYY-MM-DDTHH:MM:SS[.f](Z|+hh:mm)` and a space or a tab; a space may stand in place of the `T`
 pub(super) fn rfc3339_first(line: &[u8]) -> Option<Stamp> {
     let (stamp, rest) = rfc3339(line)?;
-    rest.starts_with(b" ").then_some(stamp)
+    rest.first().is_some_and(|next| matches!(next, b' ' | b'\t')).then_some(stamp)
+}
+
+/// The process that wrote a line of Redis.
+pub(super) fn redis_process(line: &[u8]) -> Option<i64> {
+    number(line).filter(|(_, rest)| rest.starts_with(b":")).map(|(process, _)| process)
 }
 
 /// Year, month, day, hour, minute, second.
@@ -90,14 +149,47 @@ fn local(digits: [u8; 19], nanos: u32, fits: bool) -> Option<Stamp> {
     fits.then_some(Stamp { at: At::Local(digits), nanos })
 }
 
+/// The first of the fields whose name and value say that it is a time.
+fn in_fields<'a>(fields: impl Iterator<Item = (&'a [u8], Value<'a>)>) -> Option<Stamp> {
+    let is_time = |key: &[u8]| matches!(key, b"ts" | b"time" | b"timestamp" | b"@timestamp" | b"asctime" | b"t");
+    fields.filter(|(key, _)| is_time(key)).find_map(|(_, value)| {
+        // Something must follow a number for it to be complete. Here the field is.
+        let mut text = [b' '; 41];
+        let (Value::String(value) | Value::Bare(value)) = value else { return None };
+        text.get_mut(..value.len()).filter(|_| value.len() < 41)?.copy_from_slice(value);
+        let (stamp, rest) = any(&text)?;
+        (rest.len() == text.len() - value.len()).then_some(stamp)
+    })
+}
+
+/// A time with or without zone, or seconds since 1970, and what follows it.
+fn any(text: &[u8]) -> Option<(Stamp, &[u8])> {
+    rfc3339(text).or_else(|| epoch(text)).or_else(|| {
+        let (mut digits, rest) = digits(text, DATE_TIME).or_else(|| digits(text, DATE_T_TIME))?;
+        digits[10] = b' ';
+        let (nanos, after) = optional_fraction(rest, b'.')?;
+        // A comma may also end the time.
+        let (nanos, after) = match after.strip_prefix(b",").and_then(fraction) {
+            Some((nanos, end)) if after.len() == rest.len() && end.starts_with(b" ") => (nanos, end),
+            _ => (nanos, after),
+        };
+        Some((Stamp { at: At::Local(digits), nanos }, after))
+    })
+}
+
 /// A time with its zone, and what follows it.
 fn rfc3339(text: &[u8]) -> Option<(Stamp, &[u8])> {
-    let (digits, rest) = digits(text, b"0000-00-00T00:00:00")?;
-    let (nanos, rest) = optional_fraction(rest, b'.')?;
+    let (mut digits, rest) = digits(text, DATE_T_TIME).or_else(|| digits(text, DATE_TIME))?;
+    digits[10] = b'T';
+    let (nanos, rest) = match rest.split_first() {
+        Some((b'.' | b',', rest)) => fraction(rest)?,
+        _ => (0, rest),
+    };
     if let Some(rest) = rest.strip_prefix(b"Z") {
         return Some((Stamp { at: At::Offset(digits, 0), nanos }, rest));
     }
-    let (&[sign, h1, h2, b':', m1, m2], rest) = rest.split_first_chunk::<6>()? else { return None };
+    let (&[sign, h1, h2], rest) = rest.split_first_chunk::<3>()?;
+    let (&[m1, m2], rest) = rest.strip_prefix(b":").unwrap_or(rest).split_first_chunk::<2>()?;
     let two = |ten: u8, one: u8| {
         (ten.is_ascii_digit() && one.is_ascii_digit()).then(|| i32::from(ten - b'0') * 10 + i32::from(one - b'0'))
     };
@@ -109,6 +201,36 @@ fn rfc3339(text: &[u8]) -> Option<(Stamp, &[u8])> {
         _ => return None,
     };
     Some((Stamp { at: At::Offset(digits, east), nanos }, rest))
+}
+
+/// Seconds since 1970, with a fraction or in milli-, micro- or nanoseconds, and what follows them.
+fn epoch(text: &[u8]) -> Option<(Stamp, &[u8])> {
+    let length = text.iter().take(20).take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at_checked(length)?;
+    let (seconds, parts) = digits.split_at_checked(10)?;
+    let (seconds, _) = number(seconds)?;
+    let (nanos, rest) = match (parts.len(), rest.split_first()?) {
+        (0, (b'.', rest)) => long_fraction(rest)?,
+        (0, _) => (0, rest),
+        (3 | 6 | 9, _) => (nanos(parts)?, rest),
+        _ => return None,
+    };
+    let is_plausible = (1_000_000_000..=LATEST).contains(&seconds);
+    is_plausible.then_some((Stamp { at: At::Epoch(seconds), nanos }, rest))
+}
+
+fn yearless(month: [u8; 2], day: [u8; 2], clock: [u8; 8], nanos: u32, fits: bool) -> Option<Stamp> {
+    let ([m1, m2], [d1, d2], [h1, h2, _, n1, n2, _, s1, s2]) = (month, day, clock);
+    // A leap year, so that every day there is can be written.
+    let text = [b'2', b'0', b'0', b'0', b'-', m1, m2, b'-', d1, d2, b' ', h1, h2, clock[2], n1, n2, clock[5], s1, s2];
+    let (digits, _) = digits(&text, DATE_TIME)?;
+    fits.then_some(Stamp { at: At::Yearless(digits), nanos })
+}
+
+/// The two digits of a month that is written as three letters.
+fn month(name: [u8; 3]) -> Option<[u8; 2]> {
+    let month = (1..).zip(MONTHS).find(|(_, known)| **known == name)?.0;
+    Some([b'0' + month / 10, b'0' + month % 10])
 }
 
 /// The line without the `12) ` that dmcproxy's logger puts first.
@@ -150,7 +272,18 @@ fn optional_fraction(text: &[u8], point: u8) -> Option<(u32, &[u8])> {
 fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
     let length = text.iter().take(10).take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at_checked(length)?;
+    Some((nanos(digits)?, rest)).filter(|(_, rest)| !rest.is_empty())
+}
+
+/// The same, where programs print more digits than a nanosecond has.
+fn long_fraction(text: &[u8]) -> Option<(u32, &[u8])> {
+    let length = text.iter().take(32).take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at_checked(length)?;
+    Some((nanos(digits.get(..9).unwrap_or(digits))?, rest)).filter(|(_, rest)| !rest.is_empty())
+}
+
+fn nanos(digits: &[u8]) -> Option<u32> {
     let nanos = digits.iter().fold(0_u32, |n, digit| n.saturating_mul(10).saturating_add(u32::from(digit - b'0')));
-    let missing = u32::try_from(9_usize.checked_sub(length)?).ok()?;
-    (length > 0 && !rest.is_empty()).then_some((nanos * 10_u32.pow(missing), rest))
+    let missing = u32::try_from(9_usize.checked_sub(digits.len())?).ok()?;
+    (!digits.is_empty()).then_some(nanos * 10_u32.pow(missing))
 }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::entries::BELIEVED_AHEAD;
+use crate::entries::ACCEPTED_AHEAD;
 use crate::tail::Now;
 
 /// A clock that leapt forward is believed once it has stayed there for so long.
@@ -27,7 +27,7 @@ impl WallClock {
         let Some(believed) = self.believed else { return self.believe(seen) };
         let passed = seen.instant.saturating_duration_since(believed.instant);
         let expected = believed.clock.saturating_add(i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX));
-        if seen.clock <= expected.saturating_add(BELIEVED_AHEAD) {
+        if seen.clock <= expected.saturating_add(ACCEPTED_AHEAD) {
             return self.believe(seen);
         }
         let since = *self.ahead_since.get_or_insert(seen.instant);

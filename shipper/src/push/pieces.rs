@@ -208,7 +208,7 @@ mod tests {
         let mut buffer = BatchBuffer::new(1 << 20);
         buffer.start(r#"{job="a"}"#, "a.log");
         for time in 0..entries {
-            buffer.push(time, format!("line {time}").as_bytes());
+            buffer.push(time, format!("line {time}").as_bytes(), None);
         }
         buffer.seal(r#"{job="a"}"#).0
     }

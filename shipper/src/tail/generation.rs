@@ -10,10 +10,13 @@ use super::identity::{self, Head, Marker};
 use crate::discover::Inode;
 use crate::redaction::Carried;
 use crate::state::{Clocked, GenerationRecord};
+use crate::texts::Waiting;
 
 /// A text is complete if no line follows it for this time. A traceback is written in less, and a person who waits for a
 /// line hardly notices it.
 pub(super) const CLOSE_AFTER: Duration = Duration::from_millis(150);
+/// A crash report whose end is missing is given more time: Redis tests its memory while it writes one.
+const CLOSE_REPORT_AFTER: Duration = Duration::from_secs(5);
 
 /// The unit of `st_blocks`: always 512 bytes.
 const BLOCK: u64 = 512;
@@ -40,6 +43,8 @@ struct Stall {
     size: u64,
     /// The end of the complete lines, which the next line may continue.
     lines: u64,
+    /// For how long they may be continued.
+    patience: Duration,
 }
 
 /// One file, and how far it is read.
@@ -328,8 +333,8 @@ impl Generation {
 
     /// When the last text is complete if no line follows it.
     pub(super) fn closes_at(&self) -> Option<Instant> {
-        let waits = self.is_stalled() && self.confirmed && self.stalled.is_some_and(|stall| stall.lines > self.read);
-        waits.then(|| self.grew_at + CLOSE_AFTER)
+        let waits = |stall: &Stall| self.is_stalled() && self.confirmed && stall.lines > self.read;
+        self.stalled.filter(waits).map(|stall| self.grew_at + stall.patience)
     }
 
     /// Declares the last text complete.
@@ -431,9 +436,10 @@ impl Generation {
         self.growth.since(self.read)
     }
 
-    /// Remembers that there is no complete text, but so many bytes of complete lines.
-    pub(super) fn stall(&mut self, lines: usize) {
-        self.stalled = Some(Stall { size: self.size, lines: self.read + lines as u64 });
+    /// Remembers that there is no complete text, but complete lines.
+    pub(super) fn stall(&mut self, waiting: Waiting) {
+        let patience = if waiting.in_report { CLOSE_REPORT_AFTER } else { CLOSE_AFTER };
+        self.stalled = Some(Stall { size: self.size, lines: self.read + waiting.bytes as u64, patience });
     }
 }
 

@@ -1,16 +1,15 @@
 //! Bytes of the front generation to entries of a batch.
 
-use std::borrow::Cow;
-
 use super::super::generation::{Changed, Unread};
 use super::{MAX_SPAN, RETRY, Stream, Surprise, Workshop};
 use crate::batch::BatchBuffer;
-use crate::entries::Clock;
-use crate::formats::TimeReader;
-use crate::lines::{Ends, hole, next_line, next_text};
+use crate::entries::{Chain, Clock};
+use crate::formats::{Reference, TimeReader, Timestamp};
+use crate::lines::{hole, next_line};
 use crate::metrics::Handed;
 use crate::redaction::{BEFORE, Carried, Redactor, Scan, Text};
 use crate::tail::{Now, TailSettings};
+use crate::texts::{Ends, Waiting, next_text};
 
 /// UTF-8's byte order mark, which some programs write first.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -41,9 +40,10 @@ impl Stream {
             };
             self.failed = None;
             let clock = *clock.get_or_insert_with(|| {
-                let told = !self.chain.timed;
-                let told = told.then(|| first_time(read.bytes, workshop.settings.max_line, &mut self.times, now.clock));
-                Clock { now: now.clock, untimed: told.flatten().unwrap_or(now.clock) }
+                let untimed = !self.chain.timed;
+                let first =
+                    untimed.then(|| first_time(read.bytes, workshop.settings.max_line, &mut self.times, now.clock));
+                Clock { now: now.clock, untimed: first.flatten().unwrap_or(now.clock) }
             });
             let redaction = front.redaction;
             let sink = Sink { batch: workshop.batch, redactor: workshop.redactor, handed: &mut handed };
@@ -55,8 +55,8 @@ impl Stream {
             if taken.in_zeros {
                 handed.zeros += front.skip_hole();
             }
-            if let (0, Some(lines)) = (taken.used, taken.waiting) {
-                front.stall(lines);
+            if let (0, Some(waiting)) = (taken.used, taken.waiting) {
+                front.stall(waiting);
             }
             let full = taken.waiting.is_none();
             if taken.used == 0 || full || front.read - start >= span || front.read >= stop || front.rest() == 0 {
@@ -97,7 +97,8 @@ impl Stream {
                 taken.in_zeros = zeros == rest.len();
                 continue;
             }
-            let ends = Ends { limit: max_line, joins: self.chain.timed, multiline, at_end: read.at_end };
+            let Chain { timed: joins, format, report, .. } = self.chain;
+            let ends = Ends { limit: max_line, joins, multiline, at_end: read.at_end, format, report };
             let closed = read.closed.wrapping_sub(taken.used);
             let text = match next_text(rest, ends, closed, next.take(), |line| self.times.read(line)) {
                 Ok(text) => text,
@@ -106,18 +107,24 @@ impl Stream {
                     return taken;
                 }
             };
-            let said = text.said();
-            let end = taken.used + text.text.len();
-            let touched = redactor.touches(&mut scan, read.bytes, taken.used, end) || matches!(said, Cow::Owned(_));
+            let said = text.said(&mut self.scratch);
+            let level = text.level(said);
+            let end = taken.used + text.raw.len();
+            let is_changed = said.as_ptr() != text.raw.as_ptr();
+            let touched = redactor.touches(&mut scan, read.bytes, taken.used, end) || is_changed;
             let before = before(&read, taken.used);
             let (said, redaction) =
-                redactor.redact(Text { bytes: &said, before, cut: text.cut, touched }, taken.redaction);
+                redactor.redact(Text { bytes: said, before, cut: text.cut, touched }, taken.redaction);
             if !batch.has_room_for(said.len()) {
                 return taken;
             }
             taken.redaction = redaction;
-            let (time, source) = self.chain.next(text.told, clock);
-            taken.depends_on_clock |= source.depends_on_clock();
+            taken.depends_on_clock |= !joins && text.timestamp.is_some_and(Timestamp::is_yearless);
+            let reference = self.chain.reference(clock);
+            let timestamp = text.timestamp.and_then(|timestamp| self.times.resolve(timestamp, reference));
+            let (time, basis) = self.chain.next(timestamp, clock);
+            self.chain.took(&text);
+            taken.depends_on_clock |= basis.depends_on_clock();
             taken.used += text.consumed;
             next = text.next;
             if time < oldest {
@@ -129,8 +136,8 @@ impl Stream {
             }
             handed.entries += 1;
             handed.cut += u64::from(text.cut);
-            handed.disbelieved += u64::from(source.is_disbelieved());
-            handed.replaced += u64::from(batch.push(time, said));
+            handed.disbelieved += u64::from(basis.is_implausible());
+            handed.replaced += u64::from(batch.push(time, said, level));
             redactor.count();
         }
     }
@@ -153,8 +160,8 @@ fn before<'a>(read: &Unread<'a>, used: usize) -> &'a [u8] {
 struct Taken {
     /// How many of them are handed out.
     used: usize,
-    /// How many bytes of complete lines after those wait for what comes after them; nothing where the batch was full first.
-    waiting: Option<usize>,
+    /// The complete lines after those that wait for what comes after them. `None` where the batch was full first.
+    waiting: Option<Waiting>,
     depends_on_clock: bool,
     /// What they leave open for the redaction of what comes after them.
     redaction: Option<Carried>,
@@ -162,11 +169,12 @@ struct Taken {
     in_zeros: bool,
 }
 
-/// The time for lines before the first one that tells its own, so that they sort right before it.
+/// The time for lines before the first one with a timestamp, so that they sort right before it.
 fn first_time(bytes: &[u8], max_line: usize, times: &mut TimeReader, now: i64) -> Option<i64> {
     let (mut used, mut lines) = (0, 0);
     while let Some(line) = next_line(bytes.get(used..)?, max_line, false) {
-        if let Some(time) = times.read(line.text) {
+        if let Some(timestamp) = times.read(line.text) {
+            let time = times.resolve(timestamp, Reference::Before(now))?;
             return (time <= now).then(|| time.saturating_sub(lines));
         }
         used += line.consumed;

@@ -57,6 +57,8 @@ pub(super) struct Stream {
     pub(super) name: Arc<str>,
     labels: String,
     times: TimeReader,
+    /// Where a text is written that differs from the bytes of the file.
+    scratch: Vec<u8>,
     chain: Chain,
     queue: VecDeque<Generation>,
     lingering: Vec<Generation>,
@@ -89,6 +91,7 @@ impl Stream {
             name: name.into(),
             labels,
             times,
+            scratch: Vec::new(),
             chain: Chain::default(),
             queue: VecDeque::new(),
             lingering: Vec::new(),

@@ -76,7 +76,7 @@ pub(crate) fn batch(lines: &[String]) -> (Bytes, usize) {
     let mut buffer = BatchBuffer::new(64 << 20);
     buffer.start(LABELS, "dmcproxy.log");
     for (time, line) in lines.iter().enumerate() {
-        buffer.push(i64::try_from(time).unwrap(), line.as_bytes());
+        buffer.push(i64::try_from(time).unwrap(), line.as_bytes(), None);
     }
     (buffer.seal(LABELS).0, lines.len())
 }

@@ -18,6 +18,10 @@ enum Step {
     Append(usize),
     /// Appends a line that continues the line before it.
     Continue,
+    /// Appends a crash report, with its end or without.
+    Report(bool),
+    /// Appends this many lines that may be part of the entry before them.
+    Objects(usize),
     /// Appends a line that Loki rejects or refuses, and then one that it stores.
     AppendRefused(&'static str),
     /// Appends a line without its line ending, which the next write adds. (With a shorter part, the next file could begin with
@@ -76,6 +80,8 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let step = prop_oneof![
         6 => (1..4_usize).prop_map(Step::Append),
         1 => Just(Step::Continue),
+        1 => any::<bool>().prop_map(Step::Report),
+        1 => (1..5_usize).prop_map(Step::Objects),
         1 => proptest::sample::select(&[REJECTED, POISON][..]).prop_map(Step::AppendRefused),
         1 => Just(Step::Half),
         3 => Just(Step::Copytruncate),
@@ -154,6 +160,16 @@ impl File {
                 self.finish_line(self.name, world);
                 let line = world.untimed_line();
                 world.append_text(self.name, line);
+            }
+            Step::Report(has_end) => {
+                self.finish_line(self.name, world);
+                let report = world.report(*has_end);
+                world.append_text(self.name, report);
+            }
+            Step::Objects(lines) => {
+                self.finish_line(self.name, world);
+                let objects: String = (0..*lines).map(|_| world.object()).collect();
+                world.append_text(self.name, objects);
             }
             Step::AppendRefused(how) => {
                 self.finish_line(self.name, world);

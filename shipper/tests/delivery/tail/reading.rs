@@ -132,6 +132,52 @@ fn joins_a_traceback_to_its_first_line() {
     );
 }
 
+/// A crash report that comes in two parts, and the lines beside it.
+const REPORT: [&str; 4] = [
+    "7:M 20 Feb 2026 22:31:00.000 * Ready\n\n\n",
+    "=== REDIS BUG REPORT START: Cut & paste starting from here ===\n7:M 20 Feb 2026 22:31:01.000 # crashed by signal: 11\n\n",
+    "# Server\r\nredis_version:7.0.15\r\n7:M 20 Feb 2026 22:31:02.000 # Bio\n\n=== REDIS BUG REPORT END. ===\n\n  Please\n",
+    "8:C 20 Feb 2026 22:31:03.000 * Redis is starting\n",
+];
+
+#[test]
+fn makes_one_entry_of_a_crash_report_while_it_is_written() {
+    let mut world = World::new();
+    world.append_text("redis-1.log", REPORT[0]);
+    world.append_text("redis-1.log", REPORT[1]);
+    // Redis tests its memory.
+    for _ in 0..4 {
+        world.ship_one(Fate::Acknowledged);
+        world.pass(1);
+    }
+    world.append_text("redis-1.log", REPORT[2]);
+    world.append_text("redis-1.log", REPORT[3]);
+    world.ship();
+    let entries = world.entries();
+    assert_eq!(entries.len(), 3, "{entries:?}");
+    assert_eq!(entries[0], "7:M 20 Feb 2026 22:31:00.000 * Ready");
+    assert!(entries[1].starts_with("=== REDIS BUG REPORT START") && entries[1].ends_with("Please"), "{entries:?}");
+    assert!(!entries[1].contains('\r'));
+    let times = world.times();
+    assert_eq!([times[1] - times[0], times[2] - times[1]], [1_000_000_000, 2_000_000_000]);
+}
+
+#[test]
+fn goes_on_with_a_crash_report_after_a_restart_in_its_middle() {
+    let mut world = World::new();
+    world.append_text("redis-1.log", REPORT[0]);
+    world.append_text("redis-1.log", REPORT[1]);
+    // The process hangs, and the report is taken for complete.
+    world.ship();
+    world.crash_and_restart();
+    world.append_text("redis-1.log", REPORT[2]);
+    world.append_text("redis-1.log", REPORT[3]);
+    world.ship();
+    let entries = world.entries();
+    assert_eq!(entries.len(), 4, "{entries:?}");
+    assert!(entries[2].starts_with("# Server\nredis_version:7.0.15\n7:M"), "{entries:?}");
+}
+
 #[test]
 fn joins_no_lines_if_multiline_is_off() {
     let mut world = World::with(|settings| settings.multiline = false);

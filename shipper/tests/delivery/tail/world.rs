@@ -208,6 +208,21 @@ impl World {
         format!("INFO line {}\n", self.written)
     }
 
+    /// A crash report of Redis. One without an end is what a killed process leaves.
+    pub(crate) fn report(&mut self, has_end: bool) -> String {
+        let at = jiff::Timestamp::from_nanosecond(i128::from(self.now.clock)).unwrap();
+        let stamp = format!("7:M {}", at.strftime("%d %b %Y %H:%M:%S.%3f"));
+        let lines = [self.untimed_line(), self.untimed_line(), self.untimed_line()];
+        let end = if has_end { "=== REDIS BUG REPORT END. ===\n" } else { "" };
+        format!("=== REDIS BUG REPORT START: ===\n{}{stamp} # {}{}{end}", lines[0], lines[1], lines[2])
+    }
+
+    /// A line that is an entry, or belongs to one, as the lines beside it say.
+    pub(crate) fn object(&mut self) -> String {
+        let time = self.now.clock / 1_000_000_000;
+        format!("{{\"time\":{time}}} {}", self.untimed_line())
+    }
+
     /// A line that Loki rejects, and one that it stores.
     pub(crate) fn line_that_is(&mut self, rejected: &str) -> String {
         let line = self.line();
@@ -360,7 +375,8 @@ impl World {
     /// The visible lines in Loki, without timestamps and banners.
     pub(crate) fn seen(&self) -> Vec<String> {
         let entries = self.entries();
-        let lines = entries.iter().flat_map(|entry| entry.lines()).filter(|line| line.bytes().any(|byte| byte != b'='));
+        let is_banner = |line: &str| line.bytes().all(|byte| byte == b'=') || line.starts_with("=== REDIS");
+        let lines = entries.iter().flat_map(|entry| entry.lines()).filter(|line| !is_banner(line));
         lines.map(|line| line.split("INFO ").last().unwrap().to_owned()).collect()
     }
 
@@ -378,8 +394,10 @@ impl World {
     pub(crate) fn times_of_lines(&self) -> Vec<i64> {
         let shown = self.loki.shows();
         let lines = shown.iter().flat_map(|((_, time), texts)| texts.iter().map(move |text| (text, *time)));
-        let number = |text: &str| text.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
-        let by_number: std::collections::BTreeMap<_, _> = lines.map(|(text, time)| (number(text), time)).collect();
+        // An entry of more lines counts by its last line with a number: a crash report ends with none.
+        let number = |line: &str| line.rsplit(' ').next()?.parse::<u64>().ok();
+        let numbered = lines.filter_map(|(text, time)| Some((text.lines().rev().find_map(number)?, time)));
+        let by_number: std::collections::BTreeMap<_, _> = numbered.collect();
         by_number.into_values().collect()
     }
 
