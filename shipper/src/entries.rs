@@ -199,6 +199,20 @@ mod tests {
     }
 
     #[test]
+    fn is_in_the_position_record_with_the_format_and_the_open_crash_report() {
+        let mut reader = TimeReader::new(TimeZone::UTC);
+        let format = reader.read(b"612:M 20 Feb 2026 22:30:41.120 * Ready").map(|timestamp| timestamp.format);
+        let chain = Chain { format, report: Some(CrashReport::default()), ..Chain::default() };
+        let json = serde_json::to_string(&chain).unwrap();
+        assert!(json.contains(r#""format":"redis","report":{}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Chain>(&json).unwrap(), chain);
+        // A record of another version may lack the format, or name one that this version does not have.
+        let other = json.replace("redis", "unheard of");
+        assert_eq!(serde_json::from_str::<Chain>(&other).unwrap(), Chain { format: None, ..chain });
+        assert_eq!(serde_json::from_str::<Chain>(r#"{"last":0,"timed":false}"#).unwrap(), Chain::default());
+    }
+
+    #[test]
     fn gives_a_timestamp_without_a_year_the_year_of_the_entry_before_it() {
         // 2027-01-15 08:00 UTC.
         let lines = ["Dec 31 23:59:59 a", "Jan  1 00:00:01 b", "Feb  3 00:00:00 not yet"];

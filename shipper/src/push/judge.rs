@@ -91,7 +91,7 @@ impl<D: Dial> Judge<D> {
                 if self.metadata.turn_off() {
                     tracing::warn!(
                         answer = reply.text(),
-                        "Loki refuses structured metadata; going on without level and filename"
+                        "Loki refuses structured metadata; going on without level, filename and bdb"
                     );
                 }
                 Step::SendNow
