@@ -266,7 +266,7 @@ mod tests {
         for back in [
             "use crate::a::Thing;",
             "use super::a;",
-            "fn f() -> super::a::Thing { todo!() }",
+            "fn f() -> super::a::Thing { loop {} }",
             "fn f() { g(crate::a::make); }",
             "use super::{c, a::{x, y}};",
         ] {
