@@ -1,4 +1,4 @@
-//! One request and its answer: the token, the CAs, the time it may take. No redirect is ever followed.
+//! One push request and its answer, with the token, the CA files and the timeouts. Redirects are never followed.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,36 +19,36 @@ use super::settings::PushSettings;
 use super::token::Token;
 use super::trust::{self, CaFiles};
 
-/// How long the answer to one push may take.
+/// The timeout of one push.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the rest of an answer may take once its status is known.
+/// The timeout of an answer's body, once its status is known.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many characters of an answer are logged.
 const SHOWN: usize = 500;
-/// How much of an answer is read: Loki may spend a line on each rejected entry.
+/// How many bytes of an answer are read. Loki may write a line for each rejected entry.
 const BODY_LIMIT: usize = 1 << 20;
-/// How often the CA files are compared with their content in use.
+/// How often the CA files are checked for new content.
 const CA_INTERVAL: Duration = Duration::from_secs(30);
-/// Stands for a text that was announced and never came.
+/// The text of an answer whose announced body never arrived.
 const LOST_BODY: &str = "(the body of the answer never came)";
-/// A longer `Retry-After` is not believed.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+/// The limit of `Retry-After`. A longer wait is shortened to it.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// What came back.
+/// The result of one push request.
 #[derive(Debug)]
 pub(super) enum Reply {
     /// An answer.
     Answer {
         /// Its status.
         status: StatusCode,
-        /// Its text, as far as it came.
+        /// Its body, as far as it arrived.
         body: String,
-        /// What may be repeated of it: nothing that the request kept secret.
+        /// The part of the answer that may be logged, without the secrets of the request.
         text: String,
-        /// The least time to wait.
+        /// The shortest time to wait before the next push.
         retry_after: Option<Duration>,
     },
-    /// Nothing, and why.
+    /// No answer, and why.
     Nothing(Trouble, String),
 }
 
@@ -62,14 +62,14 @@ impl Reply {
     }
 }
 
-/// The connection to Loki, made by `D`.
+/// The client of Loki. `D` makes its connections.
 #[derive(Debug)]
 pub(super) struct Client<D> {
     settings: PushSettings,
     dial: MeteredDial<D>,
     budget: Budget,
     token: Option<Token>,
-    /// The last token with which something was stored.
+    /// The last token with which Loki stored something.
     accepted: Option<HeaderValue>,
     http: legacy::Client<HttpsConnector<MeteredDial<D>>, Full<Bytes>>,
     ca_files: CaFiles,
@@ -77,7 +77,7 @@ pub(super) struct Client<D> {
 }
 
 impl<D: Dial> Client<D> {
-    /// Prepares the client; nothing is sent yet.
+    /// Prepares the client. Sends nothing.
     pub(super) fn new(settings: PushSettings, dial: D) -> Self {
         let budget = Budget::default();
         let dial = MeteredDial { dial, budget: budget.clone() };
@@ -93,31 +93,31 @@ impl<D: Dial> Client<D> {
         }
     }
 
-    /// Where it pushes, and with what.
+    /// The push settings.
     pub(super) fn settings(&self) -> &PushSettings {
         &self.settings
     }
 
-    /// Whom the token is for, as it says itself.
+    /// The subject that the token names.
     pub(super) fn subject(&self) -> Option<String> {
         self.token.as_ref().and_then(Token::subject)
     }
 
-    /// Something was stored: the token that was sent is good.
+    /// Records that Loki stored something, so the token that was sent is valid.
     pub(super) fn accepted(&mut self) {
         if let Some(token) = &self.token {
             self.accepted = token.sent().cloned();
         }
     }
 
-    /// Whether the token that the gateway refuses is one that it has accepted before, and has not expired.
+    /// Whether the gateway has accepted the current token before, and the token has not expired.
     pub(super) fn has_been_accepted(&self) -> bool {
         self.token.as_ref().is_some_and(|token| {
             token.sent().is_some() && token.sent() == self.accepted.as_ref() && !token.has_expired(SystemTime::now())
         })
     }
 
-    /// Reads the token anew next time: the one that was sent was not accepted.
+    /// Reads the token file again before the next push, because the gateway did not accept the token.
     pub(super) fn forget_token(&mut self) {
         if let Some(token) = &mut self.token {
             token.forget();
@@ -156,12 +156,12 @@ impl<D: Dial> Client<D> {
         }
     }
 
-    /// An answer on one line, for the log, without what the request kept secret.
+    /// The answer on one line, for the log, without the secrets of the request.
     fn shown(&self, status: StatusCode, body: &str) -> String {
         if body.is_empty() {
             return status.to_string();
         }
-        // A secret that begins within what is kept is recognized by what follows it.
+        // Search more than is kept: a secret may begin before the cut and end after it.
         let start: String = body.chars().take(2 * SHOWN).collect();
         let token = self.token.as_ref().and_then(Token::sent).map(HeaderValue::as_bytes);
         let token = token.map(|sent| sent.strip_prefix(b"Bearer ").unwrap_or(sent));
@@ -170,19 +170,19 @@ impl<D: Dial> Client<D> {
         format!("{status}: {start}")
     }
 
-    /// Reads the CA files again, and uses their content if it has changed.
+    /// Reads the CA files again. Uses their content if it has changed.
     pub(super) fn reload_ca_files(&mut self) {
         self.ca_checked = Instant::now();
         let now = CaFiles::read(&self.settings.ca_files);
         if now != self.ca_files {
             self.http = http_client_over(trust::roots(&self.settings), self.dial.clone());
             self.ca_files = now;
-            tracing::info!("using the CA files' new content");
+            tracing::info!("using the new content of the CA files");
         }
     }
 }
 
-/// The text of an answer, up to the limit. One that breaks off takes nothing away from the status.
+/// The body of an answer, up to the limit. If the connection breaks, the part that arrived counts.
 async fn text(mut body: Incoming) -> String {
     let announced = body.size_hint().lower() > 0;
     let mut bytes = Vec::new();
@@ -197,7 +197,7 @@ async fn text(mut body: Incoming) -> String {
             }
         }
     };
-    // What came in time is all there is.
+    // After the timeout, use the part that arrived.
     let _ = timeout(BODY_TIMEOUT, read).await;
     if bytes.is_empty() && announced {
         return LOST_BODY.to_owned();
@@ -205,19 +205,19 @@ async fn text(mut body: Incoming) -> String {
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
-/// How long the answer asks to wait: seconds, or a date. A date is compared with the answer's own, so that a wrong clock on
-/// either side does no harm.
+/// The wait that the answer asks for, as seconds or as a date. A date is compared with the `Date` of the answer, so that a
+/// wrong clock on either side does no harm.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok();
     let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| SystemTime::from(date.timestamp()));
     let given = text(RETRY_AFTER)?.trim();
     let wait = match given.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        // More than can be counted.
+        // The number of seconds is too large for an integer.
         Err(_too_large) if !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_digit()) => Duration::MAX,
         Err(_no_number) => date(given)?.duration_since(text(DATE).and_then(date).unwrap_or(now)).unwrap_or_default(),
     };
-    Some(wait.min(LONGEST_RETRY_AFTER))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -238,7 +238,7 @@ mod tests {
         let other_clock = [(RETRY_AFTER, "Sat, 21 Feb 2026 00:00:07 GMT"), (DATE, "Sat, 21 Feb 2026 00:00:00 GMT")];
         assert_eq!(wait(&other_clock), Some(Duration::from_secs(7)));
         for long in ["86400000", "99999999999999999999999", "Mon, 20 Feb 9026 22:31:30 GMT"] {
-            assert_eq!(wait(&[(RETRY_AFTER, long)]), Some(LONGEST_RETRY_AFTER), "{long}");
+            assert_eq!(wait(&[(RETRY_AFTER, long)]), Some(MAX_RETRY_AFTER), "{long}");
         }
         for odd in ["soon", "-1", ""] {
             assert_eq!(wait(&[(RETRY_AFTER, odd)]), None, "{odd}");

@@ -1,17 +1,17 @@
-//! A push request read back, the way Loki reads it: for receivers in tests and in the demo, and for pushes that have to
-//! be made anew because Loki did not take them as they were.
+//! Decodes a push request, as Loki does: for receivers in tests and in the demo, and for a batch that must be encoded again in
+//! pieces because Loki refused it as a whole.
 
 use prost::Message as _;
 
 const NANOS: i64 = 1_000_000_000;
 
-/// Why a body is no push request.
+/// Why a body is not a push request.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Not snappy's block format.
+    /// The body is not in snappy's block format.
     #[error("failed to decompress the push request")]
     Snappy(#[from] snap::Error),
-    /// Not the protobuf of a push request.
+    /// The body is not the protobuf of a push request.
     #[error("failed to decode the push request")]
     Protobuf(#[from] prost::DecodeError),
 }
@@ -19,15 +19,15 @@ pub enum DecodeError {
 /// A stream and its entries, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushedStream {
-    /// As in `{job="redis"}`.
+    /// The labels, such as `{job="redis"}`.
     pub labels: String,
-    /// Nanoseconds since 1970 UTC, and the line.
+    /// The timestamp of each entry, in nanoseconds since 1970 UTC, and its text.
     pub entries: Vec<(i64, String)>,
-    /// The structured metadata of each entry, names and values.
+    /// The structured metadata of each entry, as names and values.
     pub metadata: Vec<Vec<(String, String)>>,
 }
 
-/// Reads the body of a push.
+/// Decodes the body of a push.
 pub fn decode(body: &[u8]) -> Result<Vec<PushedStream>, DecodeError> {
     Ok(PushRequest::read(body)?.streams.into_iter().map(PushedStream::from).collect())
 }
@@ -52,13 +52,13 @@ pub(crate) struct PushRequest {
 }
 
 impl PushRequest {
-    /// Reads the body of a push.
+    /// Decodes the body of a push.
     pub(crate) fn read(body: &[u8]) -> Result<Self, DecodeError> {
         let raw = snap::raw::Decoder::new().decompress_vec(body)?;
         Ok(Self::decode(raw.as_slice())?)
     }
 
-    /// The body of a push.
+    /// Encodes the body of a push.
     pub(crate) fn body(&self) -> Result<bytes::Bytes, snap::Error> {
         Ok(snap::raw::Encoder::new().compress_vec(&self.encode_to_vec())?.into())
     }
@@ -85,7 +85,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Its time, in nanoseconds since 1970 UTC.
+    /// The timestamp, in nanoseconds since 1970 UTC.
     pub(crate) fn nanos(&self) -> i64 {
         let at = self.timestamp.unwrap_or_default();
         at.seconds.wrapping_mul(NANOS).wrapping_add(i64::from(at.nanos))

@@ -1,7 +1,7 @@
-//! Connections that are read from up to a budget, which each request renews.
+//! Connections with a read budget, which each request renews.
 //!
-//! An answer may go on for ever, in a way that no limit on its text meets: as `100 Continue` again and again, or byte by
-//! byte. Each of these would cost a core. So the connection itself breaks once too much came, or too often.
+//! A limit on the body does not stop every endless answer: a server may repeat `100 Continue`, or send byte by byte. Either
+//! would cost a whole core. So the connection fails once it has received too many bytes, or too many pieces.
 
 use std::io;
 use std::pin::Pin;
@@ -14,14 +14,14 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tower_service::Service;
 
-/// How many bytes an answer may take, TLS and all: the text that is read, and as much again for what surrounds it.
+/// The limit of an answer's bytes, including TLS: the limit of the body, and as much again for everything else.
 const BYTES: u64 = 2 << 20;
-/// In how many pieces it may come.
+/// The limit of the pieces in which an answer may arrive.
 const READS: u64 = 20_000;
-/// How much is read at a time.
+/// How many bytes are read at a time.
 const CHUNK: usize = 8 << 10;
 
-/// What makes connections: to TCP ports, or to a receiver in memory.
+/// Makes connections: to TCP ports, or to a receiver in memory.
 pub trait Dial:
     Clone + Send + Sync + Service<Uri, Response: Wire, Future: Send + 'static, Error: Into<BoxError>> + 'static
 {
@@ -32,7 +32,7 @@ impl<D> Dial for D where
 {
 }
 
-/// A connection that HTTP can be spoken over.
+/// A connection that can carry HTTP.
 pub trait Wire: Read + Write + Connection + Send + Unpin + 'static {}
 
 impl<W: Read + Write + Connection + Send + Unpin + 'static> Wire for W {}
@@ -40,7 +40,7 @@ impl<W: Read + Write + Connection + Send + Unpin + 'static> Wire for W {}
 /// Any error of a connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is left of an answer's budget.
+/// The rest of an answer's budget.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Budget(Arc<Left>);
 
@@ -51,7 +51,7 @@ struct Left {
 }
 
 impl Budget {
-    /// A new request begins.
+    /// Restores the full budget, for a new request.
     pub(super) fn renew(&self) {
         self.0.bytes.store(BYTES, Ordering::Relaxed);
         self.0.reads.store(READS, Ordering::Relaxed);
@@ -64,7 +64,7 @@ impl Budget {
         if take(&self.0.bytes, bytes as u64) && take(&self.0.reads, 1) {
             return Ok(());
         }
-        Err(io::Error::other("the answer is too long, or comes in too many pieces"))
+        Err(io::Error::other("the answer is too long, or arrives in too many pieces"))
     }
 }
 

@@ -1,6 +1,6 @@
-//! The rest of a batch that Loki does not accept whole: in halves, without metadata, or without a rejected entry.
+//! The pieces of a batch that Loki does not accept as a whole: halves, without metadata, or without a rejected entry.
 //!
-//! Pieces keep the entries' order, timestamps and texts, so that Loki collapses entries that it has already.
+//! Pieces keep the order, timestamps and texts of the entries, so that Loki collapses entries that it already stores.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use tokio::time::Instant;
 use super::decode::{DecodeError, Entry, PushRequest, Stream};
 use super::rejections::Reason;
 
-/// The rest of a batch.
+/// The pieces of a batch that are not stored yet.
 #[derive(Debug)]
 pub(super) struct Pieces {
     whole: Bytes,
     entries: usize,
-    /// The batch read back, once it has to be changed.
+    /// The decoded batch, once it must be changed.
     request: Option<PushRequest>,
     stripped: bool,
-    /// The entries of each piece; the next one last.
+    /// The entries of each piece. The next piece is last.
     waiting: Vec<Range<usize>>,
     /// The body of the next piece.
     body: Option<Bytes>,
     /// Whether Loki has stored a piece of this batch.
     proven: bool,
-    /// Entries that Loki refused alone before it stored any other: their indexes, and why.
+    /// The entries that Loki refused alone before it stored any other entry: their indexes and reasons.
     suspects: Vec<(usize, Reason)>,
     /// Loki's answer to the last suspect.
     refusal: String,
@@ -35,7 +35,7 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// A batch of `entries` entries, in one piece.
+    /// Begins with a batch of `entries` entries, in one piece.
     pub(super) fn new(whole: Bytes, entries: usize) -> Self {
         let mut pieces = Self {
             whole,
@@ -54,7 +54,7 @@ impl Pieces {
         pieces
     }
 
-    /// The body to push next; `None` once nothing is left.
+    /// The body to push next. `None` once nothing is left.
     pub(super) fn body(&mut self) -> Result<Option<Bytes>, DecodeError> {
         let Some(range) = self.waiting.last().cloned() else { return Ok(None) };
         if self.body.is_none() {
@@ -74,7 +74,7 @@ impl Pieces {
         self.entries
     }
 
-    /// Loki has stored the next piece, except for rejected entries.
+    /// Records that Loki has stored the next piece, except for rejected entries.
     pub(super) fn stored(&mut self) {
         self.proven = true;
         self.next();
@@ -89,18 +89,18 @@ impl Pieces {
         true
     }
 
-    /// Removes structured metadata from all pieces. Returns false where it was removed before.
+    /// Removes structured metadata from all pieces. Returns false if it is already removed.
     pub(super) fn strip(&mut self) -> bool {
         self.body = None;
         !std::mem::replace(&mut self.stripped, true)
     }
 
-    /// Whether Loki has stored a piece of this batch. If so, a refused entry is refused for its own sake.
+    /// Whether Loki has stored a piece of this batch. If so, a refusal of one entry concerns only this entry.
     pub(super) fn are_proven(&self) -> bool {
         self.proven
     }
 
-    /// How long ago the batch was pushed first.
+    /// How long ago the first push of the batch was.
     pub(super) fn age(&self) -> Duration {
         self.since.elapsed()
     }
@@ -118,7 +118,7 @@ impl Pieces {
         self.suspects.len()
     }
 
-    /// Takes the suspects out.
+    /// Removes the suspects, and returns them.
     pub(super) fn take_suspects(&mut self) -> Vec<(usize, Reason)> {
         std::mem::take(&mut self.suspects)
     }
@@ -147,7 +147,7 @@ impl Pieces {
         }
     }
 
-    /// Frees what can be decoded from the batch again.
+    /// Frees the decoded batch. It can be decoded again.
     pub(super) fn put_away(&mut self) {
         self.request = None;
         self.body = None;
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn pushes_the_very_bytes_while_nothing_has_to_be_changed() {
+    fn pushes_the_same_bytes_if_nothing_must_change() {
         let whole = batch(3);
         assert_eq!(Pieces::new(whole.clone(), 3).body().unwrap(), Some(whole));
     }
@@ -238,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn splits_no_single_entry() {
+    fn does_not_split_a_single_entry() {
         let mut pieces = Pieces::new(batch(1), 1);
         assert!(!pieces.split());
         assert_eq!(pushed(&mut pieces).unwrap().entries.len(), 1);
     }
 
     #[test]
-    fn leaves_metadata_away_and_nothing_else() {
+    fn removes_metadata_and_nothing_else() {
         let mut pieces = Pieces::new(batch(2), 2);
         assert!(pieces.strip());
         assert!(!pieces.strip());

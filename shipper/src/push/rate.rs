@@ -1,13 +1,13 @@
-//! A limit on what is pushed per second, so that catching up after an outage leaves the network to the database.
+//! A limit on the bytes pushed per second, so that catching up after an outage does not take the database's network.
 //!
-//! What counts is what goes over the wire: compressed bodies, resends included. A push that is larger than a second's worth
-//! is not held back itself, the one after it waits the longer.
+//! The limit counts compressed bodies, including resends. A push that exceeds a second's limit is not delayed itself, but the
+//! next push waits longer.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When the next push may go.
+/// When the next push may begin.
 #[derive(Debug)]
 pub(super) struct Rate {
     bytes_per_second: Option<u64>,
@@ -15,16 +15,17 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// So many bytes a second; as many as there are where none is given.
+    /// A limit of bytes per second, or no limit.
     pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
         Self { bytes_per_second, next: Instant::now() }
     }
 
-    /// Waits until a push may go, and takes what `bytes` of it use up. Given up while it waits, it takes nothing.
+    /// Waits until a push of `bytes` may begin, then uses up its share of the limit. If the future is dropped during the wait,
+    /// nothing is used up.
     pub(super) async fn take(&mut self, bytes: usize) {
         let Some(limit) = self.bytes_per_second else { return };
         tokio::time::sleep_until(self.next).await;
-        // Nothing is saved up while there is nothing to push: a second's worth is a second's worth.
+        // Idle time does not add up: after it, the limit is the same.
         let used = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / limit.max(1));
         self.next = self.next.max(Instant::now()) + used;
     }
@@ -35,7 +36,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn lets_so_many_bytes_a_second_through_and_saves_nothing_up() {
+    async fn limits_bytes_per_second_even_after_idle_time() {
         let mut rate = Rate::new(Some(1000));
         for _ in 0..2 {
             tokio::time::advance(Duration::from_mins(1)).await;
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lets_a_push_larger_than_a_second_through_and_makes_the_next_one_wait() {
+    async fn makes_the_push_after_a_large_push_wait() {
         let (mut rate, start) = (Rate::new(Some(1000)), Instant::now());
         rate.take(3000).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_for_nothing_without_a_limit() {
+    async fn does_not_wait_without_a_limit() {
         let (mut rate, start) = (Rate::new(None), Instant::now());
         rate.take(usize::MAX).await;
         rate.take(1).await;

@@ -1,32 +1,32 @@
-//! Which entries Loki rejected for good while it stored the rest, as its 400 says it, counted by reason.
+//! Counts the entries that Loki rejected for good, by reason, from the text of a 400. Loki stored the other entries.
 //!
-//! Loki has two voices. The distributor groups what it refuses (`3 errors like: entry for stream '{...}' has timestamp
-//! too old: ...; 2 errors like: ...`), the ingester lists a few entries and ends with a sum (`total ignored: 12 out of
-//! 5000 for stream: {...}`). The ingester's answer hides the distributor's.
+//! Two parts of Loki reject entries. The distributor groups them (`3 errors like: entry for stream '{...}' has timestamp too
+//! old: ...; 2 errors like: ...`). The ingester lists a few entries and ends with a total (`total ignored: 12 out of 5000 for
+//! stream: {...}`). If both reject entries, the answer shows only the ingester's text.
 
-/// Why an entry is not in Loki. A fixed set: it is a label of a metric.
+/// Why Loki rejected an entry. The set is fixed, because it is a label of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// More than half a chunk's age before the newest entry of its stream.
+    /// The entry is more than half of a chunk's maximum age older than the newest entry of its stream.
     TooFarBehind,
-    /// Before the newest entry of its stream, in a Loki that wants entries in order.
+    /// The entry is older than the newest entry of its stream, and this Loki requires entries in order.
     OutOfOrder,
-    /// Older than `reject_old_samples_max_age`.
+    /// The entry is older than `reject_old_samples_max_age`.
     TooOld,
-    /// Further ahead than `creation_grace_period`. Such entries are pushed again later and never counted as rejected.
+    /// The entry is further ahead than `creation_grace_period`. It is retried later, and never counted as rejected.
     TooNew,
-    /// Longer than `max_line_size`.
+    /// The entry is longer than `max_line_size`.
     LineTooLong,
-    /// Too many labels, or one that is too long: this concerns every entry of the push.
+    /// There are too many labels, or a label is too long. This applies to all entries of the push.
     LabelLimit,
-    /// Larger, all alone, than a proxy on the way allows.
+    /// The entry alone is larger than a proxy on the way allows.
     TooLarge,
-    /// Refused with words that are not known, all alone, while its neighbours were stored.
+    /// Loki refused the entry alone with an unknown text, and stored its neighbours.
     Other,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 8] = [
         Self::TooFarBehind,
         Self::OutOfOrder,
@@ -53,7 +53,7 @@ impl Reason {
     }
 }
 
-/// By which words a reason is known.
+/// The words of an answer that identify a reason.
 const SIGNS: [(&str, Reason); 9] = [
     ("entry too far behind", Reason::TooFarBehind),
     ("entry out of order", Reason::OutOfOrder),
@@ -66,9 +66,9 @@ const SIGNS: [(&str, Reason); 9] = [
     ("duplicate label name", Reason::LabelLimit),
 ];
 
-/// What stands between the number of a group and its words.
+/// The text between the number of a group and its words.
 const GROUP: &str = " errors like: ";
-/// What stands before the ingester's sum.
+/// The text before the ingester's total.
 const SUM: &str = "total ignored: ";
 
 /// How many entries were rejected, by reason.
@@ -76,14 +76,14 @@ const SUM: &str = "total ignored: ";
 pub struct Rejections([u64; Reason::ALL.len()]);
 
 impl Rejections {
-    /// So many entries for one reason.
+    /// A number of entries with one reason.
     pub fn of(reason: Reason, entries: u64) -> Self {
         let mut rejections = Self::default();
         rejections.add(reason, entries);
         rejections
     }
 
-    /// Reads a 400 for a push of `entries` entries; `None` where it does not speak of entries in known words.
+    /// Reads the body of a 400 for a push of `entries` entries. Returns `None` if it gives no known reason.
     pub fn read(body: &str, entries: u64) -> Option<Self> {
         if let Some(ignored) = Self::ignored(body) {
             let reason = reason(body).unwrap_or(Reason::Other);
@@ -101,12 +101,12 @@ impl Rejections {
         Some(rejections)
     }
 
-    /// How many entries the ingester says it ignored.
+    /// The ingester's total of ignored entries.
     pub(crate) fn ignored(body: &str) -> Option<u64> {
         body.split(SUM).nth(1).and_then(leading_number)
     }
 
-    /// The reasons there are, each with its number of entries.
+    /// The reasons that occur, each with its number of entries.
     pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL.into_iter().zip(self.0).filter(|(_, entries)| *entries > 0)
     }
@@ -116,12 +116,12 @@ impl Rejections {
         self.iter().any(|(known, _)| known == reason)
     }
 
-    /// All of them.
+    /// The number of all rejected entries.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Takes in those of another answer.
+    /// Adds the rejections of another answer.
     pub fn extend(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine += theirs;
@@ -139,7 +139,7 @@ fn reason(words: &str) -> Option<Reason> {
     SIGNS.iter().find(|(sign, _)| words.contains(sign)).map(|(_, reason)| *reason)
 }
 
-/// The distributor's groups; words without a number stand for one entry.
+/// The distributor's groups. A text without a number counts as one entry.
 fn groups(body: &str) -> impl Iterator<Item = (u64, &str)> {
     let mut parts = body.split(GROUP);
     let mut count = parts.next().and_then(trailing_number);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_number_that_the_ingester_sums_up() {
+    fn reads_the_total_of_the_ingester() {
         let body = format!(
             "entry with timestamp 2026-02-20 22:31:07 +0000 UTC ignored, reason: 'entry too far behind, entry timestamp is: \
              2026-02-20T22:31:07Z, oldest acceptable timestamp is: 2026-02-20T23:00:00Z',\nuser 'fake', total ignored: 12 \
@@ -192,19 +192,19 @@ mod tests {
     }
 
     #[test]
-    fn takes_words_without_a_number_for_one_entry() {
+    fn counts_a_text_without_a_number_as_one_entry() {
         let body = format!("entry for stream '{STREAM}' has timestamp too new: 2030-01-01T00:00:00Z");
         assert_eq!(read(&body), [(Reason::TooNew, 1)]);
     }
 
     #[test]
-    fn counts_every_entry_where_the_labels_are_refused() {
+    fn counts_all_entries_if_the_labels_are_refused() {
         let body = format!("entry for stream '{STREAM}' has 31 label names; limit 30");
         assert_eq!(read(&body), [(Reason::LabelLimit, 100)]);
     }
 
     #[test]
-    fn counts_what_it_does_not_know_beside_what_it_knows_as_other() {
+    fn counts_an_unknown_reason_beside_known_ones_as_other() {
         assert_eq!(
             read("2 errors like: timestamp too old; 1 errors like: entry smells"),
             [(Reason::TooOld, 2), (Reason::Other, 1)]
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_words_it_does_not_know_to_others() {
+    fn does_not_read_an_answer_without_a_known_reason() {
         assert_eq!(Rejections::read("Bad Request", 100), None);
         assert_eq!(Rejections::read("3 errors like: entry smells", 100), None);
     }

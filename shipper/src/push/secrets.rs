@@ -1,7 +1,7 @@
-//! What an answer may quote of the request, and nobody may read: the token, and the secrets in the URL.
+//! Removes secrets of the request from answers: the token, and the secrets in the URL.
 //!
-//! Some servers repeat the request in their error pages. The log and `/status` keep a part of each answer, and both are
-//! read by people who may not have the token.
+//! Some servers repeat the request in their error pages. The log and `/status` show a part of each answer, and their readers
+//! may not be allowed to have the token. Secrets in log lines are the business of `redaction`, not of this module.
 
 use std::collections::HashSet;
 
@@ -9,14 +9,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use hyper::Uri;
 
-/// A part of a secret that is this long is replaced. Shorter parts are of no use to anybody, and occur by chance.
+/// The shortest part of a secret that is replaced. A shorter part is useless, and may occur by chance.
 const PART: usize = 12;
-/// A shorter secret cannot be told from an ordinary word.
+/// The shortest secret that is replaced. A shorter secret looks like an ordinary word.
 const SHORTEST: usize = 6;
-/// What stands in the place of a secret.
+/// The text that replaces a secret.
 const REDACTED: &str = "[redacted]";
 
-/// `text` without any part of `secrets`, plain, percent-encoded or in base64.
+/// Returns `text` without any part of `secrets`, whether plain, percent-encoded or in base64.
 pub(super) fn without<'a>(text: &str, secrets: impl Iterator<Item = &'a [u8]>) -> String {
     let forms: Vec<_> = secrets.filter(|secret| secret.len() >= SHORTEST).flat_map(forms).collect();
     let parts: HashSet<&[u8]> = forms.iter().flat_map(|form| form.windows(PART.min(form.len()))).collect();
@@ -24,7 +24,7 @@ pub(super) fn without<'a>(text: &str, secrets: impl Iterator<Item = &'a [u8]>) -
     let (mut kept, mut rest) = (String::new(), text);
     while let Some(first) = rest.chars().next() {
         let len = secret_prefix(rest.as_bytes(), &parts, shortest);
-        // The forms are ASCII, so a part ends where a character does.
+        // The forms are ASCII, so a part ends at a character boundary.
         if len > 0 {
             kept.push_str(REDACTED);
             rest = rest.get(len..).unwrap_or_default();
@@ -36,7 +36,7 @@ pub(super) fn without<'a>(text: &str, secrets: impl Iterator<Item = &'a [u8]>) -
     kept
 }
 
-/// How many bytes at the beginning of `text` are a part of a secret, or several that overlap or follow each other.
+/// How many bytes at the start of `text` are parts of secrets. Parts may overlap or be adjacent.
 fn secret_prefix(text: &[u8], parts: &HashSet<&[u8]>, shortest: usize) -> usize {
     let (mut at, mut end) = (0, 0);
     while at <= end {
@@ -47,15 +47,15 @@ fn secret_prefix(text: &[u8], parts: &HashSet<&[u8]>, shortest: usize) -> usize 
     end
 }
 
-/// The ways to write a secret.
+/// All encodings of a secret.
 fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![secret.to_vec()];
     for upper in [true, false] {
         forms.push(percent_encoded(secret, upper));
     }
     for engine in [&STANDARD, &URL_SAFE] {
-        // What precedes the secret decides about three ways to write it. The characters at its edges are left out, because
-        // they depend on its neighbours.
+        // Base64 has three forms, depending on the number of bytes before the secret. The characters at both edges are left
+        // out, because they depend on the neighbouring bytes.
         for before in 0..3 {
             let encoded = engine.encode([&vec![0; before], secret].concat());
             let whole = (before + secret.len()) / 3 * 4;
@@ -86,7 +86,7 @@ pub(super) fn of_url(url: &Uri) -> impl Iterator<Item = &[u8]> {
     pairs.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value).as_bytes())
 }
 
-/// A URL for people to read: without its user name and password, and without the values of its query.
+/// A URL without its user name and password, and without the values of its query.
 pub(crate) fn shown_url(url: &str) -> String {
     let (url, query) = url.split_once('?').map_or((url, None), |(url, query)| (url, Some(query)));
     let (scheme, rest) =
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_nothing_of_a_token_in_a_text() {
+    fn removes_every_part_of_a_token() {
         for quoted in [
             TOKEN.to_owned(),
             TOKEN.replace('.', "%2E"),
@@ -125,19 +125,19 @@ mod tests {
             TOKEN.chars().take(40).collect(),
             TOKEN.chars().skip(30).collect(),
         ] {
-            let said = redacted(&format!("<pre>authorization: {quoted}\nhost: é</pre>"));
-            assert!(said.contains(REDACTED) && said.contains("host: é</pre>"), "{said}");
-            assert!(said.len() < 80, "{said}");
+            let text = redacted(&format!("<pre>authorization: {quoted}\nhost: é</pre>"));
+            assert!(text.contains(REDACTED) && text.contains("host: é</pre>"), "{text}");
+            assert!(text.len() < 80, "{text}");
         }
         for before in ["", "B", "Be", "Bearer "] {
-            let said = redacted(&STANDARD.encode(format!("{before}{TOKEN} and more")));
-            assert!(said.starts_with(REDACTED) || said.find(REDACTED).is_some_and(|at| at < 16), "{said}");
-            assert!(said.len() < 60, "{said}");
+            let text = redacted(&STANDARD.encode(format!("{before}{TOKEN} and more")));
+            assert!(text.starts_with(REDACTED) || text.find(REDACTED).is_some_and(|at| at < 16), "{text}");
+            assert!(text.len() < 60, "{text}");
         }
     }
 
     #[test]
-    fn leaves_everything_else() {
+    fn keeps_all_other_text() {
         for text in ["", "entry too far behind", "eyJhbGci", "ж [redacted] 1234567890"] {
             assert_eq!(redacted(text), text);
         }

@@ -1,24 +1,24 @@
-//! Where to push.
+//! The push settings: the URL, the token, the CA files and the rate limit.
 
 use std::path::PathBuf;
 
 use hyper::Uri;
 
-/// Where to push, and with what.
+/// Where and how to push.
 #[derive(Clone, Debug)]
 pub struct PushSettings {
     /// The full push URL.
     pub url: Uri,
-    /// The token file, if a token is to be sent.
+    /// The token file, if a token is sent.
     pub token_file: Option<PathBuf>,
-    /// CA files; none given means the system's.
+    /// CA files. If there are none, the system's CAs are used.
     pub ca_files: Vec<PathBuf>,
-    /// How many compressed bytes may be pushed per second, if that is limited.
+    /// The limit of compressed bytes pushed per second, if there is one.
     pub rate_limit: Option<u64>,
 }
 
 impl PushSettings {
-    /// The tenant, where the URL is that of a LokiStack gateway.
+    /// The tenant, if the URL is a URL of a LokiStack gateway.
     pub fn tenant(&self) -> Option<&str> {
         let (_, after) = self.url.path().split_once("/api/logs/v1/")?;
         after.split('/').next().filter(|tenant| !tenant.is_empty())
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_tenant_in_a_gateway_url_only() {
+    fn finds_the_tenant_only_in_a_gateway_url() {
         let of = |url: &'static str| {
             let url = Uri::from_static(url);
             let settings = PushSettings { url, token_file: None, ca_files: Vec::new(), rate_limit: None };

@@ -1,4 +1,4 @@
-//! The ServiceAccount token: read anew as the kubelet rotates it, and asked who it is for when something is wrong.
+//! The ServiceAccount token: read again when the kubelet rotates it. Its claims name the account in error messages.
 
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -10,11 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::HeaderValue;
 use rustix::fs::OFlags;
 
-/// A token file is read at most this often, unless the gateway did not like the token.
+/// How long a token is used before its file is read again. If the gateway does not accept it, the file is read at once.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// No token is longer. Those of Kubernetes have about 1 KiB, and no server takes a header of this size.
-const MOST_BYTES: u64 = 64 << 10;
+/// The limit of a token file. A token of Kubernetes has about 1 KiB, and no server accepts a header of this size.
+const MAX_BYTES: u64 = 64 << 10;
 
 /// Why there is no token to send.
 #[derive(Debug, thiserror::Error)]
@@ -24,10 +24,10 @@ pub(super) enum TokenError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         source: std::io::Error,
     },
-    /// What the file holds cannot be sent in a header.
+    /// The content of the file cannot be sent in a header.
     #[error("invalid token in {0}: expected one line of visible ASCII")]
     Invalid(PathBuf),
 }
@@ -65,7 +65,7 @@ impl Token {
         Ok(value)
     }
 
-    /// Reads the file again next time: the gateway did not accept what it held.
+    /// Reads the file again next time, because the gateway did not accept the token.
     pub(super) fn forget(&mut self) {
         self.read = None;
     }
@@ -75,18 +75,18 @@ impl Token {
         self.sent.as_ref()
     }
 
-    /// Whether the token says that its time is over. One that says nothing about it has not expired.
+    /// Whether the token has expired. A token without an expiry has not.
     pub(super) fn has_expired(&self, now: SystemTime) -> bool {
         let expires = self.claims().and_then(|claims| claims.get("exp")?.as_u64());
         expires.is_some_and(|seconds| now >= UNIX_EPOCH + Duration::from_secs(seconds.min(u64::from(u32::MAX))))
     }
 
-    /// Whom the token is for (`system:serviceaccount:NAMESPACE:NAME`), as it says itself.
+    /// The subject that the token names, such as `system:serviceaccount:NAMESPACE:NAME`.
     pub(super) fn subject(&self) -> Option<String> {
         Some(self.claims()?.get("sub")?.as_str()?.to_owned())
     }
 
-    /// What the token in the file says of itself.
+    /// The claims of the token in the file. The signature is not checked.
     fn claims(&self) -> Option<serde_json::Value> {
         let token = read(&self.path).ok()?;
         let claims = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
@@ -94,7 +94,7 @@ impl Token {
     }
 }
 
-/// What a regular file holds, up to a bound. Nobody waits for the writer of a FIFO.
+/// Reads a regular file, up to the limit. Does not wait for the writer of a FIFO.
 fn read(path: &Path) -> std::io::Result<String> {
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
     let file = std::fs::File::options().read(true).custom_flags(flags).open(path)?;
@@ -103,8 +103,8 @@ fn read(path: &Path) -> std::io::Result<String> {
         return Err(invalid("it is not a regular file"));
     }
     let mut text = String::new();
-    file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MOST_BYTES { Err(invalid("it is larger than 64 KiB")) } else { Ok(text) }
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES { Err(invalid("it is larger than 64 KiB")) } else { Ok(text) }
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn sends_a_rotated_token_after_a_while_or_as_soon_as_the_old_one_was_refused() {
+    fn sends_a_rotated_token_after_a_while_or_once_the_old_one_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         std::fs::write(&path, "one\n").unwrap();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_whom_it_is_for() {
+    fn reads_the_subject_of_a_token() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         std::fs::write(&path, jwt("system:serviceaccount:redis:rec")).unwrap();
@@ -140,23 +140,23 @@ mod tests {
     }
 
     #[test]
-    fn sends_no_token_that_is_none() {
+    fn refuses_an_invalid_token() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
-        for bad in ["", " \n", "one\ntwo"] {
-            std::fs::write(&path, bad).unwrap();
-            assert!(matches!(Token::new(path.clone()).header(Instant::now()), Err(TokenError::Invalid(_))), "{bad:?}");
+        for text in ["", " \n", "one\ntwo"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(matches!(Token::new(path.clone()).header(Instant::now()), Err(TokenError::Invalid(_))), "{text:?}");
         }
     }
 
     #[test]
-    fn names_the_file_that_is_missing() {
+    fn names_a_missing_file() {
         let error = Token::new("/nowhere/token".into()).header(Instant::now()).unwrap_err();
         assert!(error.to_string().contains("/nowhere/token"));
     }
 
     #[test]
-    fn reads_no_token_that_has_no_end_and_waits_for_no_fifo() {
+    fn reads_no_endless_file_and_waits_for_no_fifo() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         std::fs::File::create(path("large")).unwrap().set_len(2 << 30).unwrap();

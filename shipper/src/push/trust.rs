@@ -1,4 +1,4 @@
-//! The CAs that the client trusts: those of the CA files, or the system's CAs where no file is named.
+//! The CAs that the client trusts: the CA files, or the system's CAs if no file is named.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ impl CaFiles {
     }
 }
 
-/// The CAs to trust. Logs each file that cannot be used, and goes on with the others.
+/// The CAs to trust. Logs each file that cannot be used, and continues with the others.
 pub(super) fn roots(settings: &PushSettings) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     if settings.url.scheme_str() != Some("https") {
@@ -37,7 +37,7 @@ pub(super) fn roots(settings: &PushSettings) -> RootCertStore {
             Ok(certificates) => {
                 roots.add_parsable_certificates(certificates.unwrap_or_default());
             }
-            Err(error) => tracing::error!(error = chain(&error), "a CA file cannot be used"),
+            Err(error) => tracing::error!(error = chain(&error), "failed to use a CA file"),
         }
     }
     if roots.is_empty() {
