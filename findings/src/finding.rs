@@ -1,0 +1,61 @@
+//! One finding with the names filled in.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::code::{Code, Severity};
+
+/// Where the pages of the project are.
+const PAGE: &str = "https://github.com/redis-log-shipper/redis-log-shipper/blob/main/docs/troubleshooting.md";
+
+/// What is wrong with one object, and how to fix it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The stable code.
+    pub code: Code,
+    /// One sentence that says what is wrong, with the names of the objects.
+    pub problem: String,
+    /// The command or the YAML that fixes it, with the names of the objects.
+    pub fix: String,
+}
+
+impl Finding {
+    /// A finding of `code`.
+    pub fn new(code: Code, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { code, problem: problem.into(), fix: fix.into() }
+    }
+
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+
+    /// The section of docs/troubleshooting.md that explains the code.
+    pub fn url(&self) -> String {
+        url(self.code)
+    }
+}
+
+/// The section of docs/troubleshooting.md that explains `code`.
+fn url(code: Code) -> String {
+    format!("{PAGE}#{}", code.as_str().to_ascii_lowercase())
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; fix: {}", self.code, self.problem, self.fix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_code_problem_and_fix_on_one_line_and_leads_to_its_section() {
+        let finding = Finding::new(Code::NamespaceNotLabelled, "namespace redis is not labelled", "label it");
+        assert_eq!(finding.to_string(), "RLS201: namespace redis is not labelled; fix: label it");
+        assert!(finding.url().ends_with("/docs/troubleshooting.md#rls201"));
+    }
+}
