@@ -12,6 +12,14 @@ pub struct LabelError {
 /// The label that tells the files apart.
 const LOG_FILE: &str = "log_file";
 
+/// The label `log_file` of the stream that the other files share.
+pub(crate) const SHARED: &str = "other";
+
+/// The label `log_file` of a file with its own stream.
+pub(crate) fn stem(name: &str) -> &str {
+    name.strip_suffix(".log").unwrap_or(name)
+}
+
 /// The labels all streams of this process share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels(Vec<(String, String)>);

@@ -11,21 +11,7 @@ use super::stream::Stream;
 use super::{Now, Tail};
 use crate::discover::{Found, Inode, LeftOut};
 use crate::entries::SLOTS;
-
-/// At most this many streams are followed: a hundred times the log files of a Redis Enterprise node. Their positions fit
-/// into a position file, and a scan of all of them takes a few milliseconds.
-pub(super) const MAX_FOLLOWED: usize = 2048;
-
-/// At most this many files have their own stream in Loki, which limits the streams of a tenant. It is ten times the log
-/// files of a Redis Enterprise node.
-pub(super) const MAX_STREAMS: usize = 256;
-/// The label `log_file` of the stream that the other files share.
-pub(super) const SHARED: &str = "other";
-
-/// The label `log_file` of a file with its own stream.
-pub(super) fn stem(name: &str) -> &str {
-    name.strip_suffix(".log").unwrap_or(name)
-}
+use crate::labels;
 
 /// The inodes that belong to streams.
 struct Taken {
@@ -33,17 +19,6 @@ struct Taken {
     open: HashSet<Inode>,
     /// The inode numbers of the files that the streams finished last.
     finished: HashSet<u64>,
-}
-
-/// Which conditions are logged already.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct AlreadyLogged {
-    /// Log files that are not followed.
-    too_many: bool,
-    /// Log files that share a stream.
-    sharing: bool,
-    /// Log files whose names are not UTF-8.
-    invalid_names: bool,
 }
 
 impl Tail {
@@ -56,7 +31,7 @@ impl Tail {
         }
         let followed = self.streams.iter().filter(|stream| stream.open_files() > 0).count();
         // Each stream may have a rotated file open as well.
-        let mut room = self.max_followed.min(self.max_open / 2).saturating_sub(followed);
+        let mut room = self.limits.followed.min(self.limits.open_files / 2).saturating_sub(followed);
         // Links come last: a file is followed under its own name, if it has one.
         if arrivals.len() > room {
             arrivals.sort_by_key(|found| (found.link, Reverse(found.modified)));
@@ -119,13 +94,13 @@ impl Tail {
         let shared: HashSet<_> = self.streams.iter().filter_map(Stream::slot).collect();
         let own = self.streams.len() - shared.len();
         // A file with the name of the shared stream belongs to it: its timestamps must differ from those of the other files.
-        (own >= self.max_streams || stem(name) == SHARED)
+        (own >= self.limits.streams || labels::stem(name) == labels::SHARED)
             .then(|| (0..SLOTS).find(|slot| !shared.contains(slot)).unwrap_or_default())
     }
 
     /// Forgets the streams that have been gone longest. At most as many are remembered as may be followed.
     pub(super) fn forget_longest_gone(&mut self) {
-        let excess = self.streams.len().saturating_sub(2 * self.max_followed);
+        let excess = self.streams.len().saturating_sub(2 * self.limits.followed);
         if excess == 0 {
             return;
         }
@@ -142,7 +117,7 @@ impl Tail {
         let left_out = LeftOut { too_many, ..self.left_out };
         self.metrics.left_out(left_out);
         if too_many > 0 && !std::mem::replace(&mut self.already_logged.too_many, true) {
-            let most = self.max_followed.min(self.max_open / 2);
+            let most = self.limits.followed.min(self.limits.open_files / 2);
             tracing::error!(
                 left_out = too_many,
                 most,
@@ -154,7 +129,7 @@ impl Tail {
         if sharing > 0 && !std::mem::replace(&mut self.already_logged.sharing, true) {
             tracing::warn!(
                 files = sharing,
-                most = self.max_streams,
+                most = self.limits.streams,
                 "too many log files for a stream each: the newer ones share the stream log_file=\"other\"; narrow --include"
             );
         }
@@ -185,7 +160,7 @@ mod tests {
         };
         write("known.log", 9);
         let (mut tail, registry) = tail(dir.path(), &Record::new());
-        tail.max_followed = 3;
+        tail.limits.followed = 3;
         for (name, minutes) in [("a.log", 5), ("b.log", 1), ("c.log", 4), ("d.log", 2)] {
             write(name, minutes);
         }
@@ -211,7 +186,7 @@ mod tests {
         let line = "the same line\n";
         let write = |name: &str| std::fs::write(dir.path().join(name), line).unwrap();
         let (mut tail, registry) = tail(dir.path(), &Record::new());
-        tail.max_streams = 2;
+        tail.limits.streams = 2;
         ["a.log", "b.log", "c.log", "d.log", "other.log"].into_iter().for_each(write);
         tail.scan(Now::read()).unwrap();
         let slots = |tail: &Tail| tail.streams.iter().map(Stream::slot).collect::<Vec<_>>();
@@ -233,7 +208,7 @@ mod tests {
     fn remembers_a_bounded_number_of_files_that_are_gone() {
         let dir = tempfile::tempdir().unwrap();
         let (mut tail, _) = tail(dir.path(), &Record::new());
-        tail.max_followed = 2;
+        tail.limits.followed = 2;
         let start = Now::read();
         for number in 0..20 {
             let at =

@@ -3,10 +3,10 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::Now;
 use super::content::Content;
 use super::growth::Growth;
 use super::identity::{self, Head, Marker};
+use super::now::Now;
 use crate::discover::Inode;
 use crate::redaction::Carried;
 use crate::state::{Clocked, GenerationRecord};

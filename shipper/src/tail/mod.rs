@@ -12,10 +12,14 @@
 mod archives;
 mod arrivals;
 mod content;
+mod file_state;
 mod generation;
 mod growth;
 mod identity;
+mod limits;
+mod now;
 mod rotated;
+mod settings;
 mod shed;
 mod stream;
 #[cfg(test)]
@@ -23,113 +27,25 @@ mod testing;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use jiff::tz::TimeZone;
+use std::time::Instant;
 
 use crate::batch::{Batch, BatchBuffer, MetadataSwitch};
 use crate::discover::{Discovery, Found, LeftOut};
 use crate::formats::TimeReader;
-use crate::labels::Labels;
+use crate::labels;
 use crate::metrics::Metrics;
-use crate::redaction::{Redaction, Redactor};
+use crate::redaction::Redactor;
 use crate::state::{Record, StreamRecord};
+pub use file_state::FileState;
+pub use limits::DELETED;
+use limits::{AlreadyLogged, Limits};
+pub use now::Now;
 use rotated::Siblings;
-pub use shed::DELETED;
+pub use settings::TailSettings;
 use stream::{Stream, Surprise};
-
-/// At least this many bytes of a file are read at once. They fit into the processor's cache.
-const CHUNK: usize = 256 << 10;
 
 /// At most this many passes with a new listing make one scan. The next scan does the rest.
 const MAX_PASSES: usize = 4;
-
-/// The settings of the tail. They do not change.
-#[derive(Clone, Debug)]
-pub struct TailSettings {
-    /// The largest push, uncompressed, in bytes.
-    pub batch_bytes: usize,
-    /// How long lines wait for others if they do not fill a push.
-    pub batch_wait: Duration,
-    /// The longest line in bytes. Longer lines are split.
-    pub max_line: usize,
-    /// Older entries are skipped, because Loki rejects them.
-    pub max_age: Duration,
-    /// The time zone of timestamps without one.
-    pub zone: TimeZone,
-    /// Whether a line without a timestamp continues the line before it.
-    pub multiline: bool,
-    /// The labels that all streams share.
-    pub labels: Labels,
-    /// Which secrets are replaced.
-    pub redaction: Redaction,
-}
-
-impl Default for TailSettings {
-    /// The defaults of the command line.
-    fn default() -> Self {
-        Self {
-            batch_bytes: 1 << 20,
-            batch_wait: Duration::from_secs(1),
-            max_line: 250_000,
-            max_age: Duration::from_hours(168),
-            zone: TimeZone::UTC,
-            multiline: true,
-            labels: Labels::default(),
-            redaction: Redaction::default(),
-        }
-    }
-}
-
-impl TailSettings {
-    /// How many bytes of a file are read at once: enough for the longest line, its line ending, and the marker before it.
-    pub(crate) fn chunk_bytes(&self) -> usize {
-        CHUNK.max(self.max_line + 4096)
-    }
-
-    /// The memory for the one archive that is decompressed at a time.
-    pub(crate) fn archive_bytes(&self) -> usize {
-        content::Content::memory(self.chunk_bytes())
-    }
-}
-
-/// The current time on both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// The monotonic clock, for waiting.
-    pub instant: Instant,
-    /// The wall clock, for timestamps, in nanoseconds since 1970 UTC.
-    pub clock: i64,
-}
-
-impl Now {
-    /// Reads the system's clocks.
-    pub fn read() -> Self {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self { instant: Instant::now(), clock: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX) }
-    }
-}
-
-/// The state of one file, for `/status`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileState {
-    /// The live file's name.
-    pub name: Arc<str>,
-    /// Its size at the last scan.
-    pub size: u64,
-    /// The next byte to read in the oldest unfinished generation.
-    pub position: u64,
-    /// Unread bytes, rotated files included.
-    pub unread: u64,
-    /// Since when the oldest unread byte waits.
-    pub unread_since: Option<Instant>,
-    /// The inode of the oldest unfinished generation, and when that file grew last.
-    pub front: Option<(u64, Instant)>,
-    /// How many files are in the queue, the live file included.
-    pub generations: usize,
-    /// Why the file cannot be read.
-    pub error: Option<String>,
-}
 
 /// All streams of the log directory.
 #[derive(Debug)]
@@ -153,20 +69,13 @@ pub struct Tail {
     listing: Vec<Found>,
     /// The listing of the previous scan.
     before: Vec<Found>,
-    /// At most this many bytes of deleted files are kept open.
-    max_deleted: u64,
-    /// At most this many files are open.
-    max_open: usize,
-    /// At most this many streams are followed at a time.
-    max_followed: usize,
-    /// At most this many files have their own stream in Loki.
-    max_streams: usize,
+    limits: Limits,
     /// How many names the latest listing leaves out.
     left_out: LeftOut,
     /// How many log files are not followed, because there are too many.
     not_followed: usize,
     /// Which of its conditions are logged already.
-    already_logged: arrivals::AlreadyLogged,
+    already_logged: AlreadyLogged,
 }
 
 impl Tail {
@@ -196,13 +105,10 @@ impl Tail {
             // Files that were rotated before the very first start are not shipped.
             before: if record.is_empty() { listing.clone() } else { Vec::new() },
             listing,
-            max_deleted: DELETED,
-            max_open: shed::max_open(),
-            max_followed: arrivals::MAX_FOLLOWED,
-            max_streams: arrivals::MAX_STREAMS,
+            limits: Limits::of_this_process(),
             left_out,
             not_followed: 0,
-            already_logged: arrivals::AlreadyLogged::default(),
+            already_logged: AlreadyLogged::default(),
         };
         for (name, record) in record {
             if tail.discovery.is_stream(name) {
@@ -344,7 +250,7 @@ impl Tail {
 
     /// A stream for a file of this name: its own stream in Loki, or a slot in the shared stream.
     fn new_stream(&self, name: &str, slot: Option<u16>) -> Stream {
-        let log_file = if slot.is_some() { arrivals::SHARED } else { arrivals::stem(name) };
+        let log_file = if slot.is_some() { labels::SHARED } else { labels::stem(name) };
         let mut stream =
             Stream::new(name, self.settings.labels.stream(log_file), TimeReader::new(self.settings.zone.clone()));
         stream.share(slot);
@@ -388,6 +294,7 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
+    use super::settings::CHUNK;
     use super::*;
 
     #[test]

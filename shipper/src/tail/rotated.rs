@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 
-use super::Now;
 use super::content::Content;
 use super::generation::{Generation, Kind};
 use super::identity::{begins_as, is_inode, verify};
+use super::now::Now;
 use crate::discover::{Discovery, Found, Inode, is_compressed, rotation};
 use crate::state::GenerationRecord;
 

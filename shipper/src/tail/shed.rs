@@ -3,22 +3,16 @@
 use super::Tail;
 use super::stream::Stream;
 
-/// At most this many bytes of deleted files are kept open.
-pub const DELETED: u64 = 256 << 20;
-
-/// Descriptors reserved for everything other than log files.
-const OTHER_FILES: u64 = 64;
-
 impl Tail {
     /// Over the byte limit, closes deleted files: fully read ones first, then the oldest. Over the descriptor limit, closes
     /// fully read files first, then deleted ones.
     pub(super) fn shed(&mut self) {
-        while self.streams.iter().map(Stream::deleted).sum::<u64>() > self.max_deleted {
+        while self.streams.iter().map(Stream::deleted).sum::<u64>() > self.limits.deleted_bytes {
             if !self.close_first_deleted() {
                 break;
             }
         }
-        while self.streams.iter().map(Stream::open_files).sum::<usize>() > self.max_open {
+        while self.streams.iter().map(Stream::open_files).sum::<usize>() > self.limits.open_files {
             if !self.close_oldest_lingering() && !self.close_first_deleted() {
                 break;
             }
@@ -40,15 +34,6 @@ impl Tail {
         first.close_first_deleted(&self.metrics);
         true
     }
-}
-
-/// How many log files may be open at a time. Raises the process's limit to the highest allowed value first.
-pub(super) fn max_open() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    current.map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -82,11 +67,11 @@ mod tests {
         tail.scan(at(8)).unwrap();
         let unread = tail.streams.iter().find(|stream| &*stream.name == "unread.log").unwrap().deleted();
         assert_eq!(tail.streams.iter().map(super::Stream::deleted).sum::<u64>(), 2 * unread);
-        tail.max_deleted = unread;
+        tail.limits.deleted_bytes = unread;
         tail.scan(at(9)).unwrap();
         assert_eq!(tail.streams.iter().map(super::Stream::deleted).sum::<u64>(), unread);
         assert!(!counted(&registry).contains("reason=\"shed\""), "{}", counted(&registry));
-        tail.max_deleted = 0;
+        tail.limits.deleted_bytes = 0;
         tail.scan(at(10)).unwrap();
         assert!(counted(&registry).contains("bytes_lost_total{reason=\"shed\"} 9"), "{}", counted(&registry));
     }
@@ -98,7 +83,7 @@ mod tests {
         let start = Now { instant: Instant::now(), ..Now::read() };
         let at = |seconds| Now { instant: start.instant + Duration::from_secs(seconds), ..start };
         let (mut tail, registry) = tail(dir.path(), &Record::new());
-        tail.max_open = 3;
+        tail.limits.open_files = 3;
         // Two files are fully read and deleted, one after the other.
         for turn in 0..2 {
             std::fs::write(path("a.log"), format!("{turn}\n")).unwrap();

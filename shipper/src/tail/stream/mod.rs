@@ -14,9 +14,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::file_state::FileState;
 use super::generation::{Generation, Kind};
+use super::now::Now;
 use super::rotated::Siblings;
-use super::{FileState, Now, TailSettings};
+use super::settings::TailSettings;
 use crate::batch::{Batch, BatchBuffer};
 use crate::discover::{Found, Inode};
 use crate::entries::Chain;
