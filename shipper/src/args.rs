@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::positions::{self, PositionsArgs};
+use crate::commands::prove::{self, ProveArgs};
 use crate::commands::run::{self, RunArgs};
 
 /// Ships Redis Enterprise's log files to Loki, losing no line and showing none twice.
@@ -26,6 +27,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Show how far each file is acknowledged, or have one shipped from its start again.
     Positions(PositionsArgs),
+    /// Prove that Loki shows every acknowledged line once; needs the right to read.
+    Prove(Box<ProveArgs>),
 }
 
 /// Runs the command that `args` name.
@@ -33,5 +36,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Run(args) => run::run(&args),
         Command::Positions(args) => positions::run(&args),
+        Command::Prove(args) => prove::run(&args),
     }
 }

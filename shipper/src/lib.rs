@@ -26,6 +26,7 @@ pub mod labels;
 pub mod lines;
 pub mod metrics;
 pub mod pipeline;
+mod prove;
 pub mod push;
 pub mod redaction;
 pub mod settings;

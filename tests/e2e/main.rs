@@ -14,6 +14,7 @@ mod leaves_nothing_behind;
 mod makes_pods_whatever_becomes_of_the_webhook;
 mod manages_permissions;
 mod manifests_fit_together;
+mod proves_what_was_shipped;
 mod pushing;
 mod reloads_certificates;
 mod renders_and_applies_manifests;

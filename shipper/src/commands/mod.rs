@@ -1,4 +1,5 @@
 //! The commands: thin shells around what the other modules do.
 
 pub(crate) mod positions;
+pub(crate) mod prove;
 pub(crate) mod run;

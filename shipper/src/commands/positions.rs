@@ -55,7 +55,7 @@ fn reset(mut home: Home, dir: &Path, file: &str) -> anyhow::Result<()> {
 }
 
 /// The positions. One damaged generation is said; the command fails where neither can be read.
-fn load(mut home: Home) -> anyhow::Result<(Home, Record)> {
+pub(super) fn load(mut home: Home) -> anyhow::Result<(Home, Record)> {
     let (record, errors) = home.load();
     let damaged = !errors.is_empty();
     for error in errors {

@@ -31,3 +31,5 @@ pub use loki::{Loki, Outcome, Parcel};
 pub use metered::{BoxError, Dial, Wire};
 pub(crate) use secrets::shown_url;
 pub use settings::PushSettings;
+pub(crate) use token::{Token, TokenError};
+pub(crate) use trust::roots;

@@ -18,7 +18,7 @@ const MAX_BYTES: u64 = 64 << 10;
 
 /// Why there is no token to send.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TokenError {
+pub(crate) enum TokenError {
     /// The file cannot be read.
     #[error("failed to read the token file {path}")]
     Read {
@@ -34,7 +34,7 @@ pub(super) enum TokenError {
 
 /// The token in a file.
 #[derive(Debug)]
-pub(super) struct Token {
+pub(crate) struct Token {
     path: PathBuf,
     read: Option<(Instant, HeaderValue)>,
     sent: Option<HeaderValue>,
@@ -42,12 +42,12 @@ pub(super) struct Token {
 
 impl Token {
     /// The token in the file at `path`, which need not exist yet.
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, read: None, sent: None }
     }
 
     /// The value of the `Authorization` header.
-    pub(super) fn header(&mut self, now: Instant) -> Result<HeaderValue, TokenError> {
+    pub(crate) fn header(&mut self, now: Instant) -> Result<HeaderValue, TokenError> {
         if let Some((at, value)) = &self.read
             && now.saturating_duration_since(*at) < FRESH
         {

@@ -20,7 +20,7 @@ impl CaFiles {
 }
 
 /// The CAs to trust. Logs each file that cannot be used, and continues with the others.
-pub(super) fn roots(settings: &PushSettings) -> RootCertStore {
+pub(crate) fn roots(settings: &PushSettings) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     if settings.url.scheme_str() != Some("https") {
         return roots;

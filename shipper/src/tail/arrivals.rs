@@ -74,7 +74,7 @@ impl Tail {
 
     fn follow(&mut self, found: &Found, taken: &Taken, now: Now) -> bool {
         let siblings = Siblings::of(&found.name, &self.listing, &self.before, &self.discovery);
-        let mut stream = self.new_stream(&found.name, self.next_slot(&found.name));
+        let mut stream = Stream::of(&found.name, self.next_slot(&found.name), &self.settings);
         stream.begin(&siblings);
         if taken.finished.contains(&found.inode.inode)
             && let Some((chain, file)) = self.streams.iter().find_map(|stream| stream.has_finished(found))

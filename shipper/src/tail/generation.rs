@@ -280,6 +280,11 @@ impl Generation {
         self.stalled = None;
     }
 
+    /// Declares `end` its final end, or its current size.
+    pub(super) fn mark_end_at(&mut self, end: Option<u64>) {
+        self.ends = Some(end.unwrap_or(self.size));
+    }
+
     /// Marks it as fully read at `now`.
     pub(super) fn finished_at(mut self, now: Instant) -> Self {
         self.finished_at = now;

@@ -18,6 +18,7 @@ mod growth;
 mod identity;
 mod limits;
 mod now;
+mod replay;
 mod rotated;
 mod settings;
 mod shed;
@@ -31,8 +32,6 @@ use std::time::Instant;
 
 use crate::batch::{Batch, BatchBuffer, MetadataSwitch};
 use crate::discover::{Discovery, Found, LeftOut};
-use crate::formats::TimeReader;
-use crate::labels;
 use crate::metrics::Metrics;
 use crate::redaction::Redactor;
 use crate::state::{Record, StreamRecord};
@@ -40,6 +39,7 @@ pub use file_state::FileState;
 pub use limits::DELETED;
 use limits::{AlreadyLogged, Limits};
 pub use now::Now;
+pub(crate) use replay::{Replay, ReplayError, Until};
 use rotated::Siblings;
 pub use settings::TailSettings;
 use stream::{Stream, Surprise};
@@ -248,21 +248,12 @@ impl Tail {
         batch
     }
 
-    /// A stream for a file of this name: its own stream in Loki, or a slot in the shared stream.
-    fn new_stream(&self, name: &str, slot: Option<u16>) -> Stream {
-        let log_file = if slot.is_some() { labels::SHARED } else { labels::stem(name) };
-        let mut stream =
-            Stream::new(name, self.settings.labels.stream(log_file), TimeReader::new(self.settings.zone.clone()));
-        stream.share(slot);
-        stream
-    }
-
     /// Resumes a stream at its positions in `record`, with a listing during which nothing was renamed.
     fn resumed(&mut self, name: &str, record: &StreamRecord, now: Now) -> std::io::Result<Stream> {
         let mut passes = 0;
         loop {
             passes += 1;
-            let mut stream = self.new_stream(name, record.chain.slot);
+            let mut stream = Stream::of(name, record.chain.slot, &self.settings);
             let siblings = Siblings::of(name, &self.listing, &self.before, &self.discovery);
             stream.resume(record, &siblings, &self.metrics, now);
             if !siblings.are_stale() || passes == MAX_PASSES {

@@ -40,6 +40,11 @@ impl<'a> Siblings<'a> {
         Self { discovery, live, rotated, before, stale: Cell::new(false) }
     }
 
+    /// The rotated files, oldest first, and then the live file.
+    pub(super) fn in_order(&self) -> Vec<&'a Found> {
+        self.rotated.iter().copied().chain(self.live).collect()
+    }
+
     /// Opens one of the files from its start. `None` if it is gone, replaced, or a damaged archive.
     pub(super) fn opened(&self, found: &Found, kind: Kind, now: Now) -> std::io::Result<Option<Generation>> {
         let Some(content) = self.open(found)? else { return Ok(None) };

@@ -7,12 +7,15 @@ mod fill;
 mod held;
 mod observe;
 mod reopen;
+mod replay;
 #[cfg(test)]
 mod testing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub(crate) use replay::Until;
 
 use super::file_state::FileState;
 use super::generation::{Generation, Kind};
@@ -23,6 +26,7 @@ use crate::batch::{Batch, BatchBuffer};
 use crate::discover::{Found, Inode};
 use crate::entries::Chain;
 use crate::formats::TimeReader;
+use crate::labels;
 use crate::metrics::{Lost, Metrics};
 use crate::redaction::Redactor;
 use crate::state::{Clocked, GenerationRecord, Record, StreamRecord};
@@ -88,7 +92,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(name: &str, labels: String, times: TimeReader) -> Self {
+    fn new(name: &str, labels: String, times: TimeReader) -> Self {
         Self {
             name: name.into(),
             labels,
@@ -110,9 +114,12 @@ impl Stream {
         }
     }
 
-    /// Sets the slot of the file in the shared stream. `None` if it has its own stream.
-    pub(super) fn share(&mut self, slot: Option<u16>) {
-        self.chain.slot = slot;
+    /// The stream of a file with this name: its own stream in Loki, or a slot in the shared stream.
+    pub(super) fn of(name: &str, slot: Option<u16>, settings: &TailSettings) -> Self {
+        let log_file = if slot.is_some() { labels::SHARED } else { labels::stem(name) };
+        let mut stream = Self::new(name, settings.labels.stream(log_file), TimeReader::new(settings.zone.clone()));
+        stream.chain.slot = slot;
+        stream
     }
 
     /// The slot of the file in the shared stream.
