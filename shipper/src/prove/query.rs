@@ -98,11 +98,8 @@ impl Query {
         range: Range,
         mut each: impl FnMut(i64, &str),
     ) -> Result<(), QueryError> {
-        let mut from = range.from;
-        // Entries at the last time of the page before: the next page holds them again.
-        let mut skip = 0;
+        let (mut from, mut limit) = (range.from, PAGE);
         loop {
-            let limit = PAGE + skip;
             let path = format!(
                 "query_range?direction=forward&limit={limit}&start={from}&end={}&query={}",
                 range.to,
@@ -112,16 +109,21 @@ impl Query {
             let values = answer.data.result.into_iter().flat_map(|stream| stream.values);
             let mut page: Vec<_> = values.map(|(time, line)| (time.parse::<i64>().unwrap_or_default(), line)).collect();
             page.sort_by_key(|(time, _)| *time);
-            let last = page.last().map(|(time, _)| *time);
-            let full = page.len() >= limit;
-            page.iter().skip(skip).for_each(|(time, line)| each(*time, line));
-            match last {
-                Some(last) if full => {
-                    let at_last = page.iter().filter(|(time, _)| *time == last).count();
-                    skip = at_last;
+            match page.last().map(|(time, _)| *time) {
+                // A full page may lack entries of its last time. The next page starts there, and has them all.
+                Some(last) if page.len() >= limit => {
+                    for (time, line) in page.iter().take_while(|(time, _)| *time < last) {
+                        each(*time, line);
+                    }
+                    limit = if last > from { PAGE } else { limit * 2 };
                     from = last;
                 }
-                _ => return Ok(()),
+                _ => {
+                    for (time, line) in &page {
+                        each(*time, line);
+                    }
+                    return Ok(());
+                }
             }
         }
     }
@@ -186,6 +188,32 @@ mod tests {
         let query = Query::new(&settings("http://gw:8080/api/logs/v1/application/loki/api/v1/push")).unwrap();
         assert_eq!(query.base, "http://gw:8080/api/logs/v1/application/loki/api/v1");
         assert!(matches!(Query::new(&settings("http://loki/other")), Err(QueryError::Url)));
+    }
+
+    /// Answers like Loki: the first entries from `start` on, with many entries at one time.
+    async fn page(axum::extract::RawQuery(query): axum::extract::RawQuery) -> String {
+        let query = query.unwrap();
+        let number = |name: &str| -> usize {
+            let (_, value) = query.split_once(&format!("{name}=")).unwrap();
+            value.split('&').next().unwrap().parse().unwrap()
+        };
+        let entries = (0..5 * PAGE).map(|number| (number / (2 * PAGE + 7), number));
+        let page = entries.filter(|(time, _)| *time >= number("start")).take(number("limit"));
+        let values: Vec<_> = page.map(|(time, number)| [time.to_string(), number.to_string()]).collect();
+        serde_json::json!({"data": {"result": [{"values": values}]}}).to_string()
+    }
+
+    #[tokio::test]
+    async fn reads_each_entry_once_if_a_page_ends_between_entries_of_one_time() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}/loki/api/v1/push", listener.local_addr().unwrap());
+        let routes = axum::Router::new().fallback(axum::routing::get(page));
+        tokio::spawn(async { axum::serve(listener, routes).await });
+        let push = PushSettings { url: url.parse().unwrap(), ..settings("http://loki/push") };
+        let mut seen = Vec::<usize>::new();
+        let mut query = Query::new(&push).unwrap();
+        query.entries("{}", Range { from: 0, to: 10 }, |_, line| seen.push(line.parse().unwrap())).await.unwrap();
+        assert_eq!(seen, (0..5 * PAGE).collect::<Vec<_>>());
     }
 
     #[test]
