@@ -26,6 +26,11 @@ impl Finding {
         Self { code, problem: problem.into(), fix: fix.into() }
     }
 
+    /// A finding of `code` with the fix of the table. `names` fills in its placeholders, such as `("NAMESPACE", "redis")`.
+    pub fn with_names(code: Code, problem: impl Into<String>, names: &[(&str, &str)]) -> Self {
+        Self::new(code, problem, filled(code.fix(), names))
+    }
+
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         self.code.severity()
@@ -40,6 +45,22 @@ impl Finding {
 /// The section of docs/troubleshooting.md that explains `code`.
 fn url(code: Code) -> String {
     format!("{PAGE}#{}", code.as_str().to_ascii_lowercase())
+}
+
+/// `text` with names in place of its placeholders, which are words in capitals, and without the backticks of Markdown.
+fn filled(text: &str, names: &[(&str, &str)]) -> String {
+    let mut filled = String::new();
+    for part in text.split_inclusive(|c: char| !c.is_ascii_uppercase()) {
+        let word = part.trim_end_matches(|c: char| !c.is_ascii_uppercase());
+        match names.iter().find(|(placeholder, _)| *placeholder == word) {
+            Some((_, name)) => {
+                filled.push_str(name);
+                filled.extend(part.chars().skip(word.len()));
+            }
+            None => filled.push_str(part),
+        }
+    }
+    filled.replace('`', "")
 }
 
 impl fmt::Display for Finding {
@@ -57,5 +78,14 @@ mod tests {
         let finding = Finding::new(Code::NamespaceNotLabelled, "namespace redis is not labelled", "label it");
         assert_eq!(finding.to_string(), "RLS201: namespace redis is not labelled; fix: label it");
         assert!(finding.url().ends_with("/docs/troubleshooting.md#rls201"));
+    }
+
+    #[test]
+    fn fills_the_names_into_the_fix_of_the_table() {
+        let finding = Finding::with_names(Code::NamespaceNotLabelled, "it is not", &[("NAMESPACE", "redis")]);
+        let expected = "kubectl label namespace redis redis-log-shipper.io/inject=enabled, then restart the pods: \
+                        redis-log-webhook rollout redis.";
+        assert_eq!(finding.fix, expected);
+        assert_eq!(filled("`A -n NAMESPACE`", &[("NAMESPACE", "NAME"), ("NAME", "x")]), "A -n NAME");
     }
 }

@@ -8,8 +8,8 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Macros whose texts are not errors: information, unreachable code, data.
 const TOLD: [&str; 9] = ["info", "debug", "trace", "unreachable", "json", "write", "writeln", "println", "concat"];
-/// Calls whose texts describe metrics.
-const DESCRIBED: [&str; 2] = ["register", "register_with_unit"];
+/// Calls whose texts describe metrics, or are the words of a finding: its code leads to its section of the page.
+const DESCRIBED: [&str; 4] = ["register", "register_with_unit", "finding", "with_names"];
 /// Files whose texts are results of a command, or Loki's own words.
 const NOT_OURS_TO_EXPLAIN: [&str; 4] = [
     "webhook/src/offline/report.rs",

@@ -12,6 +12,7 @@
 //! patch       add-only RFC 6902, tried on the object before it is answered
 //! response    verdict -> answer
 //!
+//! pusher            who pushes to which tenant
 //! case, pod, names  a pod with its configuration; accessors and our names; names that Kubernetes allows
 //! surroundings      what the cluster knows about the pod: limits, attempts (stepping aside), fuse
 //! ```
@@ -32,6 +33,7 @@ pub mod outline;
 pub mod patch;
 pub mod pod;
 pub mod presence;
+pub mod pusher;
 mod request;
 mod response;
 pub mod review;

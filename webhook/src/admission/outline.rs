@@ -56,6 +56,7 @@ static POD: Keep = Members(&[
             ("os", All),
             ("resources", All),
             ("securityContext", All),
+            ("serviceAccountName", All),
             ("volumes", Items(&Members(&[("name", All), ("persistentVolumeClaim", All)]))),
         ]),
     ),

@@ -1,6 +1,7 @@
 //! Everything that needs the API server: what the webhook knows about new pods (`knowledge`, with the watches that update
-//! it) and who may push (`rbac`, `managed_rbac`).
+//! it) and who may push (`access`, `rbac`, `managed_rbac`).
 
+pub mod access;
 pub(crate) mod api;
 pub mod knowledge;
 mod limit_ranges;

@@ -8,6 +8,8 @@ use super::words::{PullPolicy, Seccomp, SidecarMode, State};
 
 /// The placeholder for the tenant in [`Config::loki_url`].
 pub(super) const TENANT_PLACEHOLDER: &str = "{tenant}";
+/// The path of a gateway, before the tenant.
+const GATEWAY_PATH: &str = "/api/logs/v1/";
 /// The shortest lifetime that the API server grants a token, in seconds.
 pub const MIN_TOKEN_SECONDS: u32 = 600;
 
@@ -157,5 +159,32 @@ impl Config {
     /// The push URL with the tenant filled in.
     pub fn push_url(&self) -> String {
         self.loki_url.replace(TENANT_PLACEHOLDER, &self.tenant)
+    }
+
+    /// The tenant that the push URL names; `None` if the URL leads to no gateway of OpenShift Logging. Only such a gateway asks
+    /// the API server for a permission.
+    pub fn gateway_tenant(&self) -> Option<String> {
+        let url = self.push_url();
+        let (_, rest) = url.split_once(GATEWAY_PATH)?;
+        let (tenant, _) = rest.split_once('/')?;
+        Some(tenant.to_owned()).filter(|tenant| !tenant.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_tenant_of_a_gateway_and_none_of_a_loki() {
+        let tenant = |url: &str| {
+            let config = Config { loki_url: url.to_owned(), tenant: "audit".to_owned(), ..Config::default() };
+            config.gateway_tenant()
+        };
+        let gateway = "https://gateway:8080/api/logs/v1";
+        assert_eq!(tenant(&format!("{gateway}/{{tenant}}/loki/api/v1/push")).as_deref(), Some("audit"));
+        assert_eq!(tenant(&format!("{gateway}/application/loki/api/v1/push")).as_deref(), Some("application"));
+        assert_eq!(tenant("http://loki:3100/loki/api/v1/push"), None);
+        assert_eq!(tenant(&format!("{gateway}//loki/api/v1/push")), None);
     }
 }

@@ -1,0 +1,44 @@
+//! On a real API server: the webhook finds out why a ServiceAccount may not push.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use harness::cluster::Cluster;
+use harness::servers::Servers;
+use redis_log_webhook::admission::pusher::Pusher;
+use redis_log_webhook::cluster::access;
+use redis_log_webhook::cluster::rbac::{Access, Accounts, Permission};
+use serde_json::{Value, json};
+
+fn grant(namespace: &str, accounts: Accounts) -> [Value; 2] {
+    let (namespace, tenant) = (namespace.to_owned(), "application".to_owned());
+    Permission { account_namespace: namespace.clone(), namespace, accounts, tenant, access: Access::Write }.objects()
+}
+
+async fn create_namespace(cluster: &Cluster, name: &str) {
+    cluster.create_namespace(name, &json!({"redis-log-shipper.io/inject": "enabled"}), &["rec"]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_what_is_wrong_with_the_permission_to_push() {
+    let Some(servers) = Servers::find("names_what_is_wrong_with_the_permission_to_push").unwrap() else { return };
+    let cluster = Cluster::start(&servers).await.unwrap();
+    let code = async |namespace: &str| {
+        let (namespace, account, tenant) = (namespace.to_owned(), "rec".to_owned(), "application".to_owned());
+        let found = access::ask(&cluster.client, &Pusher { namespace, account, tenant }).await.unwrap();
+        found.map(|finding| finding.code.as_str())
+    };
+    for namespace in ["granted", "none", "narrow", "other"] {
+        create_namespace(&cluster, namespace).await;
+    }
+    for object in grant("granted", Accounts::All) {
+        cluster.apply(&object).await.unwrap();
+    }
+    assert_eq!((code("granted").await, code("none").await), (None, Some("RLS301")));
+
+    let [_, mut binding] = grant("narrow", Accounts::One("rec".to_owned()));
+    binding["kind"] = json!("RoleBinding");
+    binding["metadata"]["namespace"] = json!("narrow");
+    cluster.apply(&binding).await.unwrap();
+    let [_, other] = grant("other", Accounts::One("default".to_owned()));
+    cluster.apply(&other).await.unwrap();
+    assert_eq!((code("narrow").await, code("other").await), (Some("RLS302"), Some("RLS303")));
+}
