@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::encode;
+use crate::extract::{Entry, Sink};
 use crate::formats::{self, level::Level};
 use crate::state::{Record, StreamRecord};
 
@@ -56,6 +57,16 @@ impl MetadataSwitch {
     /// From here on none does. Whether some did before is returned.
     pub fn turn_off(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Sink for BatchBuffer {
+    fn has_room_for(&self, len: usize) -> bool {
+        Self::has_room_for(self, len)
+    }
+
+    fn push(&mut self, entry: &Entry<'_>) -> bool {
+        Self::push(self, entry.time, entry.line, entry.level)
     }
 }
 

@@ -8,6 +8,7 @@
 //! └───────────── reads: one task ──────────────────────┘└─ bounded ─┘└──────── pushes: one task ──────┘
 //! ```
 //!
+//! `extract` makes entries of bytes: lines, texts, redaction and times in one pass.
 //! `commands` start here, `settings` parses their flags, `pipeline` wires the stages. `status`, `metrics` and `admin` tell
 //! others how it goes.
 //!
@@ -21,6 +22,7 @@ mod commands;
 pub mod discover;
 mod encode;
 pub mod entries;
+mod extract;
 pub mod formats;
 pub mod labels;
 pub mod lines;

@@ -8,6 +8,7 @@ use super::growth::Growth;
 use super::identity::{self, Head, Marker};
 use super::now::Now;
 use crate::discover::Inode;
+use crate::extract::Unread;
 use crate::redaction::Carried;
 use crate::state::{Clocked, GenerationRecord};
 use crate::texts::Waiting;
@@ -446,22 +447,4 @@ impl Generation {
         let patience = if waiting.in_report { CLOSE_REPORT_AFTER } else { CLOSE_AFTER };
         self.stalled = Some(Stall { size: self.size, lines: self.read + waiting.bytes as u64, patience });
     }
-}
-
-/// The bytes after the position.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unread<'a> {
-    /// The bytes, and before them as many as the marker has.
-    pub(super) around: &'a [u8],
-    /// How many that are.
-    pub(super) lead: usize,
-    pub(super) bytes: &'a [u8],
-    /// Whether these bytes reach the final end of the file.
-    pub(super) at_end: bool,
-    /// How many of them belong to texts that are complete because no line followed.
-    pub(super) closed: usize,
-    /// Their position in the file.
-    pub(super) position: u64,
-    /// How many of them still see the clock in the record.
-    pub(super) stop: usize,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::content::Content;
+use crate::extract::EntryLimits;
 use crate::labels::Labels;
 use crate::redaction::Redaction;
 
@@ -52,6 +53,11 @@ impl TailSettings {
     /// How many bytes of a file are read at once: enough for the longest line, its line ending, and the marker before it.
     pub(crate) fn chunk_bytes(&self) -> usize {
         CHUNK.max(self.max_line + 4096)
+    }
+
+    /// What bounds entries.
+    pub(crate) fn entry_limits(&self) -> EntryLimits {
+        EntryLimits { max_line: self.max_line, max_age: self.max_age, multiline: self.multiline }
     }
 
     /// The memory for the one archive that is decompressed at a time.
