@@ -12,11 +12,13 @@
 //! - [`places`]: a limit for connections to a port that anybody can reach
 //! - [`chain`]: an error with its causes, for the log
 //! - [`printable`]: untrusted strings without control characters
+//! - [`drops`]: drop rules of a user
 //! - [`patterns`]: redaction rules of a user
 //! - [`words`]: settings that are one of a few words
 
 pub mod admin;
 mod chain;
+pub mod drops;
 pub mod logging;
 pub mod patterns;
 pub mod places;

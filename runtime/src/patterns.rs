@@ -52,6 +52,11 @@ pub fn rule(text: &str) -> Result<Rule, RuleError> {
     if name.is_empty() || name.len() > NAME || !name.bytes().all(is_valid) || pattern.is_empty() {
         return Err(form());
     }
+    Ok(Rule { name: name.to_owned(), regex: compile(name, pattern)? })
+}
+
+/// Compiles the pattern of the rule `name`, within limits of length and memory.
+pub(crate) fn compile(name: &str, pattern: &str) -> Result<Regex, RuleError> {
     let failed = |fault: String| RuleError::Pattern { name: name.to_owned(), fault };
     if pattern.len() > PATTERN {
         return Err(failed(format!("it is longer than {PATTERN} bytes")));
@@ -74,7 +79,7 @@ pub fn rule(text: &str) -> Result<Rule, RuleError> {
     if regex.is_match("") {
         return Err(failed("it matches the empty string: expected a pattern that needs at least one byte".to_owned()));
     }
-    Ok(Rule { name: name.to_owned(), regex })
+    Ok(regex)
 }
 
 /// What is wrong with a pattern, on one line.

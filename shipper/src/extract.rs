@@ -1,10 +1,11 @@
-//! Bytes to entries, in one pass: lines, texts, redaction, times.
+//! Bytes to entries, in one pass: lines, texts, redaction, times, drop rules.
 //!
 //! It does not know where the bytes come from, or where the entries go. The tail extracts from files that grow, `preview` and
 //! support packages from bytes that are complete. So all of them make the same entries of the same bytes.
 
 use std::time::Duration;
 
+use crate::drop::FileDrops;
 use crate::entries::{Chain, Clock};
 use crate::formats::level::Level;
 use crate::formats::{Reference, TimeReader, Timestamp};
@@ -69,6 +70,8 @@ pub(crate) struct Entry<'a> {
 pub(crate) enum Skipped {
     /// Loki would reject it for its age.
     TooOld,
+    /// A drop rule matches it.
+    Dropped,
 }
 
 /// Where entries go.
@@ -92,6 +95,8 @@ pub(crate) struct Extractor<'a> {
     pub(crate) scratch: &'a mut Vec<u8>,
     pub(crate) chain: &'a mut Chain,
     pub(crate) redactor: &'a mut Redactor,
+    /// The drop rules for this file.
+    pub(crate) drops: &'a FileDrops<'a>,
     pub(crate) handed: &'a mut Handed,
 }
 
@@ -170,6 +175,11 @@ impl Extractor<'_> {
             taken.used += text.consumed;
             next = text.next;
             let entry = Entry { time, line: said, level };
+            if self.drops.drop(said, level) {
+                self.handed.dropped += 1;
+                sink.skip(&entry, Skipped::Dropped);
+                continue;
+            }
             if time < oldest {
                 self.handed.old += 1;
                 sink.skip(&entry, Skipped::TooOld);

@@ -3,12 +3,12 @@
 //! ```text
 //! discover ── tail ── lines ── texts ── entries ── batch ── encode ──► push ── acknowledge ──► state
 //!    │          │                 │  │                                  │                  (positions)
-//!  globs     identity,       formats redaction                       answer: what
+//!  globs     identity,       formats redaction, drop                 answer: what
 //!            rotated  (timestamps, levels)                           Loki meant
 //! └───────────── reads: one task ──────────────────────┘└─ bounded ─┘└──────── pushes: one task ──────┘
 //! ```
 //!
-//! `extract` makes entries of bytes: lines, texts, redaction and times in one pass.
+//! `extract` makes entries of bytes: lines, texts, redaction, times and drop rules in one pass.
 //! `commands` start here, `settings` parses their flags, `pipeline` wires the stages. `status`, `metrics` and `admin` tell
 //! others how it goes.
 //!
@@ -20,6 +20,7 @@ pub mod args;
 pub mod batch;
 mod commands;
 pub mod discover;
+pub mod drop;
 mod encode;
 pub mod entries;
 mod extract;

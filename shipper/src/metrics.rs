@@ -51,6 +51,8 @@ pub(crate) struct Handed {
     pub(crate) disbelieved: u64,
     /// Entries that Loki would reject for their age.
     pub(crate) old: u64,
+    /// Entries that a rule drops.
+    pub(crate) dropped: u64,
     /// NULs.
     pub(crate) zeros: u64,
 }
@@ -74,6 +76,7 @@ pub struct Metrics {
     skipped_old: Counter,
     disbelieved: Counter,
     redactions: Family<Rule, Counter>,
+    dropped: Family<Rule, Counter>,
     reopened: Counter,
     left_out: Family<Reason, Gauge>,
     sharing: Gauge,
@@ -113,6 +116,7 @@ impl Metrics {
             metrics.disbelieved.clone(),
         );
         r.register("redactions", "Secrets replaced in entries", metrics.redactions.clone());
+        r.register("entries_dropped", "Entries that a drop rule kept from being pushed", metrics.dropped.clone());
         r.register("files_reopened", "Files opened again because they could not be read", metrics.reopened.clone());
         r.register(
             "files_sharing_a_stream",
@@ -181,6 +185,11 @@ impl Metrics {
     /// Counts what one rule replaces.
     pub(crate) fn redactions(&self, rule: &str) -> Counter {
         self.redactions.get_or_create_owned(&Rule { rule: rule.to_owned() })
+    }
+
+    /// Counts what one rule drops.
+    pub(crate) fn dropped(&self, rule: &str) -> Counter {
+        self.dropped.get_or_create_owned(&Rule { rule: rule.to_owned() })
     }
 
     /// Files are not read: their names are not UTF-8, or there are too many.

@@ -804,6 +804,9 @@ mod overrides {
         let rules = json!({"name": "REDIS_LOG_SHIPPER_REDACT_PATTERN", "value": "end=x$$\ncard=[0-9]{16}"});
         let judged = with("redact-patterns", " end=x$\n\ncard=[0-9]{16}\n");
         assert_eq!(sidecar(&judged)["env"].as_array().unwrap().last(), Some(&rules));
+        let drop = json!({"name": "REDIS_LOG_SHIPPER_DROP", "value": "level=debug\ndmcproxy*:pattern=end$$"});
+        let judged = with("drop", "level=debug\n dmcproxy*:pattern=end$\n");
+        assert_eq!(sidecar(&judged)["env"].as_array().unwrap().last(), Some(&drop));
     }
 
     #[test]
@@ -829,6 +832,8 @@ mod overrides {
             ("multiline", "sometimes"),
             ("redact", "perhaps"),
             ("redact-patterns", "card=("),
+            ("drop", "debug"),
+            ("drop", "level=debug\nlevel=loud"),
             ("drain-timeout", "11m"),
             ("drain-timeout", "soon"),
         ] {

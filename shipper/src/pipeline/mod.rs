@@ -145,6 +145,9 @@ async fn ship(settings: Settings, report: &Report, opened: Opened, shutdown: &Ca
 }
 
 fn log_start(settings: &Settings) {
+    for rule in &settings.tail.drop {
+        tracing::info!(rule = rule.text, "entries that match this rule are dropped on purpose");
+    }
     tracing::info!(
         dir = %settings.discovery.dir().display(),
         url = shown_url(&settings.push.url.to_string()),

@@ -131,6 +131,7 @@ impl Reader {
     /// Reads until every line is handed over that will ever be written, or the pusher takes no more.
     pub(super) async fn run(mut self) {
         self.read().await;
+        self.status.dropped(self.tail.dropped());
         self.finished.cancel();
     }
 
@@ -260,6 +261,7 @@ impl Reader {
         let files = self.tail.files();
         let unread = files.iter().map(|file| file.unread).sum();
         self.status.files(files, now.instant);
+        self.status.dropped(self.tail.dropped());
         self.metrics.unread(unread, self.status.oldest_unacknowledged(now.instant));
         self.warn_before_loss(now.instant);
     }

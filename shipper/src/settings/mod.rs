@@ -16,6 +16,7 @@ use runtime::words::{Multiline, Redact};
 
 use crate::commands::run::flags::RunArgs;
 use crate::discover::Discovery;
+use crate::drop::{self, DropRule};
 use crate::labels::Labels;
 use crate::push::{PushSettings, shown_url};
 use crate::redaction::{OwnRule, Redaction};
@@ -93,6 +94,7 @@ impl Settings {
                 on: choice::<Redact>("--redact", &args.redact, faults) == Redact::On,
                 own: own_rules(&args.redact_pattern, faults),
             },
+            drop: drop_rules(&args.drop, faults),
         };
         let drain_timeout = duration("--drain-timeout", &args.drain_timeout, faults);
         let once = switch("--once", &args.once, faults);
@@ -213,12 +215,22 @@ fn labels(given: &[String], faults: &mut Vec<String>) -> Labels {
 }
 
 fn own_rules(given: &[String], faults: &mut Vec<String>) -> Vec<OwnRule> {
-    let given: Vec<_> =
-        given.iter().map(|rule| rule.trim()).filter(|rule| !rule.is_empty()).map(str::to_owned).collect();
-    OwnRule::parse(&given).unwrap_or_else(|errors| {
+    OwnRule::parse(&rules(given)).unwrap_or_else(|errors| {
         faults.extend(errors.iter().map(|error| format!("--redact-pattern: {error}")));
         Vec::new()
     })
+}
+
+fn drop_rules(given: &[String], faults: &mut Vec<String>) -> Vec<DropRule> {
+    drop::parse(&rules(given)).unwrap_or_else(|errors| {
+        faults.extend(errors.iter().map(|error| format!("--drop: {error}")));
+        Vec::new()
+    })
+}
+
+/// The rules of a list. A variable may have empty lines.
+fn rules(given: &[String]) -> Vec<String> {
+    given.iter().map(|rule| rule.trim()).filter(|rule| !rule.is_empty()).map(str::to_owned).collect()
 }
 
 fn globs(flag: &str, patterns: &[String], faults: &mut Vec<String>) -> Vec<Glob> {
@@ -320,13 +332,14 @@ mod tests {
             "--timezone=Mars/Olympus",
             "--listen=x",
             "--rate-limit=fast",
+            "--drop=loud",
             "--log-format=xml",
             "--log-level=loud",
             "--once=perhaps",
             "--allow-plaintext-token=perhaps",
         ])
         .unwrap_err();
-        assert_eq!(faults.len(), 17, "{faults:#?}");
+        assert_eq!(faults.len(), 18, "{faults:#?}");
         assert!(faults.iter().all(|fault| fault.starts_with("--")), "{faults:#?}");
         assert!(faults.contains(&r#"--log-format "xml": expected one of json, text"#.to_owned()), "{faults:#?}");
     }

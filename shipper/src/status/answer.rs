@@ -1,5 +1,7 @@
 //! What `/status` answers: the JSON types.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// What `/status` answers.
@@ -19,6 +21,9 @@ pub struct Status {
     pub waits_for: Option<String>,
     /// Entries acknowledged since the start.
     pub entries_pushed: u64,
+    /// Entries that a drop rule kept from being pushed since the start, by rule.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<String, u64>,
     /// The least of those of the files.
     pub seconds_until_loss: Option<u64>,
 }

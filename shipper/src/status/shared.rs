@@ -146,6 +146,14 @@ impl SharedStatus {
         }
     }
 
+    /// How many entries each drop rule has dropped.
+    pub fn dropped<'a>(&self, counts: impl Iterator<Item = (&'a str, u64)>) {
+        let mut counts = counts.peekable();
+        if counts.peek().is_some() {
+            self.change(|known| known.status.dropped = counts.map(|(rule, count)| (rule.to_owned(), count)).collect());
+        }
+    }
+
     /// The settings cannot be used.
     pub fn faults(&self, faults: &[String]) {
         self.change(|known| known.status.faults = faults.to_vec());

@@ -32,6 +32,7 @@ use std::time::Instant;
 
 use crate::batch::{Batch, BatchBuffer, MetadataSwitch};
 use crate::discover::{Discovery, Found, LeftOut};
+use crate::drop::Drops;
 use crate::metrics::Metrics;
 use crate::redaction::Redactor;
 use crate::state::{Record, StreamRecord};
@@ -65,6 +66,7 @@ pub struct Tail {
     chunk: Vec<u8>,
     batch: BatchBuffer,
     redactor: Redactor,
+    drops: Drops,
     /// The latest listing of the directory.
     listing: Vec<Found>,
     /// The listing of the previous scan.
@@ -94,6 +96,7 @@ impl Tail {
             chunk: vec![0; settings.chunk_bytes()],
             batch: BatchBuffer::new(settings.batch_bytes),
             redactor: Redactor::new(&settings.redaction, settings.max_line, |rule| metrics.redactions(rule)),
+            drops: Drops::new(&settings.drop, |rule| metrics.dropped(rule)),
             discovery,
             settings,
             metrics,
@@ -174,6 +177,7 @@ impl Tail {
                 chunk: &mut self.chunk,
                 batch: &mut self.batch,
                 redactor: &mut self.redactor,
+                drops: &self.drops,
             };
             match stream.next_batch(now, &mut workshop) {
                 Ok(Some(batch)) => return Some(self.written_ahead(batch)),
@@ -219,6 +223,11 @@ impl Tail {
     /// The state of every file, readable or not.
     pub fn files(&mut self) -> Vec<FileState> {
         self.streams.iter_mut().filter(|stream| stream.is_there()).map(Stream::state).collect()
+    }
+
+    /// How many entries each drop rule has dropped.
+    pub fn dropped(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.drops.counts()
     }
 
     /// If one stream is due, takes along those that will be due soon. Then the process wakes up, and writes the position

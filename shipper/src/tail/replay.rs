@@ -9,6 +9,7 @@ pub(crate) use super::stream::Until;
 use super::stream::{Stream, Surprise, Workshop};
 use crate::batch::{Batch, BatchBuffer};
 use crate::discover::Discovery;
+use crate::drop::Drops;
 use crate::metrics::Metrics;
 use crate::redaction::Redactor;
 use crate::state::Record;
@@ -55,11 +56,18 @@ impl Replay {
         let mut batch = BatchBuffer::new(settings.batch_bytes);
         batch.metadata_switch().turn_off();
         let mut redactor = Redactor::new(&settings.redaction, settings.max_line, |rule| metrics.redactions(rule));
+        let drops = Drops::new(&settings.drop, |rule| metrics.dropped(rule));
         for stream in &mut self.streams {
             loop {
                 stream.decide(self.now.instant);
-                let mut workshop =
-                    Workshop { settings, metrics, chunk: &mut chunk, batch: &mut batch, redactor: &mut redactor };
+                let mut workshop = Workshop {
+                    settings,
+                    metrics,
+                    chunk: &mut chunk,
+                    batch: &mut batch,
+                    redactor: &mut redactor,
+                    drops: &drops,
+                };
                 match stream.next_batch(self.now, &mut workshop) {
                     Ok(Some(batch)) => each(batch),
                     Ok(None) => break,

@@ -1,10 +1,11 @@
-//! The settings of the tail: sizes, waits, labels and redaction.
+//! The settings of the tail: sizes, waits, labels, redaction and drop rules.
 
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::content::Content;
+use crate::drop::DropRule;
 use crate::extract::EntryLimits;
 use crate::labels::Labels;
 use crate::redaction::Redaction;
@@ -31,6 +32,8 @@ pub struct TailSettings {
     pub labels: Labels,
     /// Which secrets are replaced.
     pub redaction: Redaction,
+    /// Which entries are dropped.
+    pub drop: Vec<DropRule>,
 }
 
 impl Default for TailSettings {
@@ -45,6 +48,7 @@ impl Default for TailSettings {
             multiline: true,
             labels: Labels::default(),
             redaction: Redaction::default(),
+            drop: Vec::new(),
         }
     }
 }

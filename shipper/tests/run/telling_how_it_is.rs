@@ -124,3 +124,22 @@ async fn shows_no_secret_in_the_sample_of_a_rejected_entry() {
     assert!(metrics.contains("redis_log_shipper_redactions_total{rule=\"password\"} 1\n"), "{metrics}");
     running.ends_when_told_to().await;
 }
+
+#[tokio::test]
+async fn says_which_rules_drop_entries_and_counts_by_rule() {
+    let (place, mut loki) = (Place::new(), Loki::start().await);
+    place.write(0, 12);
+    let mut command = place.command(&loki.url);
+    command.env("REDIS_LOG_SHIPPER_DROP", "level=debug\n\na:pattern=line [1-9]$\n").arg("--listen=127.0.0.1:0");
+    let mut running = Running::start(&mut command);
+    for rule in ["\"level=debug\"", "\"a:pattern=line [1-9]$\""] {
+        let line = running.says(&format!("\"rule\":{rule}")).await;
+        assert!(line.contains("INFO") && line.contains("dropped on purpose"), "{line}");
+    }
+    assert_eq!(loki.has(3).await, ["line 0", "line 10", "line 11"]);
+    let status = running.status_when(|status| status["files"][0]["position"] == 86).await;
+    assert_eq!(status["dropped"], json!({"level=debug": 0, "a:pattern=line [1-9]$": 9}), "{status}");
+    let metrics = get(running.admin().await, "/metrics").await.1;
+    assert!(metrics.contains("entries_dropped_total{rule=\"a:pattern=line [1-9]$\"} 9\n"), "{metrics}");
+    running.ends_when_told_to().await;
+}

@@ -11,7 +11,9 @@ use super::names::cut;
 use super::pod::{INJECT, PREFIX, annotation};
 use super::verdict::MOST_WARNINGS;
 use crate::config::tree::nearest;
-use crate::config::{Config, Quantity, drain_timeout, glob, image, is_allowed, redaction_rule, tenant, url, zone};
+use crate::config::{
+    Config, Quantity, drain_timeout, drop_rule, glob, image, is_allowed, redaction_rule, tenant, url, zone,
+};
 use runtime::patterns::{self, RuleError};
 use runtime::words;
 
@@ -44,7 +46,8 @@ static OVERRIDES: &[Override] = &[
     ("timezone", |config, text| zone(text).map(|zone| config.timezone = Some(zone))),
     ("multiline", |config, text| words::parse(text).map(|mode| config.multiline = Some(mode))),
     ("redact", |config, text| words::parse(text).map(|redact| config.redact = Some(redact))),
-    ("redact-patterns", |config, text| rules(text).map(|rules| config.redact_patterns.extend(rules))),
+    ("redact-patterns", |config, text| list(text, redaction_rule).map(|rules| config.redact_patterns.extend(rules))),
+    ("drop", |config, text| list(text, drop_rule).map(|rules| config.drop.extend(rules))),
     ("sidecar-mode", |config, text| words::parse(text).map(|mode| config.sidecar_mode = mode)),
     ("drain-timeout", |config, text| drain_timeout(text).map(|timeout| config.drain_timeout = Some(timeout))),
     ("state", |config, text| words::parse(text).map(|state| config.state = state)),
@@ -143,11 +146,11 @@ fn patterns(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// Redaction rules, one a line.
-fn rules(text: &str) -> Result<Vec<String>, String> {
+/// Rules for redaction or dropping, one a line.
+fn list(text: &str, rule: fn(&str) -> Result<String, String>) -> Result<Vec<String>, String> {
     let rules: Vec<_> = text.lines().map(str::trim).filter(|rule| !rule.is_empty()).collect();
     if rules.len() > patterns::MOST {
         return Err(RuleError::TooMany.to_string());
     }
-    rules.into_iter().map(redaction_rule).collect()
+    rules.into_iter().map(rule).collect()
 }

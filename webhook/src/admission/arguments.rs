@@ -69,6 +69,8 @@ pub(super) fn env(case: &Case<'_>, copied: Vec<Value>, has_fallback: bool) -> Ve
     env.extend(case.config.redact.map(|redact| setting("REDACT", &words::word(&redact))));
     let rules = &case.config.redact_patterns;
     env.extend((!rules.is_empty()).then(|| setting("REDACT_PATTERN", &escaped(&rules.join("\n")))));
+    let drop = &case.config.drop;
+    env.extend((!drop.is_empty()).then(|| setting("DROP", &escaped(&drop.join("\n")))));
     env.extend(copied);
     env
 }

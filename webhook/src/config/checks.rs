@@ -5,6 +5,7 @@ use axum::http::Uri;
 use globset::GlobBuilder;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use runtime::drops::DropRule;
 use runtime::patterns;
 
 use super::types::TENANT_PLACEHOLDER;
@@ -150,6 +151,11 @@ pub(crate) fn glob(text: &str) -> Result<String, String> {
 /// A redaction rule.
 pub(crate) fn redaction_rule(text: &str) -> Result<String, String> {
     patterns::rule(text).map(|_rule| text.trim().to_owned()).map_err(|error| error.to_string())
+}
+
+/// A drop rule.
+pub(crate) fn drop_rule(text: &str) -> Result<String, String> {
+    DropRule::parse(text).map(|rule| rule.text).map_err(|error| error.to_string())
 }
 
 /// A time zone. On a machine without a time zone database, every plausible name is valid.

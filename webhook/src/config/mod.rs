@@ -15,7 +15,7 @@ pub(crate) mod tree;
 mod types;
 mod words;
 
-pub(crate) use checks::{drain_timeout, glob, image, is_allowed, redaction_rule, tenant, url, zone};
+pub(crate) use checks::{drain_timeout, drop_rule, glob, image, is_allowed, redaction_rule, tenant, url, zone};
 pub use file::ConfigError;
 pub use quantity::Quantity;
 pub use tree::Fault;

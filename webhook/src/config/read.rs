@@ -1,13 +1,14 @@
 //! From the keys of the document to a [`Config`]. Each key is read in one place.
 
 use super::checks::{
-    absolute, config_map, config_map_key, drain_timeout, field, glob, image, image_pattern, is_label_name, label_value,
-    non_empty, qualified_name, redaction_rule, secret, tenant, url, url_pattern, zone,
+    absolute, config_map, config_map_key, drain_timeout, drop_rule, field, glob, image, image_pattern, is_label_name,
+    label_value, non_empty, qualified_name, redaction_rule, secret, tenant, url, url_pattern, zone,
 };
 use super::quantity::Quantity;
 use super::tree::{self, Fault, Section};
 use super::types::{CaSource, Config};
 use super::words::Seccomp;
+use runtime::drops::DropError;
 use runtime::patterns::{self, RuleError};
 use runtime::words;
 
@@ -52,10 +53,23 @@ fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     config.timezone = section.parsed("timezone", zone).or(config.timezone.take());
     config.multiline = section.parsed("multiline", words::parse).or(config.multiline);
     config.redact = section.parsed("redact", words::parse).or(config.redact);
-    set(&mut config.redact_patterns, section.parsed_texts("redactPatterns", redaction_rule));
-    if config.redact_patterns.len() > patterns::MOST {
-        section.fault(section.line_of("redactPatterns"), "redactPatterns", RuleError::TooMany.to_string());
+    set(&mut config.redact_patterns, rules(section, "redactPatterns", redaction_rule, &RuleError::TooMany));
+    set(&mut config.drop, rules(section, "drop", drop_rule, &DropError::TooMany));
+}
+
+/// A list of rules, which has a limit.
+fn rules(
+    section: &mut Section<'_>,
+    key: &'static str,
+    read: fn(&str) -> Result<String, String>,
+    too_many: &dyn std::error::Error,
+) -> Option<Vec<String>> {
+    let line = section.line_of(key);
+    let rules = section.parsed_texts(key, read)?;
+    if rules.len() > patterns::MOST {
+        section.fault(line, key, too_many.to_string());
     }
+    Some(rules)
 }
 
 fn read_loki(section: &mut Section<'_>, config: &mut Config) {
@@ -175,6 +189,7 @@ timezone: Europe/Berlin
 multiline: off
 redact: off
 redactPatterns: ['card=[0-9]{16}']
+drop: [level=debug, 'envoy_access*:level=info']
 lokiUrl: http://loki:3100/loki/api/v1/push
 allowedLokiUrls: [http://other/push]
 tenant: audit
@@ -213,6 +228,7 @@ namespace: ops
             config.log_level.is_some() && config.timezone.is_some() && config.multiline == Some(words::Multiline::Off)
         );
         assert!(config.redact == Some(words::Redact::Off) && config.redact_patterns == ["card=[0-9]{16}"]);
+        assert_eq!(config.drop, ["level=debug", "envoy_access*:level=info"]);
         assert!(config.loki_url != default.loki_url);
         assert!(config.allowed_loki_urls != default.allowed_loki_urls && config.tenant != default.tenant);
         assert!(config.ca != default.ca && config.include != default.include && config.exclude != default.exclude);
@@ -246,6 +262,16 @@ namespace: ops
     }
 
     #[test]
+    fn limits_the_rules_and_names_the_line_of_their_key() {
+        for (key, rule) in [("drop", "level=debug"), ("redactPatterns", "a=b")] {
+            let rules = format!("- {rule}\n").repeat(patterns::MOST + 1);
+            let faults = faults(&format!("tenant: a\n{key}:\n{rules}"));
+            assert!(faults.len() == 1 && faults[0].starts_with(&format!("line 2: {key}: too many")), "{faults:?}");
+            assert!(faults[0].ends_with("expected at most 16"), "{faults:?}");
+        }
+    }
+
+    #[test]
     fn names_the_expected_value() {
         assert!(faults("tenant: a/b\n")[0].contains("letters, digits"));
         assert!(faults("allowedImages:\n- a:1\n- 'b*'\n")[0].starts_with("line 3: allowedImages: invalid pattern"));
@@ -270,6 +296,9 @@ namespace: ops
             ("include: ['[a']", "invalid pattern"),
             ("exclude: ['{a,b}']", "invalid pattern"),
             ("redactPatterns: ['a=(']", "invalid pattern of rule"),
+            ("drop: [debug]", "expected level=LEVEL or pattern=REGEX"),
+            ("drop: [level=warning]", "unknown level \"warning\": expected one of trace"),
+            ("drop: ['pattern=(']", "invalid pattern of rule"),
             ("timezone: Europe/Berln", "invalid time zone"),
             ("match: {clusterLabel: 'a/b/c'}", "invalid label key"),
             ("ca: [{configMap: A_B, key: ca.crt}]", "invalid ConfigMap name"),

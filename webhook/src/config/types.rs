@@ -62,6 +62,8 @@ pub struct Config {
     pub redact: Option<Redact>,
     /// Redaction rules besides those of the shipper, as `NAME=REGEX`.
     pub redact_patterns: Vec<String>,
+    /// Rules for entries that the shipper drops on purpose, such as `level=debug`.
+    pub drop: Vec<String>,
     /// Which pods are Redis Enterprise's.
     pub matching: Matching,
     /// The namespace of this installation, in which nothing is ever injected.
@@ -141,6 +143,7 @@ impl Default for Config {
             multiline: None,
             redact: None,
             redact_patterns: Vec::new(),
+            drop: Vec::new(),
             matching: Matching {
                 labels: vec![
                     ("app".to_owned(), "redis-enterprise".to_owned()),

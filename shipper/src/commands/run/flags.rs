@@ -70,6 +70,16 @@ pub struct RunArgs {
     /// first group matches, or the whole match where the pattern has no group.
     #[arg(long, env = "REDIS_LOG_SHIPPER_REDACT_PATTERN", value_name = "NAME=REGEX", value_delimiter = '\n')]
     pub redact_pattern: Vec<String>,
+    /// Which entries are dropped on purpose; may be given more than once, one a line in the variable. By level, such as
+    /// level=debug, or by pattern, such as pattern=health check. A glob and a colon before it choose the files, such as
+    /// dmcproxy*:level=info. [default: none]
+    #[arg(
+        long,
+        env = "REDIS_LOG_SHIPPER_DROP",
+        value_name = "[GLOB:]level=LEVEL|[GLOB:]pattern=REGEX",
+        value_delimiter = '\n'
+    )]
+    pub drop: Vec<String>,
     /// How log lines are written to standard error: json or text.
     #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_FORMAT", value_name = "FORMAT", default_value = "json")]
     pub log_format: String,

@@ -19,6 +19,7 @@ impl Stream {
         let mut clock = replayed.map(|clocked| Clock { now: clocked.now, untimed: clocked.untimed });
         let mut depends_on_clock = false;
         let mut handed = Handed::default();
+        let drops = workshop.drops.of(&self.name);
         loop {
             let Some(front) = self.queue.front_mut() else { return Err(Surprise) };
             let read = match front.read(workshop.chunk) {
@@ -45,6 +46,7 @@ impl Stream {
                 scratch: &mut self.scratch,
                 chain: &mut self.chain,
                 redactor: workshop.redactor,
+                drops: &drops,
                 handed: &mut handed,
             };
             let taken = extractor.extract(read, redaction, clock, workshop.batch);

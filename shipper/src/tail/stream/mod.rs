@@ -24,6 +24,7 @@ use super::rotated::Siblings;
 use super::settings::TailSettings;
 use crate::batch::{Batch, BatchBuffer};
 use crate::discover::{Found, Inode};
+use crate::drop::Drops;
 use crate::entries::Chain;
 use crate::formats::TimeReader;
 use crate::labels;
@@ -53,6 +54,7 @@ pub(super) struct Workshop<'a> {
     pub(super) chunk: &'a mut [u8],
     pub(super) batch: &'a mut BatchBuffer,
     pub(super) redactor: &'a mut Redactor,
+    pub(super) drops: &'a Drops,
 }
 
 /// One log file.

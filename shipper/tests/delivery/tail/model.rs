@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use redis_log_shipper::drop;
 
 use super::loki::{Fate, POISON, REJECTED, Whim};
 use super::world::World;
@@ -24,6 +25,8 @@ enum Step {
     Objects(usize),
     /// Appends a line that Loki rejects or refuses, and then one that it stores.
     AppendRefused(&'static str),
+    /// Appends a line that a rule drops, and then one that is shipped.
+    AppendDropped,
     /// Appends a line without its line ending, which the next write adds. (With a shorter part, the next file could begin with
     /// the same bytes.)
     Half,
@@ -83,6 +86,7 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         1 => any::<bool>().prop_map(Step::Report),
         1 => (1..5_usize).prop_map(Step::Objects),
         1 => proptest::sample::select(&[REJECTED, POISON][..]).prop_map(Step::AppendRefused),
+        1 => Just(Step::AppendDropped),
         1 => Just(Step::Half),
         3 => Just(Step::Copytruncate),
         3 => Just(Step::Rename),
@@ -176,6 +180,11 @@ impl File {
                 let lines = world.line_that_is(how);
                 world.append_text(self.name, lines);
             }
+            Step::AppendDropped => {
+                self.finish_line(self.name, world);
+                let lines = world.dropped_line();
+                world.append_text(self.name, lines);
+            }
             Step::Half if self.half.is_none() => {
                 let line = world.line();
                 let (first, rest) = line.split_at(line.len() - 1);
@@ -224,7 +233,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let mut world = World::new();
+        let mut world = World::with(|settings| settings.drop = drop::parse(&["level=debug".to_owned()]).unwrap());
         let files = [File::new("a.log", "a.log.1", "b.log"), File::new("c.log", "c.log.1", "d.log")];
         // The shipper does not ship files that were rotated before it first saw the live file.
         for file in &files {
@@ -314,6 +323,7 @@ impl Model {
         }
         self.world.ship();
         self.world.assert_every_line_once();
+        self.world.assert_shows_no_dropped_entry();
         self.assert_the_clock_is_right_again();
     }
 
