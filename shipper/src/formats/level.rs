@@ -33,33 +33,43 @@ impl Level {
     }
 }
 
-/// Every word for a level; the most frequent ones stand first.
-const WORDS: [(&str, Level); 24] = [
-    ("INFO", Level::Info),
-    ("INF", Level::Info),
-    ("WARNING", Level::Warn),
-    ("WARN", Level::Warn),
-    ("WRN", Level::Warn),
-    ("ERROR", Level::Error),
-    ("ERR", Level::Error),
-    ("ERRO", Level::Error),
-    ("DEBUG", Level::Debug),
-    ("DBG", Level::Debug),
-    ("DEBG", Level::Debug),
-    ("NOTICE", Level::Info),
-    ("NTC", Level::Info),
-    ("CRITICAL", Level::Critical),
-    ("CRIT", Level::Critical),
-    ("CRT", Level::Critical),
-    ("FATAL", Level::Critical),
-    ("FTL", Level::Critical),
-    ("PANIC", Level::Critical),
-    ("EMERG", Level::Critical),
-    ("TRACE", Level::Trace),
-    ("TRC", Level::Trace),
-    ("TRAC", Level::Trace),
-    ("BLAT", Level::Trace),
+/// Every word for a level, the most frequent first, as [`key`] packs it.
+const WORDS: [(u64, Level); 24] = [
+    (key(b"INFO"), Level::Info),
+    (key(b"INF"), Level::Info),
+    (key(b"WARNING"), Level::Warn),
+    (key(b"WARN"), Level::Warn),
+    (key(b"WRN"), Level::Warn),
+    (key(b"ERROR"), Level::Error),
+    (key(b"ERR"), Level::Error),
+    (key(b"ERRO"), Level::Error),
+    (key(b"DEBUG"), Level::Debug),
+    (key(b"DBG"), Level::Debug),
+    (key(b"DEBG"), Level::Debug),
+    (key(b"NOTICE"), Level::Info),
+    (key(b"NTC"), Level::Info),
+    (key(b"CRITICAL"), Level::Critical),
+    (key(b"CRIT"), Level::Critical),
+    (key(b"CRT"), Level::Critical),
+    (key(b"FATAL"), Level::Critical),
+    (key(b"FTL"), Level::Critical),
+    (key(b"PANIC"), Level::Critical),
+    (key(b"EMERG"), Level::Critical),
+    (key(b"TRACE"), Level::Trace),
+    (key(b"TRC"), Level::Trace),
+    (key(b"TRAC"), Level::Trace),
+    (key(b"BLAT"), Level::Trace),
 ];
+
+/// An uppercase word of at most eight letters as one number.
+const fn key(mut word: &[u8]) -> u64 {
+    let mut key = 0;
+    while let [letter, rest @ ..] = word {
+        key = key << 8 | *letter as u64;
+        word = rest;
+    }
+    key
+}
 
 /// The format says no level.
 pub(super) fn unknown(_text: &[u8]) -> Option<Level> {
@@ -72,7 +82,7 @@ pub(super) fn stamped(text: &[u8]) -> Option<Level> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let text = text.get(digits..)?.strip_prefix(b") ").unwrap_or(text);
     let (_date, time) = text.split_at_checked(11)?;
-    let rest = time.get(memchr::memchr2(b' ', b'\t', time)?..)?.trim_ascii_start();
+    let rest = time.get(time.iter().position(|byte| matches!(byte, b' ' | b'\t'))?..)?.trim_ascii_start();
     if let Some(bracketed) = rest.strip_prefix(b"[") {
         return word(bracketed).or_else(|| word(after(rest, b' ')?));
     }
@@ -143,9 +153,13 @@ fn after(text: &[u8], end: u8) -> Option<&[u8]> {
 
 /// The level that `text` starts with, as a word of its own.
 fn word(text: &[u8]) -> Option<Level> {
-    let letters = text.iter().take(9).take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let text = text.get(..letters)?;
-    WORDS.iter().find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text)).map(|(_, level)| *level)
+    let (mut letters, mut found) = (0, 0);
+    for letter in text.iter().take(9).take_while(|byte| byte.is_ascii_alphabetic()) {
+        letters += 1;
+        found = found << 8 | u64::from(letter.to_ascii_uppercase());
+    }
+    // No level has nine letters.
+    WORDS.iter().find(|(word, _)| *word == found && letters < 9).map(|(_, level)| *level)
 }
 
 #[cfg(test)]
@@ -195,6 +209,7 @@ mod tests {
             "[2026-02-20T22:32:39.415Z] \"POST /v1/bdbs HTTP/1.1\" 200 - 812 1734",
             "Feb 20 22:31:04 UDP server bound to 0.0.0.0:5353",
             "2026-02-20 22:31:04,902 INFORMATION is no level",
+            "2026-02-20 22:31:04,902 UCRITICAL is no level",
             "2026-02-20 22:31:04,902 ",
             "2026-02-20",
             "12) ",

@@ -1,11 +1,8 @@
 //! The parsers the table of formats names. They look at a few dozen bytes and allocate nothing.
 
 use super::fields::{self, Value};
-use super::stamp::{At, Stamp};
+use super::stamp::{At, DateTime, Stamp};
 
-/// The shape of a date and a time, in which `0` stands for a digit.
-const DATE_TIME: &[u8; 19] = b"0000-00-00 00:00:00";
-const DATE_T_TIME: &[u8; 19] = b"0000-00-00T00:00:00";
 /// No time is later: the year 2100.
 const LATEST: i64 = 4_102_444_800;
 
@@ -16,26 +13,24 @@ const MONTHS: [&[u8; 3]; 12] =
 /// `N) YYYY-MM-DD HH:MM:SS.mmm `, or without the number and with a `[` after it
 pub(super) fn dmc(line: &[u8]) -> Option<Stamp> {
     let message = numbered(line);
-    let (digits, rest) = digits(message, DATE_TIME)?;
+    let (date_time, rest) = date_time(message)?;
     let (nanos, rest) = fraction(rest.strip_prefix(b".")?)?;
-    local(digits, nanos, rest.starts_with(b" [") || message.len() < line.len() && rest.starts_with(b" "))
+    local(date_time, nanos, rest.starts_with(b" [") || message.len() < line.len() && rest.starts_with(b" "))
 }
 
 /// `YYYY-MM-DD HH:MM:SS `, with `,mmm` or `.mmm` before the space; `T` may stand between date and time
 pub(super) fn python(line: &[u8]) -> Option<Stamp> {
-    let (mut digits, rest) = digits(line, DATE_TIME).or_else(|| digits(line, DATE_T_TIME))?;
-    // Both ways to write a time have the same digits.
-    digits[10] = b' ';
+    let (date_time, rest) = date_time(line).or_else(|| date_t_time(line))?;
     match rest.split_first()? {
         (b',', rest) => {
             let (nanos, rest) = fraction(rest)?;
-            local(digits, nanos, rest.starts_with(b" "))
+            local(date_time, nanos, rest.starts_with(b" "))
         }
         (b'.', rest) => {
             let (nanos, rest) = fraction(rest)?;
-            local(digits, nanos, rest.strip_prefix(b" ")?.first().is_some_and(|next| *next != b'['))
+            local(date_time, nanos, rest.strip_prefix(b" ")?.first().is_some_and(|next| *next != b'['))
         }
-        (next, _) => local(digits, 0, *next == b' '),
+        (next, _) => local(date_time, 0, *next == b' '),
     }
 }
 
@@ -47,9 +42,9 @@ pub(super) fn redis(line: &[u8]) -> Option<Stamp> {
     let [ten, one] = month([*m1, *m2, *m3])?;
     let [h1, h2, _, n1, n2, _, s1, s2] = time;
     let iso = [*y1, *y2, *y3, *y4, b'-', ten, one, b'-', *d1, *d2, b' ', *h1, *h2, b':', *n1, *n2, b':', *s1, *s2];
-    let (iso, _) = digits(&iso, DATE_TIME)?;
+    let (date_time, _) = date_time(&iso)?;
     let (nanos, rest) = fraction(rest.strip_prefix(b".")?)?;
-    local(iso, nanos, rest.starts_with(b" "))
+    local(date_time, nanos, rest.starts_with(b" "))
 }
 
 /// `PID:signal-handler (SECONDS) `
@@ -67,9 +62,9 @@ pub(super) fn envoy_access(line: &[u8]) -> Option<Stamp> {
 
 /// `[YYYY-MM-DD HH:MM:SS.mmm][`
 pub(super) fn envoy(line: &[u8]) -> Option<Stamp> {
-    let (digits, rest) = digits(line.strip_prefix(b"[")?, DATE_TIME)?;
+    let (date_time, rest) = date_time(line.strip_prefix(b"[")?)?;
     let (nanos, rest) = fraction(rest.strip_prefix(b".")?)?;
-    local(digits, nanos, rest.starts_with(b"]["))
+    local(date_time, nanos, rest.starts_with(b"]["))
 }
 
 /// `key=value ...` with a time in one of its fields
@@ -118,9 +113,9 @@ pub(super) fn csv(line: &[u8]) -> Option<Stamp> {
 
 /// `YYYY/MM/DD HH:MM:SS[.f] `
 pub(super) fn golog(line: &[u8]) -> Option<Stamp> {
-    let (digits, rest) = digits(line, b"0000/00/00 00:00:00")?;
+    let (date_time, rest) = DateTime::split_from(line, b'/', b' ')?;
     let (nanos, rest) = optional_fraction(rest, b'.')?;
-    local(digits, nanos, rest.starts_with(b" "))
+    local(date_time, nanos, rest.starts_with(b" "))
 }
 
 /// `YYYY-MM-DDTHH:MM:SS[.f](Z|+hh:mm)` and a space or a tab; a space may stand in place of the `T`
@@ -134,19 +129,8 @@ pub(super) fn redis_process(line: &[u8]) -> Option<i64> {
     number(line).filter(|(_, rest)| rest.starts_with(b":")).map(|(process, _)| process)
 }
 
-/// Year, month, day, hour, minute, second.
-pub(super) fn fields(digits: &[u8; 19]) -> Option<[u16; 6]> {
-    let number = |at: usize, length: usize| {
-        digits
-            .get(at..at + length)?
-            .iter()
-            .try_fold(0_u16, |n, digit| Some(n * 10 + u16::from(digit.checked_sub(b'0')?)))
-    };
-    Some([number(0, 4)?, number(5, 2)?, number(8, 2)?, number(11, 2)?, number(14, 2)?, number(17, 2)?])
-}
-
-fn local(digits: [u8; 19], nanos: u32, fits: bool) -> Option<Stamp> {
-    fits.then_some(Stamp { at: At::Local(digits), nanos })
+fn local(date_time: DateTime, nanos: u32, fits: bool) -> Option<Stamp> {
+    fits.then_some(Stamp { at: At::Local(date_time), nanos })
 }
 
 /// The first of the fields whose name and value say that it is a time.
@@ -165,28 +149,26 @@ fn in_fields<'a>(fields: impl Iterator<Item = (&'a [u8], Value<'a>)>) -> Option<
 /// A time with or without zone, or seconds since 1970, and what follows it.
 fn any(text: &[u8]) -> Option<(Stamp, &[u8])> {
     rfc3339(text).or_else(|| epoch(text)).or_else(|| {
-        let (mut digits, rest) = digits(text, DATE_TIME).or_else(|| digits(text, DATE_T_TIME))?;
-        digits[10] = b' ';
+        let (date_time, rest) = date_time(text).or_else(|| date_t_time(text))?;
         let (nanos, after) = optional_fraction(rest, b'.')?;
         // A comma may also end the time.
         let (nanos, after) = match after.strip_prefix(b",").and_then(fraction) {
             Some((nanos, end)) if after.len() == rest.len() && end.starts_with(b" ") => (nanos, end),
             _ => (nanos, after),
         };
-        Some((Stamp { at: At::Local(digits), nanos }, after))
+        Some((Stamp { at: At::Local(date_time), nanos }, after))
     })
 }
 
 /// A time with its zone, and what follows it.
 fn rfc3339(text: &[u8]) -> Option<(Stamp, &[u8])> {
-    let (mut digits, rest) = digits(text, DATE_T_TIME).or_else(|| digits(text, DATE_TIME))?;
-    digits[10] = b'T';
+    let (date_time, rest) = date_t_time(text).or_else(|| date_time(text))?;
     let (nanos, rest) = match rest.split_first() {
         Some((b'.' | b',', rest)) => fraction(rest)?,
         _ => (0, rest),
     };
     if let Some(rest) = rest.strip_prefix(b"Z") {
-        return Some((Stamp { at: At::Offset(digits, 0), nanos }, rest));
+        return Some((Stamp { at: At::Offset(date_time, 0), nanos }, rest));
     }
     let (&[sign, h1, h2], rest) = rest.split_first_chunk::<3>()?;
     let (&[m1, m2], rest) = rest.strip_prefix(b":").unwrap_or(rest).split_first_chunk::<2>()?;
@@ -200,7 +182,7 @@ fn rfc3339(text: &[u8]) -> Option<(Stamp, &[u8])> {
         b'-' => -east,
         _ => return None,
     };
-    Some((Stamp { at: At::Offset(digits, east), nanos }, rest))
+    Some((Stamp { at: At::Offset(date_time, east), nanos }, rest))
 }
 
 /// Seconds since 1970, with a fraction or in milli-, micro- or nanoseconds, and what follows them.
@@ -223,8 +205,8 @@ fn yearless(month: [u8; 2], day: [u8; 2], clock: [u8; 8], nanos: u32, fits: bool
     let ([m1, m2], [d1, d2], [h1, h2, _, n1, n2, _, s1, s2]) = (month, day, clock);
     // A leap year, so that every day there is can be written.
     let text = [b'2', b'0', b'0', b'0', b'-', m1, m2, b'-', d1, d2, b' ', h1, h2, clock[2], n1, n2, clock[5], s1, s2];
-    let (digits, _) = digits(&text, DATE_TIME)?;
-    fits.then_some(Stamp { at: At::Yearless(digits), nanos })
+    let (date_time, _) = date_time(&text)?;
+    fits.then_some(Stamp { at: At::Yearless(date_time), nanos })
 }
 
 /// The two digits of a month that is written as three letters.
@@ -251,14 +233,14 @@ fn number(text: &[u8]) -> Option<(i64, &[u8])> {
     (1..19).contains(&length).then_some((number, rest))
 }
 
-/// The 19 bytes of a date and a time, where they have this shape, in which `0` stands for a digit.
-fn digits<'a>(text: &'a [u8], shape: &[u8; 19]) -> Option<([u8; 19], &'a [u8])> {
-    let (digits, rest) = text.split_first_chunk::<19>()?;
-    let fits = digits
-        .iter()
-        .zip(shape)
-        .all(|(byte, shape)| if *shape == b'0' { byte.is_ascii_digit() } else { byte == shape });
-    fits.then_some((*digits, rest))
+/// `YYYY-MM-DD HH:MM:SS`, and what follows it.
+fn date_time(text: &[u8]) -> Option<(DateTime, &[u8])> {
+    DateTime::split_from(text, b'-', b' ')
+}
+
+/// `YYYY-MM-DDTHH:MM:SS`, and what follows it.
+fn date_t_time(text: &[u8]) -> Option<(DateTime, &[u8])> {
+    DateTime::split_from(text, b'-', b'T')
 }
 
 fn optional_fraction(text: &[u8], point: u8) -> Option<(u32, &[u8])> {

@@ -1,11 +1,10 @@
 //! Reads the timestamps of lines, and the year of those that have none.
 
-use jiff::civil::DateTime;
+use jiff::civil;
 use jiff::tz::TimeZone;
 
 use super::ansi::{self, ESCAPE};
-use super::parse;
-use super::stamp::{At, Stamp};
+use super::stamp::{At, DateTime, Stamp};
 use super::table::Format;
 
 /// When a line says that it was written.
@@ -20,8 +19,8 @@ pub struct Timestamp {
 enum Time {
     /// In nanoseconds since 1970 UTC.
     Exact(i64),
-    /// The time of some year.
-    Yearless(Stamp),
+    /// A time of some year.
+    Yearless(civil::DateTime),
 }
 
 impl Timestamp {
@@ -82,13 +81,12 @@ impl TimeReader {
 
     fn read_plain(&mut self, line: &[u8]) -> Option<Timestamp> {
         let stamp = |format: Format| Some((format, format.stamp(line)?));
-        let (format, stamp) = self.format.and_then(stamp).or_else(|| Format::all().find_map(stamp))?;
-        let seconds = self.seconds(stamp.at)?;
-        self.format = Some(format);
-        let time = match stamp.at {
-            At::Yearless(_) => Time::Yearless(stamp),
-            _ => Time::Exact(nanos(seconds, stamp)),
+        let (format, Stamp { at, nanos }) = self.format.and_then(stamp).or_else(|| Format::all().find_map(stamp))?;
+        let time = match at {
+            At::Yearless(date_time) => Time::Yearless(civil(date_time, nanos)?),
+            _ => Time::Exact(in_nanos(self.seconds(at)?, nanos)),
         };
+        self.format = Some(format);
         Some(Timestamp { time, format })
     }
 
@@ -96,19 +94,18 @@ impl TimeReader {
     pub fn resolve(&mut self, timestamp: Timestamp, reference: Reference) -> Option<i64> {
         match timestamp.time {
             Time::Exact(nanos) => Some(nanos),
-            Time::Yearless(stamp) => self.in_a_year(stamp, reference),
+            Time::Yearless(time) => self.in_a_year(time, reference),
         }
     }
 
-    fn in_a_year(&mut self, stamp: Stamp, reference: Reference) -> Option<i64> {
-        let At::Yearless(digits) = stamp.at else { return None };
+    fn in_a_year(&self, yearless: civil::DateTime, reference: Reference) -> Option<i64> {
         let (Reference::Near(reference_time) | Reference::Before(reference_time)) = reference;
         let year = 1970 + reference_time.div_euclid(YEAR * NANOS);
         // A leap day is up to eight years away. The nearest years come first.
         let years = (0..=8).flat_map(|distance| [year - distance, year + distance]);
         let mut times = years.filter_map(|year| {
-            let seconds = self.seconds(At::Local(with_year(digits, year)?))?;
-            Some(nanos(seconds, stamp))
+            let time = yearless.with().year(i16::try_from(year).ok()?).build().ok()?;
+            i64::try_from(self.zone.to_ambiguous_timestamp(time).compatible().ok()?.as_nanosecond()).ok()
         });
         match reference {
             Reference::Before(latest) => times.filter(|time| *time <= latest).max(),
@@ -125,7 +122,7 @@ impl TimeReader {
         }
     }
 
-    /// Seconds since 1970 UTC. Those of a time without a year only say that there is such a time.
+    /// Seconds since 1970 UTC.
     fn seconds(&mut self, at: At) -> Option<i64> {
         if let Some((last, seconds)) = self.last
             && last == at
@@ -134,9 +131,10 @@ impl TimeReader {
         }
         let seconds = match at {
             At::Epoch(seconds) => return Some(seconds),
-            At::Local(digits) => self.zone.to_ambiguous_timestamp(civil(&digits)?).compatible().ok()?.as_second(),
-            At::Yearless(digits) => return civil(&digits).map(|_| 0),
-            At::Offset(digits, east) => TimeZone::UTC.to_timestamp(civil(&digits)?).ok()?.as_second() - i64::from(east),
+            At::Local(local) | At::Yearless(local) => {
+                self.zone.to_ambiguous_timestamp(civil(local, 0)?).compatible().ok()?.as_second()
+            }
+            At::Offset(local, east) => TimeZone::UTC.to_timestamp(civil(local, 0)?).ok()?.as_second() - i64::from(east),
         };
         self.last = Some((at, seconds));
         Some(seconds)
@@ -145,31 +143,22 @@ impl TimeReader {
 
 const DAY: u64 = 86_400 * NANOS.unsigned_abs();
 
-fn nanos(seconds: i64, stamp: Stamp) -> i64 {
-    seconds.saturating_mul(NANOS).saturating_add(i64::from(stamp.nanos))
+fn in_nanos(seconds: i64, nanos: u32) -> i64 {
+    seconds.saturating_mul(NANOS).saturating_add(i64::from(nanos))
 }
 
-/// The same day and time in this year.
-fn with_year(mut digits: [u8; 19], year: i64) -> Option<[u8; 19]> {
-    let mut rest = u16::try_from(year).ok().filter(|year| *year < 10_000)?;
-    for digit in digits.iter_mut().take(4).rev() {
-        *digit = b'0' + u8::try_from(rest % 10).ok()?;
-        rest /= 10;
-    }
-    Some(digits)
-}
-
-fn civil(digits: &[u8; 19]) -> Option<DateTime> {
-    let [year, month, day, hour, minute, second] = parse::fields(digits)?;
+/// `None` if there is no such day or time.
+fn civil(date_time: DateTime, nanos: u32) -> Option<civil::DateTime> {
+    let [year, month, day, hour, minute, second] = date_time.fields();
     let field = |value: u16| i8::try_from(value).ok();
-    DateTime::new(
+    civil::DateTime::new(
         i16::try_from(year).ok()?,
         field(month)?,
         field(day)?,
         field(hour)?,
         field(minute)?,
         field(second)?,
-        0,
+        i32::try_from(nanos).ok()?,
     )
     .ok()
 }
