@@ -31,6 +31,8 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 pub struct Installation {
     /// The webhook.
     pub process: Process,
+    /// The address of its metrics and probes.
+    pub admin: String,
     _dir: TempDir,
 }
 
@@ -44,7 +46,7 @@ impl Installation {
     /// Installs rendered `objects`, with `loki_url` as the push URL.
     pub async fn of(cluster: &Cluster, mut objects: Vec<Value>, loki_url: &str) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let (port, admin_port) = (free_port()?, free_port()?);
+        let (port, admin) = (free_port()?, format!("127.0.0.1:{}", free_port()?));
         set_loki_url(&mut objects, loki_url)?;
         let (pod, own) = (pod_of(object(&objects, "Deployment", "redis-log-webhook")?)?, issues_its_own(&objects)?);
         // Stands for cert-manager or OpenShift's service CA.
@@ -66,19 +68,19 @@ impl Installation {
         let mut command = container.command(&program("redis-log-webhook")?)?;
         command
             .env("KUBECONFIG", kubeconfig)
-            .args([format!("--listen=127.0.0.1:{port}"), format!("--admin-listen=127.0.0.1:{admin_port}")]);
+            .args([format!("--listen=127.0.0.1:{port}"), format!("--admin-listen={admin}")]);
         if own {
             command.arg("--dns-name=localhost");
         }
         let mut process = Process::start("redis-log-webhook", &command, dir.path())?;
-        let (client, ready) = (http::client(None)?, format!("http://127.0.0.1:{admin_port}/ready"));
+        let (client, ready) = (http::client(None)?, format!("http://{admin}/ready"));
         process
             .wait_until(PATIENCE, || async {
                 http::get(&client, &ready).await.is_ok_and(|(status, _)| status.is_success())
             })
             .await?;
         await_injection(cluster).await?;
-        Ok(Self { process, _dir: dir })
+        Ok(Self { process, admin, _dir: dir })
     }
 }
 

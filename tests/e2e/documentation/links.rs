@@ -67,12 +67,12 @@ fn resolves(pages: &BTreeMap<PathBuf, Page>, from: &Path, link: &str) -> bool {
     anchor.is_none_or(|anchor| pages.get(&target).is_some_and(|page| page.anchors.get(anchor) == Some(&1)))
 }
 
-/// Every page of the repository, except in build output and hidden directories.
+/// Every page of the repository, except in build output, installed packages and hidden directories.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        if name.to_string_lossy().starts_with('.') || name == "target" {
+        if name.to_string_lossy().starts_with('.') || name == "target" || name == "node_modules" {
             continue;
         }
         if path.is_dir() {
