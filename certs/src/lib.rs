@@ -4,6 +4,8 @@
 //! issue (our own CA, a leaf) ─────── rotation (when) ── secret (one for all replicas) ─┐
 //!                                                                                      ├─ ServingCert ── every handshake
 //! cert-manager, service CA, a person ── files: tls.crt tls.key ── read ────────────────┘   └ the last valid pair stays
+//!
+//! trust: whether a client accepts a certificate, for diagnosis
 //! ```
 
 mod clients;
@@ -12,6 +14,7 @@ mod read;
 mod rotation;
 mod secret;
 mod serving;
+mod trust;
 
 pub use clients::{ClientsError, client_verifier};
 pub use issue::{Authority, IssueError, PemPair};
@@ -19,6 +22,7 @@ pub use read::{CERT_FILE, KEY_FILE, ReadError, read_pair};
 pub use rotation::{CaKey, Change, Kept, Lifetimes, next};
 pub use secret::{KeepError, SelfSigned};
 pub use serving::{CertificateSource, ServingCert, SourceError};
+pub use trust::{Distrust, Validity, validity, verify};
 
 #[cfg(test)]
 mod tests {

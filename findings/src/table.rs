@@ -118,6 +118,14 @@ pub static ALL: &[Row] = &[
         "Your account may not read the object that the check needs.",
         "Grant the permission that the finding names, or run the command with another account.",
     ),
+    row(
+        Code::RegistrationDiffers,
+        "RLS111",
+        Severity::Warning,
+        "The registration of the webhook is not the one of the manifests",
+        "Somebody changed `failurePolicy`, `timeoutSeconds` or `reinvocationPolicy` of the MutatingWebhookConfiguration. With `failurePolicy: Fail`, an unreachable webhook keeps database pods from being created.",
+        "Apply the manifests again: `kubectl apply -k manifests/overlays/openshift` (or `plain`).",
+    ),
     // Namespaces and pods
     row(
         Code::NamespaceNotLabelled,
@@ -230,6 +238,14 @@ pub static ALL: &[Row] = &[
         "A restarted pod does not become Ready",
         "The rollout stopped at this pod, so that no further database pod is restarted.",
         "`kubectl describe pod POD`; run the same command again once the pod is Ready.",
+    ),
+    row(
+        Code::ReservedNamespace,
+        "RLS215",
+        Severity::Warning,
+        "The namespace is reserved",
+        "The webhook never injects pods of `default`, `kube-*`, `openshift-*` and its own namespace, whatever their labels say.",
+        "Move the Redis Enterprise cluster to another namespace, or remove the label.",
     ),
     // The gateway
     row(
@@ -490,6 +506,11 @@ impl Code {
         self.row().map_or("RLS000", |row| row.text)
     }
 
+    /// The code of this text; `None` if this version does not know it.
+    pub fn parse(text: &str) -> Option<Self> {
+        ALL.iter().find(|row| row.text == text).map(|row| row.code)
+    }
+
     /// How bad it is.
     pub fn severity(self) -> Severity {
         self.row().map_or(Severity::Error, |row| row.severity)
@@ -532,6 +553,7 @@ mod tests {
         assert!(texts.is_sorted_by(|a, b| a < b), "{texts:?}");
         assert!(ALL.iter().map(|row| row.code).is_sorted_by(|a, b| a < b));
         assert!(texts.iter().all(|text| text.len() == 6 && text.starts_with("RLS")), "{texts:?}");
+        assert!(ALL.iter().all(|row| Code::parse(row.text) == Some(row.code)) && Code::parse("RLS000").is_none());
         // The last variant has the highest number, so that no variant lacks a row.
         assert_eq!(Code::ClockSkew as usize + 1, ALL.len());
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{explain, inject, rbac, serve, uninject};
+use crate::commands::{check, explain, inject, rbac, serve, uninject};
 
 /// Mutating admission webhook that gives Redis Enterprise pods a log-shipper sidecar.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ enum Command {
     Uninject(uninject::Uninject),
     /// Explain why pods from files or standard input would or would not be injected.
     Explain(explain::Explain),
+    /// Check a cluster, or objects in files: what is wrong, and how to fix it.
+    Check(check::Check),
     /// Print the YAML of the permission to push, or to query, for accounts of a namespace.
     Rbac(rbac::Rbac),
 }
@@ -35,6 +37,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Inject(args) => inject::run(&args),
         Command::Uninject(args) => uninject::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Rbac(args) => rbac::run(args),
     }
 }

@@ -13,7 +13,9 @@
 
 pub mod admission;
 pub mod args;
+mod audit;
 mod bodies;
+mod check;
 pub mod cluster;
 mod commands;
 pub mod config;

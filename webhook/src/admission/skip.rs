@@ -1,5 +1,7 @@
 //! The reasons to leave a pod as it is: one stable word for programs, one sentence for people.
 
+use findings::Code;
+
 use super::case::Case;
 use super::pod::{INJECT, SIDECAR, annotation};
 
@@ -113,6 +115,31 @@ impl Skip {
             Self::SteppedAside => "the pod was refused with the log shipper, so it gets none".to_owned(),
             Self::FuseBlown => "a log shipper in this namespace does not start, so new pods get none".to_owned(),
             Self::NoRoom => "a LimitRange of the namespace leaves no room for the log shipper".to_owned(),
+        }
+    }
+
+    /// The finding that this reason is; `None` if the pod is rightly left alone.
+    pub fn code(self) -> Option<Code> {
+        match self {
+            Self::ReservedNamespace => Some(Code::ReservedNamespace),
+            Self::NoLogMount | Self::LogMountTooWide | Self::LogMountUnclear => Some(Code::NoLogMount),
+            Self::InvalidOptIn => Some(Code::InvalidAnnotation),
+            Self::Drift => Some(Code::Drift),
+            Self::NameTaken => Some(Code::NameTaken),
+            Self::SteppedAside => Some(Code::SteppedAside),
+            Self::FuseBlown => Some(Code::FuseBlown),
+            Self::NoRoom => Some(Code::NoRoom),
+            Self::NotAPod
+            | Self::Subresource
+            | Self::NotACreation
+            | Self::NoObject
+            | Self::NotRedisEnterprise
+            | Self::NoNodeContainer
+            | Self::OptedOut
+            | Self::MirrorPod
+            | Self::WindowsPod
+            | Self::BeingDeleted
+            | Self::AlreadyInjected => None,
         }
     }
 

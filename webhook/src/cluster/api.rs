@@ -42,7 +42,7 @@ pub(crate) async fn needed(needed: bool) -> anyhow::Result<Option<kube::Client>>
 }
 
 /// A minor version may have a suffix such as `+`.
-fn knows_native_sidecars(major: &str, minor: &str) -> bool {
+pub(crate) fn knows_native_sidecars(major: &str, minor: &str) -> bool {
     let number = |text: &str| {
         let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<u32>().unwrap_or(0)

@@ -64,7 +64,7 @@ fn put(ranges: &mut Ranges, range: &LimitRange) {
 }
 
 /// The limits of a LimitRange for containers and pods. Other types, such as claims, do not matter.
-fn limits(range: &LimitRange) -> Vec<Limit> {
+pub(crate) fn limits(range: &LimitRange) -> Vec<Limit> {
     let (_, name) = names(range);
     let items = range.spec.iter().flat_map(|spec| &spec.limits);
     let of_item = |item: &k8s_openapi::api::core::v1::LimitRangeItem| {

@@ -4,9 +4,9 @@
 pub mod access;
 pub(crate) mod api;
 pub mod knowledge;
-mod limit_ranges;
+pub(crate) mod limit_ranges;
 pub mod managed_rbac;
-mod pods;
+pub(crate) mod pods;
 pub mod rbac;
 mod refusals;
 pub(crate) mod step_aside;

@@ -106,7 +106,7 @@ pub(super) fn outlines(client: &kube::Client, namespace: Option<&str>) -> Api<Ou
 }
 
 /// The configured labels, as a selector.
-pub(super) fn selector(config: &Config) -> String {
+pub(crate) fn selector(config: &Config) -> String {
     let labels = config.matching.labels.iter().map(|(key, value)| format!("{key}={value}"));
     labels.chain([config.matching.cluster_label.clone()]).collect::<Vec<_>>().join(",")
 }

@@ -26,19 +26,23 @@ impl Input {
     /// All documents of all files. Everything is read before anything is processed.
     pub(crate) fn documents(&self) -> anyhow::Result<Vec<Document>> {
         let input = [PathBuf::from("-")];
-        let files: &[PathBuf] = if self.files.is_empty() { &input } else { &self.files };
-        let mut all = Vec::new();
-        for file in files {
-            let (name, text) = read(file)?;
-            all.extend(documents::parse(&name, &text)?);
-        }
-        Ok(all)
+        documents(if self.files.is_empty() { &input } else { &self.files })
     }
 
     /// The configuration.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
         Ok(Config::read_or_default(self.config.as_deref())?)
     }
+}
+
+/// All documents of `files`. The file `-` is standard input.
+pub(crate) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
+    let mut all = Vec::new();
+    for file in files {
+        let (name, text) = read(file)?;
+        all.extend(documents::parse(&name, &text)?);
+    }
+    Ok(all)
 }
 
 fn read(file: &Path) -> anyhow::Result<(String, String)> {

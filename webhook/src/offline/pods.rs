@@ -49,7 +49,7 @@ pub fn title(object: &Value) -> String {
 }
 
 /// The kind of `object`; empty if it has none.
-pub(super) fn kind(object: &Value) -> &str {
+pub(crate) fn kind(object: &Value) -> &str {
     object.get("kind").and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -60,7 +60,7 @@ impl Site {
     }
 
     /// The pod at this site, or the pod that is created from it. `place` is the value at this site.
-    pub(super) fn pod(&self, place: &Value) -> Value {
+    pub(crate) fn pod(&self, place: &Value) -> Value {
         match self.holder {
             Holder::Pod => {
                 let part = |key: &str| place.get(key).cloned().unwrap_or_else(|| json!({}));
@@ -71,7 +71,7 @@ impl Site {
     }
 
     /// Judges the pod of `place`, with a patch that is relative to `place`. `namespace` is for objects that name none.
-    pub(super) fn judge(&self, place: &Value, namespace: Option<&str>, config: &Config) -> Judged {
+    pub(crate) fn judge(&self, place: &Value, namespace: Option<&str>, config: &Config) -> Judged {
         let namespace = self.namespace.as_deref().or(namespace);
         match self.holder {
             Holder::Pod => {

@@ -1,0 +1,49 @@
+//! What is not as it should be, as findings. Pure: from objects of the API server, or of files, to outcomes.
+//!
+//! ```text
+//! pod            one Redis Enterprise pod: its sidecar, its annotations, its restarts
+//! namespace      one namespace: its label
+//! registration   the MutatingWebhookConfiguration: what it selects, and whether it can do harm
+//! certificate    the serving certificate, and the caBundle that must have signed it
+//! deployment     the webhook's Deployment, its pods and its Service
+//! configuration  the webhook's configuration file
+//! ```
+//!
+//! `check` reads the objects. What a person may not read is no finding here.
+
+pub(crate) mod certificate;
+pub(crate) mod configuration;
+pub(crate) mod deployment;
+pub(crate) mod namespace;
+pub(crate) mod pod;
+pub(crate) mod registration;
+
+use findings::{Code, Finding};
+
+/// A finding about an object of `namespace`, with the fix of the table for `name`.
+pub(crate) fn finding(code: Code, problem: String, namespace: &str, name: &str) -> Finding {
+    let name = format!("{name} --namespace {namespace}");
+    let words = code.fix().split(' ').map(|word| match word.trim_matches('`') {
+        "NAMESPACE" => word.replace("NAMESPACE", namespace),
+        "POD" => word.replace("POD", &name),
+        _ if word.starts_with("NAMESPACE`") => word.replacen("NAMESPACE", namespace, 1),
+        _ if word.starts_with("POD`") => word.replacen("POD", &name, 1),
+        _ => word.to_owned(),
+    });
+    Finding::new(code, problem, words.collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fills_the_names_into_the_fix_of_the_table() {
+        let fix = |code| finding(code, String::new(), "redis", "rec-0").fix;
+        assert_eq!(fix(Code::PodOlderThanLabel), "Restart the pods: `redis-log-webhook rollout redis`.");
+        assert!(fix(Code::NamespaceNotLabelled).starts_with("`kubectl label namespace redis redis-log-shipper.io/"));
+        assert!(
+            fix(Code::SidecarRestarts).starts_with("`kubectl logs rec-0 --namespace redis --container log-shipper")
+        );
+    }
+}

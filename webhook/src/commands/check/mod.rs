@@ -1,0 +1,103 @@
+//! `check`: whether everything is all right, in a cluster or in files.
+
+mod kubeconfig;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use findings::{Report, Severity};
+
+use self::kubeconfig::Cluster;
+
+use crate::check::scope::Scope;
+use crate::check::{cluster, files};
+use crate::config::Config;
+use crate::offline::input;
+
+/// The flags of `check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// Check a file instead of a cluster: pods, workloads, Redis Enterprise clusters, the configuration, manifests; may be
+    /// given more than once. - is standard input.
+    #[arg(short, long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The configuration of the webhook, a YAML file [default: with --file, all defaults]
+    #[arg(long, env = "REDIS_LOG_WEBHOOK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A namespace to check; may be given more than once [default: all namespaces]. With --file: the namespace of objects
+    /// that name none.
+    #[arg(short, long = "namespace", value_name = "NS")]
+    namespaces: Vec<String>,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Form,
+    /// The lowest severity of a finding that makes the exit code 1.
+    #[arg(long, value_enum, default_value_t, value_name = "SEVERITY")]
+    failure_threshold: Threshold,
+}
+
+/// The output of `check`.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Form {
+    /// Lines for people, one for each check.
+    #[default]
+    Text,
+    /// JSON.
+    Json,
+}
+
+/// The severity of a finding.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Threshold {
+    /// Nothing is wrong now.
+    Info,
+    /// Something will fail soon, or is not as it should be.
+    Warning,
+    /// Logs are not shipped, or pods are not injected.
+    #[default]
+    Error,
+}
+
+/// Prints every check with its result. The exit code is 1 if a finding reaches the threshold.
+pub(crate) fn run(args: &Check) -> anyhow::Result<ExitCode> {
+    let config = args.config.as_deref().map(Config::read).transpose()?;
+    let report = if args.files.is_empty() {
+        runtime::tls::install_crypto_provider();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(args.check_cluster(config))?
+    } else {
+        let namespace = args.namespaces.first().map(String::as_str);
+        files::check(&input::documents(&args.files)?, config.unwrap_or_default(), namespace)
+    };
+    print(&report, args.output).context("failed to write to standard output")?;
+    let threshold = match args.failure_threshold {
+        Threshold::Info => Severity::Info,
+        Threshold::Warning => Severity::Warning,
+        Threshold::Error => Severity::Error,
+    };
+    Ok(if report.failed(threshold) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+impl Check {
+    async fn check_cluster(&self, config: Option<Config>) -> anyhow::Result<Report> {
+        let reader = self.cluster.reader().await?;
+        let (namespaces, installation) = (self.namespaces.clone(), self.cluster.installation.clone());
+        cluster::check(&reader, &Scope { namespaces, installation, config }).await
+    }
+}
+
+fn print(report: &Report, form: Form) -> std::io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    let written = match form {
+        Form::Text => report.write_text(&mut out),
+        Form::Json => report.write_json(&mut out),
+    };
+    match written {
+        // The reader closed the pipe early, as `head` does.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
