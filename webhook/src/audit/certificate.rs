@@ -18,7 +18,7 @@ pub(crate) fn server_name(client: &WebhookClientConfig) -> String {
 
 /// Whether an API server with this caBundle trusts the certificate `chain` of `place` for a server of this name.
 pub(crate) fn trust(bundle: &str, chain: &str, (name, place): (&str, &str), now: SystemTime) -> Outcome {
-    let found = |code: Code, problem: String| Outcome::Found(Finding::new(code, problem, code.fix()));
+    let found = |code: Code, problem: String| Outcome::Found(Finding::with_names(code, problem, &[]));
     let until = certs::validity(chain).and_then(|validity| Timestamp::try_from(validity.until).ok());
     let until = until.map_or_else(|| "an unknown time".to_owned(), |until| until.to_string());
     match certs::verify(bundle, chain, name, now) {

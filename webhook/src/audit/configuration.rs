@@ -18,7 +18,7 @@ pub(crate) fn read(source: &str, text: &str) -> Result<Config, Vec<Finding>> {
 }
 
 fn invalid(problem: &str) -> Finding {
-    Finding::new(Code::ConfigurationInvalid, problem, Code::ConfigurationInvalid.fix())
+    Finding::with_names(Code::ConfigurationInvalid, problem, &[])
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub(crate) fn replica(metrics: &str, namespace: &str, pod: &str, now: Timestamp)
         let mut lines = metrics.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
         lines.next().and_then(|value| value.trim().parse::<f64>().ok())
     };
-    let found = |code: Code, problem: String| Outcome::Found(Finding::new(code, problem, code.fix()));
+    let found = |code: Code, problem: String| Outcome::Found(Finding::with_names(code, problem, &[]));
     let Some(expires) = value("redis_log_webhook_certificate_expiry_timestamp") else {
         return Outcome::Skipped("its metrics do not say when its certificate expires".to_owned());
     };

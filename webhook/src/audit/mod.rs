@@ -20,17 +20,10 @@ pub(crate) mod registration;
 
 use findings::{Code, Finding};
 
-/// A finding about an object of `namespace`, with the fix of the table for `name`.
+/// A finding about the pod `name` of `namespace`, or about the namespace itself, with the fix of the table.
 pub(crate) fn finding(code: Code, problem: String, namespace: &str, name: &str) -> Finding {
-    let name = format!("{name} --namespace {namespace}");
-    let words = code.fix().split(' ').map(|word| match word.trim_matches('`') {
-        "NAMESPACE" => word.replace("NAMESPACE", namespace),
-        "POD" => word.replace("POD", &name),
-        _ if word.starts_with("NAMESPACE`") => word.replacen("NAMESPACE", namespace, 1),
-        _ if word.starts_with("POD`") => word.replacen("POD", &name, 1),
-        _ => word.to_owned(),
-    });
-    Finding::new(code, problem, words.collect::<Vec<_>>().join(" "))
+    let pod = format!("{name} --namespace {namespace}");
+    Finding::with_names(code, problem, &[("NAMESPACE", namespace), ("POD", &pod)])
 }
 
 #[cfg(test)]
@@ -40,10 +33,8 @@ mod tests {
     #[test]
     fn fills_the_names_into_the_fix_of_the_table() {
         let fix = |code| finding(code, String::new(), "redis", "rec-0").fix;
-        assert_eq!(fix(Code::PodOlderThanLabel), "Restart the pods: `redis-log-webhook rollout redis`.");
-        assert!(fix(Code::NamespaceNotLabelled).starts_with("`kubectl label namespace redis redis-log-shipper.io/"));
-        assert!(
-            fix(Code::SidecarRestarts).starts_with("`kubectl logs rec-0 --namespace redis --container log-shipper")
-        );
+        assert_eq!(fix(Code::PodOlderThanLabel), "Restart the pods: redis-log-webhook rollout redis.");
+        assert!(fix(Code::NamespaceNotLabelled).starts_with("kubectl label namespace redis redis-log-shipper.io/"));
+        assert!(fix(Code::SidecarRestarts).starts_with("kubectl logs rec-0 --namespace redis --container log-shipper"));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn label(namespace: &Value, pods: usize, installation: &str) -> Outco
         Some(other) => {
             let problem = format!("namespace {name} has the label {INJECT}={other}: expected {ENABLED}");
             let mut finding = finding(Code::NamespaceNotLabelled, problem, name, "");
-            finding.fix = finding.fix.replacen("=enabled`", "=enabled --overwrite`", 1);
+            finding.fix = finding.fix.replacen("=enabled", "=enabled --overwrite", 1);
             Outcome::Found(finding)
         }
         None => {
@@ -40,7 +40,7 @@ pub(crate) fn label(namespace: &Value, pods: usize, installation: &str) -> Outco
 pub(crate) fn none_labelled() -> Finding {
     let problem = format!("no namespace has the label {INJECT}={ENABLED}");
     let fix = format!(
-        "Label the namespaces of your Redis Enterprise clusters: `kubectl label namespace NAMESPACE {INJECT}={ENABLED}`."
+        "Label the namespaces of your Redis Enterprise clusters: kubectl label namespace NAMESPACE {INJECT}={ENABLED}"
     );
     Finding::new(Code::SelectorMatchesNothing, problem, fix)
 }
@@ -99,7 +99,7 @@ mod tests {
         let Outcome::Found(wrong) = of("redis", &json!({"redis-log-shipper.io/inject": "true"})) else {
             panic!("a wrong value is no finding")
         };
-        assert!(wrong.problem.contains("inject=true") && wrong.fix.contains("=enabled --overwrite`"), "{wrong}");
+        assert!(wrong.problem.contains("inject=true") && wrong.fix.contains("=enabled --overwrite"), "{wrong}");
     }
 
     #[test]

@@ -209,7 +209,7 @@ mod tests {
         let later = "2026-01-03T00:00:00Z".parse().ok();
         let found = checked(&pod(), |known| known.labelled = later);
         assert!(found.starts_with("RLS202: pod redis/rec-0 has no sidecar: it was created at 2026-01-02"), "{found}");
-        assert!(found.ends_with("`redis-log-webhook rollout redis`."), "{found}");
+        assert!(found.ends_with("redis-log-webhook rollout redis."), "{found}");
         let found = checked(&pod(), |_| {});
         assert!(found.starts_with("RLS203") && found.contains("most likely the webhook was away"), "{found}");
         let found = checked(&pod(), |known| known.registered = later);

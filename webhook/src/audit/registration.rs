@@ -49,7 +49,7 @@ pub(crate) fn selectors(webhook: &MutatingWebhook, config: &Config) -> Outcome {
         return Outcome::Passed(String::new());
     }
     let problem = format!("the MutatingWebhookConfiguration {NAME}: {}", wrong.join("; "));
-    let fix = "Apply the manifests again: `kubectl apply -k manifests/overlays/openshift` (or `plain`).";
+    let fix = "Apply the manifests again: kubectl apply -k manifests/overlays/openshift (or plain).";
     Outcome::Found(Finding::new(Code::SelectorMatchesNothing, problem, fix))
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn safety(webhook: &MutatingWebhook) -> Outcome {
         return Outcome::Passed(format!("failurePolicy Ignore, timeoutSeconds {timeout}"));
     }
     let problem = format!("the MutatingWebhookConfiguration {NAME}: {}", differs.join("; "));
-    Outcome::Found(Finding::new(Code::RegistrationDiffers, problem, Code::RegistrationDiffers.fix()))
+    Outcome::Found(Finding::with_names(Code::RegistrationDiffers, problem, &[]))
 }
 
 /// Whether `selector` selects an object with these labels. An absent selector selects everything, an invalid one nothing.

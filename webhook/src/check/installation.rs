@@ -137,7 +137,7 @@ async fn registration(reader: &Reader, config: &Config, report: &mut Report) -> 
                 registration::WEBHOOK
             ),
         };
-        report.add(check, Outcome::Found(Finding::new(Code::WebhookMissing, problem, Code::WebhookMissing.fix())));
+        report.add(check, Outcome::Found(Finding::with_names(Code::WebhookMissing, problem, &[])));
         return None;
     };
     report.add(check, Outcome::Passed(String::new()));
