@@ -1,5 +1,5 @@
 //! `redis-log-webhook check` on a real API server: it finds nothing where all is right, and names each fault by its code.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 mod faults;
