@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use findings::Finding;
 use harness::loki::Loki;
 use jiff::Timestamp;
 use redis_log_shipper::batch::{BatchBuffer, MetadataSwitch};
@@ -85,10 +86,16 @@ impl Client {
 
     /// Pushes until the first failure, and returns it.
     pub(crate) async fn first_failure(&mut self, stream: &Stream) -> (Trouble, String) {
+        let (trouble, answer, _) = self.first_finding(stream).await;
+        (trouble, answer)
+    }
+
+    /// As [`Self::first_failure`], with its finding.
+    pub(crate) async fn first_finding(&mut self, stream: &Stream) -> (Trouble, String, Finding) {
         let (body, entries) = stream.batch();
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let heard = move |failure: &push::Failure<'_>| {
-            sender.send((failure.trouble.clone(), failure.answer.to_owned())).unwrap();
+            sender.send((failure.trouble.clone(), failure.answer.to_owned(), failure.finding.clone())).unwrap();
         };
         tokio::select! {
             _ = self.push.push(&body, entries, heard) => unreachable!("a push was stored that should have been refused"),

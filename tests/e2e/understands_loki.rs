@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::pushing::{Client, Stream};
+use findings::Code;
 use harness::loki::{Loki, Setup};
 use harness::process::eventually;
 use harness::servers::loki;
-use redis_log_shipper::push::answer::Trouble;
+use redis_log_shipper::push::answer::{Limit, Trouble};
 use redis_log_shipper::push::rejections::{Reason, Rejections};
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -129,4 +130,33 @@ async fn on_loki_takes_less_metadata_at_a_lower_rate_in_smaller_pieces() {
     assert_eq!(stream.shown(&loki).await, stream.lines(|_| false));
     let throttled = |(trouble, _): &(Trouble, String)| matches!(trouble, Trouble::Throttled { .. });
     assert!(client.failures.lock().unwrap().iter().all(throttled), "{:?}", client.failures);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_each_limit_that_a_429_is_about() {
+    let Some(binary) = loki() else { return };
+    let limits = [
+        ("max_global_streams_per_user: 1", Limit::Streams, Code::StreamLimit, "max_global_streams_per_user"),
+        (
+            "per_stream_rate_limit: 1KB\n  per_stream_rate_limit_burst: 1KB",
+            Limit::StreamRate,
+            Code::StreamRateLimit,
+            "per_stream_rate_limit",
+        ),
+        (
+            "ingestion_rate_mb: 0.01\n  ingestion_burst_size_mb: 0.01",
+            Limit::IngestionRate,
+            Code::IngestionRateLimit,
+            "ingestion_rate_mb",
+        ),
+    ];
+    for (limits, named, code, setting) in limits {
+        let loki = Loki::start_with(&binary, Setup { limits, ..Setup::default() }).await.unwrap();
+        let mut client = Client::new(&loki.push_url());
+        assert_eq!(client.push(&Stream::new("small", 1)).await, Rejections::default());
+        let (trouble, said, finding) = client.first_finding(&Stream::new("large", 5000)).await;
+        let Trouble::Throttled { limit, .. } = trouble else { unreachable!("{trouble:?}: {said}") };
+        assert_eq!((limit, finding.code), (named, code), "{said}");
+        assert!(said.starts_with("429") && finding.fix.contains(setting), "{said}; {finding}");
+    }
 }

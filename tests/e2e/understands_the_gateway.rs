@@ -6,11 +6,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::pushing::{Client, Stream};
+use findings::Code;
 use harness::cluster::Cluster;
 use harness::gateway::{Gateway, Setup, is_possible};
 use harness::programs::program;
 use harness::receiver::Receiver;
 use harness::servers::Servers;
+use redis_log_shipper::push::ConnectionFault;
 use redis_log_shipper::push::answer::Trouble;
 use redis_log_shipper::push::rejections::Rejections;
 use serde_json::{Value, json};
@@ -83,27 +85,45 @@ async fn tells_a_bad_token_from_a_missing_permission_and_an_unknown_tenant_and_p
     std::fs::write(world.dir.path().join("garbage"), "no.such.token").unwrap();
     let application = world.gateway.push_url_of("application");
     let anonymous = Client::with(&application, None, vec![world.dir.path().join("ca.crt")]);
+    let mut codes = Vec::new();
     for mut client in [world.client_of(&application, "garbage"), anonymous] {
-        let (trouble, said) = client.first_failure(&stream).await;
+        let (trouble, said, finding) = client.first_finding(&stream).await;
         assert_eq!(trouble, Trouble::Login, "{said}");
+        codes.push(finding.code);
     }
 
+    assert_eq!(codes, [Code::TokenRefused, Code::NoToken]);
+
     // A valid token of an account that may not push: this version answers 403 with an empty body.
-    let (trouble, said) = world.client().first_failure(&stream).await;
+    let (trouble, said, finding) = world.client().first_finding(&stream).await;
     assert_eq!((trouble, said.as_str()), (Trouble::Forbidden, "403 Forbidden"));
+    assert_eq!(finding.code, Code::MayNotPush);
+    assert!(finding.fix.contains(&format!("--namespace {NAMESPACE} --service-account {ACCOUNT}")), "{finding}");
+
+    // A token for another audience.
+    let other = world.cluster.token_for(NAMESPACE, ACCOUNT, "vault").await.unwrap();
+    std::fs::write(world.dir.path().join("audience"), other).unwrap();
+    let (trouble, said, finding) = world.client_of(&application, "audience").first_finding(&stream).await;
+    assert_eq!((trouble, finding.code), (Trouble::Login, Code::TokenRefused), "{said}");
+    assert!(finding.problem.contains("it is for the audience vault"), "{finding}");
 
     // A tenant that does not exist.
     let unknown = world.gateway.push_url_of("redis");
-    let (trouble, said) = world.client_of(&unknown, "token").first_failure(&stream).await;
-    assert_eq!(trouble, Trouble::Unauthorized);
+    let (trouble, said, finding) = world.client_of(&unknown, "token").first_finding(&stream).await;
+    assert_eq!((trouble, finding.code), (Trouble::Unauthorized, Code::UnknownTenant));
     assert!(said.contains("tenant not found, have you registered it?"), "{said}");
 
     // A wrong path, and http instead of https.
     let elsewhere = application.replace("/push", "/pull");
-    let (trouble, said) = world.client_of(&elsewhere, "token").first_failure(&stream).await;
-    assert_eq!(trouble, Trouble::WrongUrl, "{said}");
-    let (trouble, said) = Client::new(&application.replace("https:", "http:")).first_failure(&stream).await;
-    assert_eq!(trouble, Trouble::PlainHttp, "{said}");
+    let (trouble, said, finding) = world.client_of(&elsewhere, "token").first_finding(&stream).await;
+    assert_eq!((trouble, finding.code), (Trouble::WrongUrl, Code::WrongPath), "{said}");
+    let (trouble, said, finding) = Client::new(&application.replace("https:", "http:")).first_finding(&stream).await;
+    assert_eq!((trouble, finding.code), (Trouble::PlainHttp, Code::PlainHttp), "{said}");
+
+    // A client that trusts no CA.
+    let (trouble, said, finding) = Client::new(&application).first_finding(&stream).await;
+    let untrusted = Trouble::NoAnswer(ConnectionFault::UntrustedCertificate);
+    assert_eq!((trouble, finding.code), (untrusted, Code::UntrustedCertificate), "{said}");
 
     // After the grant the client continues by itself, once the gateway asks again.
     assert!(world.shown(&stream).is_empty());

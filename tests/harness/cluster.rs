@@ -213,8 +213,16 @@ impl Cluster {
 
     /// A token of a ServiceAccount, as the kubelet projects it.
     pub async fn token(&self, namespace: &str, account: &str, expiration_seconds: i64) -> anyhow::Result<String> {
-        let request: TokenRequest =
-            serde_json::from_value(json!({"spec": {"expirationSeconds": expiration_seconds, "audiences": []}}))?;
+        self.request_token(namespace, account, json!({"expirationSeconds": expiration_seconds, "audiences": []})).await
+    }
+
+    /// A token of a ServiceAccount for another audience than the API server.
+    pub async fn token_for(&self, namespace: &str, account: &str, audience: &str) -> anyhow::Result<String> {
+        self.request_token(namespace, account, json!({"expirationSeconds": 3600, "audiences": [audience]})).await
+    }
+
+    async fn request_token(&self, namespace: &str, account: &str, spec: Value) -> anyhow::Result<String> {
+        let request: TokenRequest = serde_json::from_value(json!({"spec": spec}))?;
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let answer = api.create_token_request(account, &PostParams::default(), &request).await?;
         Ok(answer.status.context("a token request without an answer")?.token)

@@ -208,7 +208,7 @@ impl<D: Dial> Pusher<D> {
         let failed = |failure: &crate::push::Failure<'_>| {
             metrics.failed(failure.trouble);
             status.trouble(&batch.name, failure);
-            let words = (failure.trouble.reason(), failure.answer.to_owned(), failure.fix.to_owned());
+            let words = (failure.trouble.reason(), failure.answer.to_owned(), failure.finding.clone());
             *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(words);
         };
         self.status.pushing(Some(Instant::now().into_std()));
@@ -224,11 +224,20 @@ impl<D: Dial> Pusher<D> {
         };
         self.status.pushing(None);
         self.metrics.metadata(metadata.is_on());
-        if let (Outcome::SetAside(_), false, Some((reason, answer, fix))) =
+        if let (Outcome::SetAside(_), false, Some((reason, answer, finding))) =
             (&outcome, was_refused, last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
         {
-            let file = &*batch.name;
-            tracing::warn!(file, reason, answer, fix, "Loki refuses only this stream: it is retried, and others go on");
+            let (file, code) = (&*batch.name, finding.code.as_str());
+            let (problem, fix) = (finding.problem, finding.fix);
+            tracing::warn!(
+                code,
+                file,
+                reason,
+                answer,
+                problem,
+                fix,
+                "Loki refuses only this stream: it is retried, and others go on"
+            );
         }
         outcome
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use hyper::StatusCode;
 
+use super::fault::ConnectionFault;
 use super::rejections::{Reason, Rejections};
 
 /// What is to be done about an answer.
@@ -45,8 +46,10 @@ pub enum Trouble {
     Blocked,
     /// 400 for the whole request, such as labels that cannot be parsed.
     BadRequest,
-    /// 429: slower, please.
+    /// 429: push more slowly.
     Throttled {
+        /// The limit that the answer names.
+        limit: Limit,
         /// The least time to wait, where the answer said one.
         after: Option<Duration>,
         /// Whether the push is larger than what is allowed in a second, so that waiting alone may never help.
@@ -60,10 +63,44 @@ pub enum Trouble {
     Gateway(Option<Duration>),
     /// 429, or 503 from older versions: the gateway answers as many requests as it can.
     GatewayBusy(Option<Duration>),
-    /// No answer: refused, reset, timed out, or TLS that does not trust.
-    NoAnswer,
+    /// No answer, and what kept it from coming.
+    NoAnswer(ConnectionFault),
     /// Something that is in no table.
     Unexpected,
+}
+
+/// A limit of Loki on what a tenant may push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The number of active streams of the tenant.
+    Streams,
+    /// The rate of one stream.
+    StreamRate,
+    /// The rate of the tenant.
+    IngestionRate,
+    /// Another limit, or a limit of a proxy.
+    Unknown,
+}
+
+impl Limit {
+    /// The limit that an answer without label sets names. Versions of Loki differ in the first letter.
+    fn named_by(body: &str) -> Self {
+        let says = |words: &str| body.contains(words);
+        if says("tream rate limit exceeded") {
+            Self::StreamRate
+        } else if says("stream limit exceeded") {
+            Self::Streams
+        } else if says("ngestion rate limit exceeded") {
+            Self::IngestionRate
+        } else {
+            Self::Unknown
+        }
+    }
+
+    /// Whether Loki refuses one stream because of it, and may accept others.
+    pub(crate) fn is_of_one_stream(self) -> bool {
+        matches!(self, Self::Streams | Self::StreamRate)
+    }
 }
 
 impl Trouble {
@@ -83,7 +120,7 @@ impl Trouble {
             Self::Throttled { .. } => "throttled",
             Self::TooNew => "too_new",
             Self::Unavailable(_) => "unavailable",
-            Self::NoAnswer => "no_answer",
+            Self::NoAnswer(_) => "no_answer",
             Self::Unexpected => "unexpected",
         }
     }
@@ -97,7 +134,7 @@ impl Trouble {
                 | Self::Unavailable(_)
                 | Self::Gateway(_)
                 | Self::GatewayBusy(_)
-                | Self::NoAnswer
+                | Self::NoAnswer(_)
         )
     }
 
@@ -137,7 +174,7 @@ pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, en
         408 | 500..=599 => Trouble::Unavailable(retry_after),
         413 if body.contains("stream labels size") => Trouble::BadRequest,
         413 => return Meaning::Split,
-        429 => Trouble::Throttled { after: retry_after, over: is_over(&without_streams(body)) },
+        429 => throttled(&without_streams(body), retry_after),
         _ => Trouble::Unexpected,
     };
     Meaning::RetryLater(trouble)
@@ -163,7 +200,7 @@ fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Me
         return Meaning::Split;
     }
     if says(&["rate limit exceeded", "stream limit exceeded"]) {
-        return Meaning::RetryLater(Trouble::Throttled { after: retry_after, over: is_over(body) });
+        return Meaning::RetryLater(throttled(body, retry_after));
     }
     if says(&["HTTP request to an HTTPS", "HTTP request was sent to HTTPS"]) {
         return Meaning::RetryLater(Trouble::PlainHttp);
@@ -220,6 +257,10 @@ fn end_of_set(set: &str) -> Option<usize> {
         }
     }
     None
+}
+
+fn throttled(body: &str, after: Option<Duration>) -> Trouble {
+    Trouble::Throttled { limit: Limit::named_by(body), after, over: is_over(body) }
 }
 
 /// Whether a 429 names a size larger than what it allows in a second. Loki tells the rate, not the burst; the burst is
@@ -319,7 +360,7 @@ mod tests {
     #[test]
     fn knows_every_refusal_of_loki() {
         let only = |reason, entries| Meaning::StoredExcept(Rejections::of(reason, entries));
-        let later = |over| Meaning::RetryLater(Trouble::Throttled { after: None, over });
+        let later = |limit| Meaning::RetryLater(Trouble::Throttled { limit, after: None, over: false });
         let stream = r#"{job="redis", log_file="dmcproxy"}"#;
         let ooo = |why: &str| {
             format!(
@@ -339,8 +380,8 @@ mod tests {
             (400, ooo("entry too far behind, entry timestamp is: t, oldest acceptable timestamp is: t"), only(Reason::TooFarBehind, 3)),
             (400, ooo("entry out of order"), only(Reason::OutOfOrder, 3)),
             // Some of those that were ignored would be taken later.
-            (400, ooo("Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest for stream '{}' totaling 165B, consider splitting a stream via additional labels"), later(false)),
-            (429, ooo("Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest for stream '{}' totaling 165B, consider splitting a stream via additional labels"), later(false)),
+            (400, ooo("Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest for stream '{}' totaling 165B, consider splitting a stream via additional labels"), later(Limit::StreamRate)),
+            (429, ooo("Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest for stream '{}' totaling 165B, consider splitting a stream via additional labels"), later(Limit::StreamRate)),
             (400, format!("5 errors like: stream '{stream}' includes structured metadata, but this feature is disallowed. Please see `limits_config.allow_structured_metadata`"), Meaning::WithoutMetadata),
             (400, format!("stream '{stream}' has structured metadata too large: '9' bytes, limit: '8' bytes. Please see"), Meaning::WithoutMetadata),
             (400, format!("stream '{stream}' has too many structured metadata labels: '2', limit: '1'. Please see"), Meaning::WithoutMetadata),
@@ -356,8 +397,11 @@ mod tests {
             (413, "request body too large: stream labels size 20 kB exceeds limit of 10 kB".to_owned(), Meaning::RetryLater(Trouble::BadRequest)),
             (260, "ingestion blocked for user 'fake' until 't' with status code '260'".to_owned(), Meaning::RetryLater(Trouble::Blocked)),
             (400, "ingestion blocked for user 'fake' (policy: 'p') until 't' with status code '400'".to_owned(), Meaning::RetryLater(Trouble::Blocked)),
-            (429, "ingestion rate limit exceeded for user fake (limit: 4194304 bytes/sec) while attempting to ingest '100' lines totaling '9' bytes, reduce log volume".to_owned(), later(false)),
-            (429, format!("maximum active stream limit exceeded when trying to create stream {stream}, reduce the number of active streams"), later(false)),
+            (429, "ingestion rate limit exceeded for user fake (limit: 4194304 bytes/sec) while attempting to ingest '100' lines totaling '9' bytes, reduce log volume".to_owned(), later(Limit::IngestionRate)),
+            (429, format!("maximum active stream limit exceeded when trying to create stream {stream}, reduce the number of active streams"), later(Limit::Streams)),
+            (429, "Maximum active stream limit exceeded when trying to create stream {}, reduce the number of active streams (reduce labels or reduce label values), or contact your Loki administrator to see if the limit can be increased, user: 'fake'".to_owned(), later(Limit::Streams)),
+            (429, "Ingestion rate limit exceeded for user fake (limit: 4194304 bytes/sec) while attempting to ingest '100' lines totaling '9' bytes, reduce log volume".to_owned(), later(Limit::IngestionRate)),
+            (429, "Too Many Requests".to_owned(), later(Limit::Unknown)),
             (422, "error at least one valid stream is required for ingestion".to_owned(), Meaning::RetryLater(Trouble::Unexpected)),
             (503, "Ingester is shutting down".to_owned(), Meaning::RetryLater(Trouble::Unavailable(None))),
         ];
@@ -429,8 +473,9 @@ mod tests {
             )
         };
         let cases = [(tenant(1000, 999), false), (tenant(1000, 1001), true), (stream.to_owned(), true)];
-        for (body, over) in cases.into_iter().chain([(entries(1000), false), (entries(4000), true)]) {
-            assert_eq!(of(429, &body), Meaning::RetryLater(Trouble::Throttled { after: None, over }), "{body}");
+        for (body, larger) in cases.into_iter().chain([(entries(1000), false), (entries(4000), true)]) {
+            let Meaning::RetryLater(Trouble::Throttled { over, .. }) = of(429, &body) else { panic!("{body}") };
+            assert_eq!(over, larger, "{body}");
         }
     }
 

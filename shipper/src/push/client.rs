@@ -1,5 +1,6 @@
 //! One push request and its answer, with the token, the CA files and the timeouts. Redirects are never followed.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -13,6 +14,8 @@ use runtime::tls::{HttpsConnector, http_client_over};
 use tokio::time::{Instant, timeout};
 
 use super::answer::Trouble;
+use super::fault::ConnectionFault;
+use super::finding::Sent;
 use super::metered::{Budget, Dial, MeteredDial};
 use super::secrets;
 use super::settings::PushSettings;
@@ -98,9 +101,16 @@ impl<D: Dial> Client<D> {
         &self.settings
     }
 
-    /// The subject that the token names.
-    pub(super) fn subject(&self) -> Option<String> {
-        self.token.as_ref().and_then(Token::subject)
+    /// The token that is sent, as its claims describe it.
+    pub(super) fn sent(&self) -> Sent {
+        let Some(token) = &self.token else { return Sent::Nothing };
+        let was_accepted = token.sent().is_some() && token.sent() == self.accepted.as_ref();
+        Sent::token(token.claims(), was_accepted, SystemTime::now())
+    }
+
+    /// Files of `--ca-file` that did not exist when they were read.
+    pub(super) fn missing_ca_files(&self) -> Vec<PathBuf> {
+        self.ca_files.missing(&self.settings.ca_files)
     }
 
     /// Records that Loki stored something, so the token that was sent is valid.
@@ -108,13 +118,6 @@ impl<D: Dial> Client<D> {
         if let Some(token) = &self.token {
             self.accepted = token.sent().cloned();
         }
-    }
-
-    /// Whether the gateway has accepted the current token before, and the token has not expired.
-    pub(super) fn has_been_accepted(&self) -> bool {
-        self.token.as_ref().is_some_and(|token| {
-            token.sent().is_some() && token.sent() == self.accepted.as_ref() && !token.has_expired(SystemTime::now())
-        })
     }
 
     /// Reads the token file again before the next push, because the gateway did not accept the token.
@@ -151,8 +154,10 @@ impl<D: Dial> Client<D> {
                 let text = self.shown(head.status, &body);
                 Reply::Answer { status: head.status, body, text, retry_after }
             }
-            Ok(Err(error)) => Reply::Nothing(Trouble::NoAnswer, chain(&error)),
-            Err(_elapsed) => Reply::Nothing(Trouble::NoAnswer, format!("no answer within {TIMEOUT:?}")),
+            Ok(Err(error)) => Reply::Nothing(Trouble::NoAnswer(ConnectionFault::of(&error)), chain(&error)),
+            Err(_elapsed) => {
+                Reply::Nothing(Trouble::NoAnswer(ConnectionFault::Timeout), format!("no answer within {TIMEOUT:?}"))
+            }
         }
     }
 

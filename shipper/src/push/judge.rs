@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::answer::{Meaning, Trouble, meaning};
+use super::answer::{Limit, Meaning, Trouble, meaning};
 use super::client::{Client, Reply};
 use super::decode::Entry;
 use super::metered::Dial;
@@ -105,7 +105,8 @@ impl<D: Dial> Judge<D> {
                 {
                     pieces.split();
                 }
-                if trouble == Trouble::TooNew || reply.is_about_one_stream() {
+                let limit = if let Trouble::Throttled { limit, .. } = trouble { limit } else { Limit::Unknown };
+                if trouble == Trouble::TooNew || limit.is_of_one_stream() {
                     Step::SetAside(trouble)
                 } else {
                     Step::RetryLater(trouble)
@@ -165,14 +166,6 @@ impl<D: Dial> Judge<D> {
     /// Logs the rejected entries of the next piece, with one of them as a sample.
     fn log_rejected(&mut self, rejected: &Rejections, answer: &str, pieces: &mut Pieces) {
         self.log.rejected(rejected, |reason| format!("{answer}{}", sample(pieces.likely(reason))));
-    }
-}
-
-impl Reply {
-    /// Whether Loki refuses the stream of this push, and not the tenant.
-    fn is_about_one_stream(&self) -> bool {
-        const SIGNS: [&str; 2] = ["Per stream rate limit exceeded", "stream limit exceeded"];
-        matches!(self, Self::Answer { body, .. } if SIGNS.iter().any(|sign| body.contains(sign)))
     }
 }
 

@@ -8,7 +8,7 @@ use runtime::tls::HttpConnector;
 
 use super::answer::Trouble;
 use super::client::Reply;
-use super::fix::{self, Failure};
+use super::finding::{Case, Failure, finding};
 use super::judge::{Judge, Step};
 use super::metered::Dial;
 use super::patience::wait;
@@ -119,14 +119,15 @@ impl<D: Dial> Loki<D> {
     fn fail(&mut self, trouble: &Trouble, answer: &str, is_set_aside: bool, failed: &impl Fn(&Failure<'_>)) {
         let Judge { client, log, .. } = &mut self.judge;
         let settings = client.settings();
-        let fix = fix::fix(&fix::Case {
+        let finding = finding(&Case {
             trouble,
             answer,
+            url: &settings.url,
             tenant: settings.tenant(),
-            subject: client.subject().as_deref(),
-            token_was_accepted: client.has_been_accepted(),
+            token: client.sent(),
+            missing_ca_files: client.missing_ca_files(),
         });
-        let failure = Failure { trouble, answer, fix: &fix };
+        let failure = Failure { trouble, answer, finding: &finding };
         if !is_set_aside {
             log.failure(&shown_url(&settings.url.to_string()), &failure);
         }
@@ -134,7 +135,7 @@ impl<D: Dial> Loki<D> {
         if trouble.concerns_token() {
             client.forget_token();
         }
-        if *trouble == Trouble::NoAnswer {
+        if matches!(trouble, Trouble::NoAnswer(_)) {
             client.reload_ca_files();
         }
     }

@@ -11,9 +11,11 @@
 //! The client never gives up. It drops an entry only where Loki stores its neighbors and refuses this entry.
 
 pub mod answer;
+mod claims;
 mod client;
 pub mod decode;
-mod fix;
+mod fault;
+mod finding;
 mod judge;
 mod loki;
 mod metered;
@@ -26,7 +28,8 @@ mod settings;
 mod token;
 mod trust;
 
-pub use fix::Failure;
+pub use fault::ConnectionFault;
+pub use finding::Failure;
 pub use loki::{Loki, Outcome, Parcel};
 pub use metered::{BoxError, Dial, Wire};
 pub(crate) use secrets::shown_url;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use findings::Code;
 use tokio::time::Instant;
 
 use super::answer::Trouble;
-use super::fix::Failure;
+use super::finding::{Failure, rejection};
 use super::rejections::{Reason, Rejections};
 
 /// The first wait after a failure. Each further wait may be twice as long, up to [`LONGEST_WAIT`].
@@ -39,6 +40,7 @@ pub(super) struct FailureLog {
 #[derive(Debug)]
 struct Ongoing {
     reason: &'static str,
+    code: Code,
     since: Instant,
     logged: Instant,
 }
@@ -46,31 +48,36 @@ struct Ongoing {
 impl FailureLog {
     /// Logs a failed push, unless this reason was logged within the last minute.
     pub(super) fn failure(&mut self, url: &str, failure: &Failure<'_>) {
-        let (now, reason) = (Instant::now(), failure.trouble.reason());
+        let (now, reason, finding) = (Instant::now(), failure.trouble.reason(), failure.finding);
         let since = match &mut self.ongoing {
-            Some(known) if known.reason == reason && now - known.logged < REMINDER => return,
+            Some(known) if (known.reason, known.code) == (reason, finding.code) && now - known.logged < REMINDER => {
+                return;
+            }
             Some(known) => known.since,
             None => now,
         };
-        self.ongoing = Some(Ongoing { reason, since, logged: now });
-        let (answer, fix) = (failure.answer, failure.fix);
+        self.ongoing = Some(Ongoing { reason, code: finding.code, since, logged: now });
+        let (code, problem, answer, fix) = (finding.code.as_str(), &*finding.problem, failure.answer, &*finding.fix);
         if failure.trouble.needs_somebody() {
             tracing::error!(
+                code,
                 url,
                 reason,
                 answer,
+                problem,
                 fix,
                 "holding: nothing is lost, pushing goes on by itself once this is fixed"
             );
         } else {
-            tracing::warn!(url, reason, answer, fix, "push failed, retrying");
+            tracing::warn!(code, url, reason, answer, problem, fix, "push failed, retrying");
         }
     }
 
     /// Logs the end of a failure.
     pub(super) fn success(&mut self) {
         if let Some(over) = self.ongoing.take() {
-            tracing::info!(reason = over.reason, for_seconds = over.since.elapsed().as_secs(), "pushing again");
+            let code = over.code.as_str();
+            tracing::info!(code, reason = over.reason, for_seconds = over.since.elapsed().as_secs(), "pushing again");
         }
     }
 
@@ -80,8 +87,18 @@ impl FailureLog {
             let already_logged = self.rejected.get(&reason).is_some_and(|logged| logged.elapsed() < REMINDER);
             if !already_logged {
                 self.rejected.insert(reason, Instant::now());
+                let finding = rejection(reason);
+                let (code, problem, fix) = (finding.code.as_str(), finding.problem, finding.fix);
                 let (reason, answer) = (reason.word(), answer(reason));
-                tracing::warn!(reason, entries, answer, "entries were rejected for good and are not in Loki");
+                tracing::warn!(
+                    code,
+                    reason,
+                    entries,
+                    answer,
+                    problem,
+                    fix,
+                    "entries were rejected for good and are not in Loki"
+                );
             }
         }
     }
@@ -90,10 +107,12 @@ impl FailureLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::push::answer::Limit;
+    use crate::push::fault::ConnectionFault;
 
     #[test]
     fn waits_longer_with_every_failure_but_never_too_long() {
-        assert!((0..100).all(|failures| wait(failures, &Trouble::NoAnswer) <= LONGEST_WAIT));
+        assert!((0..100).all(|failures| wait(failures, &Trouble::NoAnswer(ConnectionFault::Refused)) <= LONGEST_WAIT));
         let first = (0..100).map(|_| wait(0, &Trouble::Forbidden));
         assert!(first.into_iter().all(|wait| wait <= FIRST_WAIT && wait >= FIRST_WAIT / 5));
     }
@@ -109,7 +128,7 @@ mod tests {
     #[test]
     fn waits_as_long_as_it_is_asked_to() {
         let asked = Duration::from_mins(5);
-        assert_eq!(wait(0, &Trouble::Throttled { after: Some(asked), over: false }), asked);
+        assert_eq!(wait(0, &Trouble::Throttled { limit: Limit::Unknown, after: Some(asked), over: false }), asked);
         assert_eq!(wait(0, &Trouble::Unavailable(Some(asked))), asked);
     }
 }

@@ -1,14 +1,14 @@
-//! The ServiceAccount token: read again when the kubelet rotates it. Its claims name the account in error messages.
+//! The ServiceAccount token: read again when the kubelet rotates it.
 
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::HeaderValue;
 use rustix::fs::OFlags;
+
+use super::claims::Claims;
 
 /// How long a token is used before its file is read again. If the gateway does not accept it, the file is read at once.
 const FRESH: Duration = Duration::from_secs(5);
@@ -75,22 +75,9 @@ impl Token {
         self.sent.as_ref()
     }
 
-    /// Whether the token has expired. A token without an expiry has not.
-    pub(super) fn has_expired(&self, now: SystemTime) -> bool {
-        let expires = self.claims().and_then(|claims| claims.get("exp")?.as_u64());
-        expires.is_some_and(|seconds| now >= UNIX_EPOCH + Duration::from_secs(seconds.min(u64::from(u32::MAX))))
-    }
-
-    /// The subject that the token names, such as `system:serviceaccount:NAMESPACE:NAME`.
-    pub(super) fn subject(&self) -> Option<String> {
-        Some(self.claims()?.get("sub")?.as_str()?.to_owned())
-    }
-
-    /// The claims of the token in the file. The signature is not checked.
-    fn claims(&self) -> Option<serde_json::Value> {
-        let token = read(&self.path).ok()?;
-        let claims = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
-        serde_json::from_slice(&claims).ok()
+    /// The claims of the token in the file, or `None` if the file holds something else.
+    pub(super) fn claims(&self) -> Option<Claims> {
+        Claims::read(&read(&self.path).ok()?)
     }
 }
 
@@ -111,11 +98,6 @@ fn read(path: &Path) -> std::io::Result<String> {
 mod tests {
     use super::*;
 
-    fn jwt(subject: &str) -> String {
-        let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"sub":"{subject}"}}"#));
-        format!("e30.{claims}.sig\n")
-    }
-
     #[test]
     fn sends_a_rotated_token_after_a_while_or_once_the_old_one_is_refused() {
         let dir = tempfile::tempdir().unwrap();
@@ -129,14 +111,6 @@ mod tests {
         std::fs::write(&path, "three").unwrap();
         token.forget();
         assert_eq!(token.header(start + FRESH).unwrap(), "Bearer three");
-    }
-
-    #[test]
-    fn reads_the_subject_of_a_token() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("token");
-        std::fs::write(&path, jwt("system:serviceaccount:redis:rec")).unwrap();
-        assert_eq!(Token::new(path).subject().as_deref(), Some("system:serviceaccount:redis:rec"));
     }
 
     #[test]
@@ -165,7 +139,7 @@ mod tests {
         for (name, why) in [("large", "larger than 64 KiB"), ("fifo", "not a regular"), ("zero", "not a regular")] {
             let error = Token::new(path(name)).header(Instant::now()).unwrap_err();
             assert!(runtime::chain(&error).contains(why), "{error:?}");
-            assert_eq!(Token::new(path(name)).subject(), None);
+            assert_eq!(Token::new(path(name)).claims(), None);
         }
     }
 }

@@ -17,6 +17,12 @@ impl CaFiles {
     pub(super) fn read(files: &[PathBuf]) -> Self {
         Self(files.iter().map(|path| std::fs::read(path).ok()).collect())
     }
+
+    /// Which of `files`, in the order in which they were read, could not be read.
+    pub(super) fn missing(&self, files: &[PathBuf]) -> Vec<PathBuf> {
+        let missing = files.iter().zip(&self.0).filter(|(_, content)| content.is_none());
+        missing.map(|(path, _)| path.clone()).collect()
+    }
 }
 
 /// The CAs to trust. Logs each file that cannot be used, and continues with the others.

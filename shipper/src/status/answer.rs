@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use findings::Code;
 use serde::Serialize;
 
 /// What `/status` answers.
@@ -33,12 +34,18 @@ pub struct Status {
 pub struct TroubleStatus {
     /// The file of which a batch was being pushed.
     pub file: String,
+    /// The stable code of the finding, the same as in the log, the metrics and the documentation.
+    pub code: Code,
     /// One stable word, the same as in the log and the metrics.
     pub reason: &'static str,
     /// What was answered, or what kept an answer from coming.
     pub answer: String,
-    /// What somebody has to do.
+    /// What is wrong.
+    pub problem: String,
+    /// How to fix it.
     pub fix: String,
+    /// The section of the documentation that explains the code.
+    pub docs: String,
 }
 
 /// How one file stands.

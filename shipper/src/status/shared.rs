@@ -123,9 +123,12 @@ impl SharedStatus {
     pub fn trouble(&self, file: &Arc<str>, failure: &Failure<'_>) {
         let trouble = TroubleStatus {
             file: file.to_string(),
+            code: failure.finding.code,
             reason: failure.trouble.reason(),
             answer: failure.answer.to_owned(),
-            fix: failure.fix.to_owned(),
+            problem: failure.finding.problem.clone(),
+            fix: failure.finding.fix.clone(),
+            docs: failure.finding.url(),
         };
         let error = format!("{}: {}", trouble.reason, trouble.answer);
         self.change(|known| {
@@ -267,6 +270,8 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use findings::{Code, Finding};
+
     use super::*;
     use crate::push::answer::Trouble;
     use crate::push::rejections::Reason;
@@ -283,7 +288,8 @@ mod tests {
     }
 
     fn fails(status: &SharedStatus, file: &Arc<str>) {
-        status.trouble(file, &Failure { trouble: &Trouble::Forbidden, answer: "403 Forbidden: no", fix: "grant it" });
+        let finding = Finding::new(Code::MayNotPush, "it may not push", "grant it");
+        status.trouble(file, &Failure { trouble: &Trouble::Forbidden, answer: "403 Forbidden: no", finding: &finding });
     }
 
     #[test]

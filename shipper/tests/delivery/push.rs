@@ -7,6 +7,7 @@ mod breaking_off;
 mod drops_nothing;
 mod goes_on;
 mod holds;
+mod names;
 mod resends;
 mod splits;
 mod world;

@@ -11,13 +11,14 @@ const TOLD: [&str; 9] = ["info", "debug", "trace", "unreachable", "json", "write
 /// Calls whose texts describe metrics, or are the words of a finding: its code leads to its section of the page.
 const DESCRIBED: [&str; 4] = ["register", "register_with_unit", "finding", "with_names"];
 /// Files and folders whose texts are results of a command, findings (which have sections of their own), or Loki's own words.
-const NOT_OURS_TO_EXPLAIN: [&str; 7] = [
+const NOT_OURS_TO_EXPLAIN: [&str; 8] = [
     "certs/src/trust.rs",
     "webhook/src/audit/",
     "webhook/src/check/",
     "webhook/src/offline/report.rs",
     "webhook/src/offline/explain.rs",
     "shipper/src/push/answer.rs",
+    "shipper/src/push/finding.rs",
     "shipper/src/push/rejections.rs",
 ];
 /// Texts that are not errors: names, formats, parts of other texts.
@@ -27,8 +28,8 @@ const NO_ERRORS: [&str; 15] = [
     "redis-log-shipper positions v1",
     "-----END CERTIFICATE-----",
     "the log shipper was added",
-    "in this URL",
     "standard input",
+    "dns error",
     "(no kind)/…",
     "did you mean …?",
     "did you mean ……?",

@@ -98,7 +98,7 @@ async fn takes_nothing_for_stored_where_a_text_that_was_announced_never_comes() 
 #[tokio::test(start_paused = true)]
 async fn ends_an_answer_that_comes_in_countless_pieces() {
     let (failures, took) = pushed("", Then::Repeat("HTTP/1.1 100 Continue\r\n\r\n")).await;
-    assert!(matches!(failures[..], [(Trouble::NoAnswer, _)]), "{failures:?}");
+    assert!(matches!(failures[..], [(Trouble::NoAnswer(_), _)]), "{failures:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");
     let chunked = "HTTP/1.1 503 Service Unavailable\r\ntransfer-encoding: chunked\r\n\r\n";
     let (failures, took) = pushed(chunked, Then::Repeat("1\r\nx\r\n")).await;
@@ -124,7 +124,7 @@ async fn resends_where_the_head_breaks_off_or_never_ends() {
         ("HTTP/1.1 204 No Content\r\nx: ", Then::GoOn),
     ] {
         let (failures, took) = pushed(head, then).await;
-        assert!(matches!(failures[..], [(Trouble::NoAnswer, _)]), "{head}: {failures:?}");
+        assert!(matches!(failures[..], [(Trouble::NoAnswer(_), _)]), "{head}: {failures:?}");
         assert!(took <= Duration::from_secs(31), "{took:?}");
     }
 }

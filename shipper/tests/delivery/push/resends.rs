@@ -7,11 +7,12 @@ async fn the_same_bytes_after_trouble_that_passes() {
     for status in [500, 502, 503, 504, 408] {
         holds_and_resends(Answer::refused(status, ""), Trouble::Unavailable(None)).await;
     }
-    holds_and_resends(Answer::refused(429, ""), Trouble::Throttled { after: None, over: false }).await;
-    holds_and_resends(Answer::Reset, Trouble::NoAnswer).await;
-    holds_and_resends(Answer::Nothing, Trouble::NoAnswer).await;
+    let throttled = Trouble::Throttled { limit: Limit::Unknown, after: None, over: false };
+    holds_and_resends(Answer::refused(429, ""), throttled).await;
+    holds_and_resends(Answer::Reset, Trouble::NoAnswer(ConnectionFault::Broken)).await;
+    holds_and_resends(Answer::Nothing, Trouble::NoAnswer(ConnectionFault::Timeout)).await;
     let late = Answer::After(Duration::from_secs(31), Box::new(Answer::refused(204, "")));
-    holds_and_resends(late, Trouble::NoAnswer).await;
+    holds_and_resends(late, Trouble::NoAnswer(ConnectionFault::Timeout)).await;
 }
 
 #[tokio::test(start_paused = true)]
