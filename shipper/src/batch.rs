@@ -1,6 +1,6 @@
 //! Entries of one stream, sealed into one push.
 //!
-//! A sealed batch never changes: a retry sends identical bytes.
+//! A sealed batch never changes: a resend has the same bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,34 +11,33 @@ use crate::extract::{Entry, Sink};
 use crate::formats::{self, level::Level};
 use crate::state::{Record, StreamRecord};
 
-/// One push request, and what it stands for in the file.
+/// One push, and the positions before and after it.
 #[derive(Debug)]
 pub struct Batch {
     /// The name of the stream's live file.
     pub name: Arc<str>,
-    /// The compressed request; empty where every line of the range was skipped and nothing is to be pushed.
+    /// The compressed request. Empty if all lines were skipped, so that there is nothing to push.
     pub body: bytes::Bytes,
-    /// How many entries it holds.
+    /// The number of entries.
     pub entries: usize,
-    /// How long it is uncompressed.
+    /// The uncompressed size.
     pub bytes: usize,
-    /// When the first of its bytes came.
+    /// When the first byte was seen.
     pub since: Option<Instant>,
-    /// What must be on disk before this is pushed, because a resend could not come to it again by itself: this stream's
-    /// state, or that of others as well.
+    /// Must be on disk before the push, because a resend depends on it: the state of this stream, or of others too.
     pub before: Record,
-    /// What is true once this is acknowledged; nothing where the stream is to be forgotten.
+    /// The position after the push is acknowledged. `None` removes the stream from the position record.
     pub after: Option<StreamRecord>,
 }
 
 impl Batch {
-    /// Pushes nothing, but what else there is to say about a stream.
+    /// A batch that pushes nothing and only changes the position record.
     pub(crate) fn without_entries(name: Arc<str>, before: Record, after: Option<StreamRecord>) -> Self {
         Self { name, body: bytes::Bytes::new(), entries: 0, bytes: 0, since: None, before, after }
     }
 }
 
-/// Whether entries carry structured metadata: they do until Loki refuses it. Clones share one state.
+/// Whether entries carry structured metadata. They do until Loki refuses it. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct MetadataSwitch(Arc<AtomicBool>);
 
@@ -49,12 +48,12 @@ impl Default for MetadataSwitch {
 }
 
 impl MetadataSwitch {
-    /// Whether entries carry it.
+    /// Whether entries carry metadata.
     pub fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// From here on none does. Whether some did before is returned.
+    /// Turns metadata off for all later batches. Returns whether it was on.
     pub fn turn_off(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }
@@ -66,24 +65,31 @@ impl Sink for BatchBuffer {
     }
 
     fn push(&mut self, entry: &Entry<'_>) -> bool {
+        if entry.is_ascii {
+            self.append(entry.time, entry.line, entry.level);
+            return false;
+        }
         Self::push(self, entry.time, entry.line, entry.level)
     }
 }
 
-/// The buffers batches are made in, used again and again.
+/// The buffers in which batches are made. Each batch reuses them.
 #[derive(Debug)]
 pub struct BatchBuffer {
     limit: usize,
     room: usize,
     raw: Vec<u8>,
+    /// Where a request is compressed. A batch gets a copy of its exact size.
+    compressed: Vec<u8>,
     entries: usize,
     snappy: snap::raw::Encoder,
     switch: MetadataSwitch,
-    /// The metadata all entries of a batch share; empty where none is wanted.
-    filename: Vec<u8>,
-    /// That of each level, in the order of [`Level::ALL`].
+    has_metadata: bool,
+    /// The encoded levels, in the order of [`Level::ALL`].
     levels: [Vec<u8>; Level::ALL.len()],
-    /// How long the metadata of one entry is at most.
+    /// The metadata of an entry without a level, then with each level: the file name, and the level. Empty without metadata.
+    metadata: [Vec<u8>; 1 + Level::ALL.len()],
+    /// The largest metadata of an entry.
     metadata_len: usize,
 }
 
@@ -94,32 +100,40 @@ impl BatchBuffer {
             limit,
             room: 0,
             raw: Vec::new(),
+            compressed: Vec::new(),
             entries: 0,
             snappy: snap::raw::Encoder::new(),
             switch: MetadataSwitch::default(),
-            filename: Vec::new(),
+            has_metadata: false,
             levels: Level::ALL.map(|level| encode::metadata("level", level.word())),
+            metadata: Default::default(),
             metadata_len: 0,
         }
     }
 
-    /// Whether entries carry structured metadata, for whoever hears that Loki refuses it.
+    /// The switch that turns structured metadata off once Loki refuses it.
     pub fn metadata_switch(&self) -> MetadataSwitch {
         self.switch.clone()
     }
 
-    /// Starts a request for a stream with these labels, whose live file is `file`.
+    /// Starts a request for the stream with these labels and the live file `file`.
     pub fn start(&mut self, labels: &str, file: &str) {
         self.room = encode::room_for_head(labels);
         self.raw.clear();
         self.raw.resize(self.room, 0);
         self.entries = 0;
-        self.filename.clear();
+        self.has_metadata = self.switch.is_on();
+        self.metadata.iter_mut().for_each(Vec::clear);
         self.metadata_len = 0;
-        if self.switch.is_on() {
-            self.filename = encode::metadata("filename", file);
-            let level = self.levels.iter().map(Vec::len).max().unwrap_or_default();
-            self.metadata_len = self.filename.len() + level + encode::MAX_BDB;
+        if self.has_metadata {
+            let filename = encode::metadata("filename", file);
+            let levels = std::iter::once(&[][..]).chain(self.levels.iter().map(Vec::as_slice));
+            for (metadata, level) in self.metadata.iter_mut().zip(levels) {
+                metadata.extend_from_slice(&filename);
+                metadata.extend_from_slice(level);
+            }
+            let longest = self.metadata.iter().map(Vec::len).max().unwrap_or_default();
+            self.metadata_len = longest + encode::MAX_BDB;
         }
     }
 
@@ -128,36 +142,43 @@ impl BatchBuffer {
         self.entries == 0 || self.raw.len() + encode::entry_len(len) + self.metadata_len <= self.limit
     }
 
-    /// Appends an entry. Invalid UTF-8 is replaced by U+FFFD; returns whether there was any.
+    /// Appends an entry. U+FFFD replaces invalid UTF-8. Returns whether there was any.
     pub fn push(&mut self, time: i64, line: &[u8], level: Option<Level>) -> bool {
-        self.entries += 1;
-        let has_metadata = !self.filename.is_empty();
-        let level = level.filter(|_| has_metadata).and_then(|level| self.levels.get(level as usize));
-        let bdb = formats::find_bdb(line).filter(|_| has_metadata).map(encode::bdb);
-        let bdb = bdb.as_ref().map_or(&[][..], |(bdb, len)| bdb.get(..*len).unwrap_or_default());
-        let metadata = [self.filename.as_slice(), level.map_or(&[][..], Vec::as_slice), bdb];
-        if std::str::from_utf8(line).is_ok() {
-            encode::entry(&mut self.raw, time, line, metadata);
-            return false;
+        let is_valid = std::str::from_utf8(line).is_ok();
+        if is_valid {
+            self.append(time, line, level);
+        } else {
+            self.append(time, String::from_utf8_lossy(line).as_bytes(), level);
         }
-        encode::entry(&mut self.raw, time, String::from_utf8_lossy(line).as_bytes(), metadata);
-        true
+        !is_valid
     }
 
-    /// How many entries were appended since the start.
+    /// Appends an entry of valid UTF-8.
+    fn append(&mut self, time: i64, line: &[u8], level: Option<Level>) {
+        self.entries += 1;
+        let metadata = self.metadata.get(level.map_or(0, |level| 1 + level as usize)).map_or(&[][..], Vec::as_slice);
+        let bdb = if self.has_metadata { formats::find_bdb(line) } else { None };
+        encode::entry(&mut self.raw, time, line, metadata, bdb);
+    }
+
+    /// The number of entries since the start.
     pub fn entries(&self) -> usize {
         self.entries
     }
 
-    /// Ends the request: its compressed bytes, and how many they were before.
+    /// Ends the request. Returns its compressed bytes and its uncompressed size.
     pub fn seal(&mut self, labels: &str) -> (bytes::Bytes, usize) {
         if self.entries == 0 {
             return (bytes::Bytes::new(), 0);
         }
         let start = encode::head(&mut self.raw, labels, self.room);
         let request = self.raw.get(start..).unwrap_or_default();
-        match self.snappy.compress_vec(request) {
-            Ok(body) => (body.into(), request.len()),
+        if self.compressed.len() < snap::raw::max_compress_len(request.len()) {
+            // Only the bytes that are written take memory: the system hands out zeroed pages on their first use.
+            self.compressed = vec![0; snap::raw::max_compress_len(self.limit.max(request.len()))];
+        }
+        match self.snappy.compress(request, &mut self.compressed) {
+            Ok(len) => (bytes::Bytes::copy_from_slice(self.compressed.get(..len).unwrap_or_default()), request.len()),
             Err(error) => unreachable!("snappy takes up to 4 GiB, a batch is {} bytes: {error}", request.len()),
         }
     }

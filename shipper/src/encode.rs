@@ -1,20 +1,24 @@
-//! Loki's push request, written straight into the batch's buffer.
+//! Encodes Loki's push request directly into the batch's buffer.
 //!
 //! ```text
-//! PushRequest  { streams = 1 }         one stream a request: Loki reports only the last stream's result
+//! PushRequest  { streams = 1 }         one stream per request: Loki reports only the last stream's result
 //! Stream       { labels = 1, entries = 2 }
 //! Entry        { timestamp = 1 { seconds = 1, nanos = 2 }, line = 2, metadata = 3 }
 //! Metadata     { name = 1, value = 2 }
 //! ```
 //!
-//! The lengths of the two outer messages are known last, so room is left for them in front. Metadata takes few values,
-//! so each is encoded once and copied.
+//! The lengths of the two outer messages are known last, so the buffer reserves room for them at its start. Metadata has few
+//! values, so each is encoded once and copied.
 
 use crate::formats::MAX_BDB_DIGITS;
 
 const NANOS: i64 = 1_000_000_000;
-/// A length prefix is at most this long: batches are far below 2^35 bytes.
+/// The longest length prefix: batches are far below 2^35 bytes.
 const MAX_LEN: usize = 5;
+/// The longest timestamp: the seconds before 1970 take ten bytes.
+const MAX_TIMESTAMP: usize = 1 + 10 + 1 + MAX_LEN;
+/// The longest beginning of an entry, up to its line.
+const MAX_BEGINNING: usize = 1 + MAX_LEN + 1 + 1 + MAX_TIMESTAMP + 1 + MAX_LEN;
 
 const STREAM: u8 = 0x0a;
 const LABELS: u8 = 0x0a;
@@ -27,37 +31,65 @@ const VALUE: u8 = 0x12;
 const SECONDS: u8 = 0x08;
 const NANOSECONDS: u8 = 0x10;
 
-/// How much room the two outer messages' heads need at most.
+/// The room for the heads of the two outer messages.
 pub(crate) fn room_for_head(labels: &str) -> usize {
     1 + MAX_LEN + 1 + MAX_LEN + labels.len()
 }
 
-/// Appends one entry with metadata that [`metadata`] encoded.
-pub(crate) fn entry(buffer: &mut Vec<u8>, time: i64, line: &[u8], metadata: [&[u8]; 3]) {
+/// Appends one entry with metadata that [`metadata`] encoded, and with the id of a database.
+pub(crate) fn entry(buffer: &mut Vec<u8>, time: i64, line: &[u8], metadata: &[u8], bdb: Option<&[u8]>) {
     let (seconds, nanos) = split(time);
-    let stamp_len = 1 + varint_len(seconds) + if nanos == 0 { 0 } else { 1 + varint_len(nanos) };
+    let timestamp_len = 1 + varint_len(seconds) + if nanos == 0 { 0 } else { 1 + varint_len(nanos) };
     let line_len = line.len() as u64;
-    let metadata_len: usize = metadata.iter().map(|field| field.len()).sum();
-    let len = 1 + 1 + stamp_len + 1 + varint_len(line_len) + line.len() + metadata_len;
-    buffer.push(ENTRY);
-    varint(buffer, len as u64);
-    buffer.push(TIMESTAMP);
-    varint(buffer, stamp_len as u64);
-    buffer.push(SECONDS);
-    varint(buffer, seconds);
+    let bdb = bdb.map(self::bdb);
+    let bdb = bdb.as_ref().map_or(&[][..], |(bdb, len)| bdb.get(..*len).unwrap_or_default());
+    let len = 1 + 1 + timestamp_len + 1 + varint_len(line_len) + line.len() + metadata.len() + bdb.len();
+    // A buffer of fixed size needs no check for room on each byte.
+    let mut beginning = Beginning { bytes: [0; MAX_BEGINNING], len: 0 };
+    beginning.byte(ENTRY);
+    beginning.varint(len as u64);
+    beginning.byte(TIMESTAMP);
+    beginning.varint(timestamp_len as u64);
+    beginning.byte(SECONDS);
+    beginning.varint(seconds);
     if nanos != 0 {
-        buffer.push(NANOSECONDS);
-        varint(buffer, nanos);
+        beginning.byte(NANOSECONDS);
+        beginning.varint(nanos);
     }
-    buffer.push(LINE);
-    varint(buffer, line_len);
+    beginning.byte(LINE);
+    beginning.varint(line_len);
+    buffer.reserve(MAX_BEGINNING + line.len() + metadata.len() + bdb.len());
+    buffer.extend_from_slice(beginning.bytes.get(..beginning.len).unwrap_or_default());
     buffer.extend_from_slice(line);
-    for field in metadata {
-        buffer.extend_from_slice(field);
+    buffer.extend_from_slice(metadata);
+    buffer.extend_from_slice(bdb);
+}
+
+/// An entry up to its line.
+struct Beginning {
+    bytes: [u8; MAX_BEGINNING],
+    len: usize,
+}
+
+impl Beginning {
+    fn byte(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "only the low seven bits are needed")]
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte((value as u8) | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
     }
 }
 
-/// One pair of an entry's structured metadata.
+/// Encodes one pair of an entry's structured metadata.
 pub(crate) fn metadata(name: &str, value: &str) -> Vec<u8> {
     let mut pair = Vec::new();
     for (tag, text) in [(NAME, name), (VALUE, value)] {
@@ -71,12 +103,12 @@ pub(crate) fn metadata(name: &str, value: &str) -> Vec<u8> {
     field
 }
 
-/// The longest pair that [`bdb`] writes.
+/// The longest pair that [`bdb`] encodes.
 pub(crate) const MAX_BDB: usize = 9 + MAX_BDB_DIGITS;
 
-/// The pair of a database's id, which has at most [`MAX_BDB_DIGITS`] digits, and how long the pair is. Ids are many, so nothing is
-/// allocated for one.
-pub(crate) fn bdb(id: &[u8]) -> ([u8; MAX_BDB], usize) {
+/// Encodes the pair of a database's id, of at most [`MAX_BDB_DIGITS`] digits. Returns the pair and its length. There are many
+/// ids, so the pair is on the stack.
+fn bdb(id: &[u8]) -> ([u8; MAX_BDB], usize) {
     let mut field = [METADATA, 0, NAME, 3, b'b', b'd', b'b', VALUE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let len = id.len().min(MAX_BDB_DIGITS);
     let short = u8::try_from(len).unwrap_or_default();
@@ -85,12 +117,12 @@ pub(crate) fn bdb(id: &[u8]) -> ([u8; MAX_BDB], usize) {
     (field, 9 + len)
 }
 
-/// At most how much [`entry`] appends for a line of this length without metadata.
+/// The most that [`entry`] appends for a line of this length without metadata.
 pub(crate) fn entry_len(line: usize) -> usize {
-    line + 1 + MAX_LEN + 1 + 1 + 1 + 10 + 1 + MAX_LEN + 1 + MAX_LEN
+    MAX_BEGINNING + line
 }
 
-/// Writes the outer messages' heads into the room left in front of the entries, and returns where the request starts.
+/// Writes the heads of the outer messages into the room before the entries. Returns the start of the request.
 pub(crate) fn head(buffer: &mut [u8], labels: &str, room: usize) -> usize {
     let entries = buffer.len() - room;
     let mut label_field = Vec::with_capacity(room);
@@ -107,13 +139,13 @@ pub(crate) fn head(buffer: &mut [u8], labels: &str, room: usize) -> usize {
     start
 }
 
-/// Seconds and nanoseconds as protobuf's Timestamp has them, negative seconds as ten-byte varints.
+/// Seconds and nanoseconds of protobuf's Timestamp. Negative seconds become varints of ten bytes.
 #[expect(clippy::cast_sign_loss, reason = "protobuf writes a negative int64 as its two's complement")]
 fn split(time: i64) -> (u64, u64) {
     (time.div_euclid(NANOS) as u64, time.rem_euclid(NANOS) as u64)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low seven bits are what is wanted")]
+#[expect(clippy::cast_possible_truncation, reason = "only the low seven bits are needed")]
 fn varint(buffer: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         buffer.push((value as u8) | 0x80);

@@ -11,6 +11,7 @@ use crate::formats::level::Level;
 use crate::formats::{Reference, TimeReader, Timestamp};
 use crate::lines::{hole, next_line};
 use crate::metrics::Handed;
+use crate::plain::Plain;
 use crate::redaction::{BEFORE, Carried, Redactor, Scan, Text};
 use crate::texts::{Ends, Waiting, next_text};
 
@@ -63,6 +64,8 @@ pub(crate) struct Entry<'a> {
     /// Without its secrets.
     pub(crate) line: &'a [u8],
     pub(crate) level: Option<Level>,
+    /// Whether the line is certainly ASCII.
+    pub(crate) is_ascii: bool,
 }
 
 /// Why an entry is not pushed.
@@ -127,7 +130,7 @@ impl Extractor<'_> {
         let EntryLimits { max_line, max_age, multiline } = self.limits;
         let oldest = clock.now.saturating_sub(i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX));
         let mut taken = Taken { used: 0, waiting: None, depends_on_clock: false, in_zeros: false, redaction };
-        let mut scan = Scan::default();
+        let (mut scan, mut plain) = (Scan::default(), Plain::default());
         if read.position == 0 && read.bytes.starts_with(BYTE_ORDER_MARK) {
             taken.used = BYTE_ORDER_MARK.len();
         }
@@ -154,9 +157,10 @@ impl Extractor<'_> {
                     return taken;
                 }
             };
-            let said = text.said(self.scratch);
-            let level = text.level(said);
             let end = taken.used + text.raw.len();
+            let is_plain = plain.covers(read.bytes, taken.used, end);
+            let said = text.said(self.scratch, is_plain);
+            let level = text.level(said);
             let is_changed = said.as_ptr() != text.raw.as_ptr();
             let touched = self.redactor.touches(&mut scan, read.bytes, taken.used, end) || is_changed;
             let before = read.before(taken.used);
@@ -174,7 +178,8 @@ impl Extractor<'_> {
             taken.depends_on_clock |= basis.depends_on_clock();
             taken.used += text.consumed;
             next = text.next;
-            let entry = Entry { time, line: said, level };
+            // Marks of secrets are ASCII.
+            let entry = Entry { time, line: said, level, is_ascii: is_plain };
             if self.drops.drop(said, level) {
                 self.handed.dropped += 1;
                 sink.skip(&entry, Skipped::Dropped);

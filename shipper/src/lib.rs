@@ -29,6 +29,7 @@ pub mod labels;
 pub mod lines;
 pub mod metrics;
 pub mod pipeline;
+mod plain;
 mod prove;
 pub mod push;
 pub mod redaction;

@@ -34,13 +34,18 @@ pub struct Text<'a> {
 
 impl Text<'_> {
     /// The text as the entry says it: without carriage returns before line ends, without escape sequences, and without empty
-    /// lines at its end. It is written to `scratch` where it differs from the bytes of the file.
-    pub fn said<'b>(&'b self, scratch: &'b mut Vec<u8>) -> &'b [u8] {
+    /// lines at its end. If it differs from the bytes of the file, it is written to `scratch`.
+    ///
+    /// `is_plain` says that the text certainly has no carriage return and no escape sequence.
+    pub fn said<'b>(&'b self, scratch: &'b mut Vec<u8>, is_plain: bool) -> &'b [u8] {
         let mut rest = self.raw;
         while let Some(text) = rest.strip_suffix(b"\n") {
             rest = text.strip_suffix(b"\r").unwrap_or(text);
         }
         let whole = rest;
+        if is_plain {
+            return whole;
+        }
         scratch.clear();
         let mut is_changed = false;
         let mut from = 0;
@@ -242,7 +247,7 @@ mod tests {
 
     fn said(bytes: &[u8]) -> String {
         let text = next_text(bytes, Ends { at_end: true, limit: 99, ..ENDS }, 0, None, timestamp).unwrap();
-        String::from_utf8(text.said(&mut b"left over".to_vec()).to_vec()).unwrap()
+        String::from_utf8(text.said(&mut b"left over".to_vec(), false).to_vec()).unwrap()
     }
 
     #[test]
@@ -263,7 +268,7 @@ mod tests {
     fn writes_only_texts_that_differ_from_the_file() {
         let text = next_text(b"1a\n b\n", Ends { at_end: true, ..ENDS }, 0, None, timestamp).unwrap();
         let mut scratch = Vec::new();
-        assert_eq!(text.said(&mut scratch).as_ptr(), text.raw.as_ptr());
+        assert_eq!(text.said(&mut scratch, false).as_ptr(), text.raw.as_ptr());
         assert_eq!(scratch.capacity(), 0);
     }
 

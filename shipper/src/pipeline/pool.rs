@@ -9,8 +9,8 @@ pub(crate) const WAITING_BATCHES: usize = 1;
 /// channel has room.
 const SEALED: usize = 1 + WAITING_BATCHES + 1;
 
-/// The size of all buffers: the read buffer, the window of an archive that is decompressed, the open batch, and the sealed
-/// batches.
+/// The size of all buffers: the read buffer, the window of an archive that is decompressed, the open batch, the buffer in which
+/// it is compressed, and the sealed batches.
 ///
 /// The process needs about 4 MiB more, for code, TLS, the runtime and the positions. A batch that is pushed in pieces is also
 /// held decoded.
@@ -19,5 +19,9 @@ pub(super) fn bytes(settings: &TailSettings) -> usize {
     let batch = settings.batch_bytes.max(settings.max_line);
     // A text without its secrets, and one that the line limit cut together with the bytes before it.
     let redaction = if settings.redaction.on { 2 * settings.max_line } else { 0 };
-    settings.chunk_bytes() + settings.archive_bytes() + redaction + batch + SEALED * snap::raw::max_compress_len(batch)
+    settings.chunk_bytes()
+        + settings.archive_bytes()
+        + redaction
+        + batch
+        + (1 + SEALED) * snap::raw::max_compress_len(batch)
 }
