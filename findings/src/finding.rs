@@ -36,6 +36,11 @@ impl Finding {
         self.code.severity()
     }
 
+    /// The finding and the address of its section, for places such as an Event.
+    pub fn with_url(&self) -> String {
+        format!("{self}; see {}", self.url())
+    }
+
     /// The section of docs/troubleshooting.md that explains the code.
     pub fn url(&self) -> String {
         url(self.code)
@@ -78,6 +83,7 @@ mod tests {
         let finding = Finding::new(Code::NamespaceNotLabelled, "namespace redis is not labelled", "label it");
         assert_eq!(finding.to_string(), "RLS201: namespace redis is not labelled; fix: label it");
         assert!(finding.url().ends_with("/docs/troubleshooting.md#rls201"));
+        assert!(finding.with_url().contains("fix: label it; see https://"), "{}", finding.with_url());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use certs::{Authority, ServingCert};
 use harness::review::review_of;
 use harness::{http, pod_fixture};
 use prometheus_client::registry::Registry;
+use redis_log_webhook::cluster::asking::Asking;
 use redis_log_webhook::cluster::knowledge::Knowledge;
 use redis_log_webhook::config::Config;
 use redis_log_webhook::connections::Limits;
@@ -39,6 +40,7 @@ pub(crate) async fn inject(push_url: &str, terminal: &Terminal) -> anyhow::Resul
     let webhook = Webhook {
         config: Arc::new(ArcSwap::from_pointee(config)),
         events: Events::nowhere(metrics.clone()),
+        asking: Asking::default(),
         knowledge: Knowledge::default(),
         metrics,
         leaving: shutdown.clone(),

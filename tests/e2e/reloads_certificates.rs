@@ -13,6 +13,7 @@ use harness::process::{Process, eventually};
 use harness::programs::program;
 use harness::review::review_of;
 use harness::{http, pod_fixture};
+use redis_log_webhook::cluster::asking::Asking;
 use redis_log_webhook::cluster::knowledge::Knowledge;
 use redis_log_webhook::config::Config;
 use redis_log_webhook::connections::Limits;
@@ -57,8 +58,14 @@ async fn no_review_fails_while_the_mounted_certificate_is_replaced() {
     let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
     let config = Arc::new(ArcSwap::from_pointee(Config::default()));
     let leaving = CancellationToken::new();
-    let webhook =
-        Webhook { config, events: Events::nowhere(metrics.clone()), knowledge: Knowledge::default(), metrics, leaving };
+    let webhook = Webhook {
+        config,
+        events: Events::nowhere(metrics.clone()),
+        asking: Asking::default(),
+        knowledge: Knowledge::default(),
+        metrics,
+        leaving,
+    };
     let tls = cert.server_config().unwrap();
     let server = tokio::spawn(serve(listener, tls, Limits::default(), webhook, shutdown.clone()));
     let (expiry, bad) = (Arc::new(Mutex::new(cert.expires().unwrap())), Arc::new(AtomicUsize::new(0)));

@@ -3,10 +3,11 @@
 //! A separate task creates the Events, so no answer waits. It first checks that the pod's owner exists. If too many Events
 //! come at once, the surplus is dropped and counted.
 
-mod owners;
+pub(crate) mod owners;
 
 use std::time::Duration;
 
+use findings::Finding;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, PostParams};
@@ -71,6 +72,11 @@ impl Events {
                 self.metrics.event_dropped();
             }
         }
+    }
+
+    /// Creates a warning for `owner` with a finding. Never waits.
+    pub(crate) fn report(&self, owner: Value, namespace: &str, reason: &'static str, finding: &Finding) {
+        self.warn_owner(owner, namespace, reason, format!("redis-log-shipper: {}", finding.with_url()));
     }
 
     /// Creates a warning for `owner`, which is an ownerReference. Never waits.

@@ -20,6 +20,7 @@ use crate::admission::names::cut;
 use crate::admission::surroundings::Identity;
 use crate::admission::{self, Answer, Verdict};
 use crate::bodies::{Bodies, Refusal, Whole};
+use crate::cluster::asking::Asking;
 use crate::cluster::knowledge::Knowledge;
 use crate::config::Config;
 use crate::connections::{Connections, Limits};
@@ -57,6 +58,8 @@ pub struct Webhook {
     pub metrics: Metrics,
     /// The Events for owners.
     pub events: Events,
+    /// The questions whether new pods may push.
+    pub asking: Asking,
     /// What is known about new pods.
     pub knowledge: Knowledge,
     /// Cancelled when this process shuts down. Clients are then asked to use another connection for their next request.
@@ -139,6 +142,7 @@ async fn answer(webhook: &Webhook, bodies: &Bodies, parameters: &str, headers: &
             webhook.knowledge.answered(&answer, &config);
             if !answer.dry_run {
                 webhook.events.notify(&answer);
+                webhook.asking.ask(&answer);
             }
             axum::Json(answer.review()).into_response()
         }

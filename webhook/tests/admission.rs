@@ -37,7 +37,7 @@ fn judge(pod: &Value, namespace: Option<&str>, config: &Config) -> Judged {
 }
 
 fn judge_among(pod: &Value, namespace: Option<&str>, config: &Config, known: &Surroundings) -> Judged {
-    let admission::Judged { verdict, warnings } = admission::judge_among(pod, namespace, config, known);
+    let admission::Judged { verdict, warnings, .. } = admission::judge_among(pod, namespace, config, known);
     let mut pod = pod.clone();
     if let Verdict::Injected(patch) = &verdict {
         json_patch::patch(&mut pod, patch).unwrap();

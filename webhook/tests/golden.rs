@@ -59,7 +59,7 @@ fn config(pod: &Path) -> Config {
 /// The files for one pod, with their content; `None` where no file is expected.
 fn outcome(pod: &Path) -> [(&'static str, Option<String>); 3] {
     let mut object = read(pod);
-    let Judged { verdict, warnings } = judge(&object, namespace(&object), &config(pod));
+    let Judged { verdict, warnings, .. } = judge(&object, namespace(&object), &config(pod));
     let mut outcome = verdict.outcome().to_owned();
     for warning in warnings {
         outcome = format!("{outcome}\nwarning: {warning}");

@@ -15,6 +15,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use prometheus_client::registry::Registry;
+use redis_log_webhook::cluster::asking::Asking;
 use redis_log_webhook::cluster::knowledge::Knowledge;
 use redis_log_webhook::config::Config;
 use redis_log_webhook::connections::Limits;
@@ -78,6 +79,7 @@ impl Running {
         let webhook = Webhook {
             config: config.clone(),
             events,
+            asking: Asking::default(),
             knowledge: Knowledge::default(),
             metrics,
             leaving: leaving.clone(),

@@ -50,6 +50,7 @@ use serde_json::Value;
 use crate::config::Config;
 use case::Case;
 use presence::Presence;
+use pusher::Pusher;
 use request::Request;
 pub use response::Answer;
 use review::{AdmissionReview, BadReview};
@@ -132,18 +133,18 @@ fn judge_within(
         return Some(Judged::left_alone(skip, &case));
     }
     if let Some(Hold { skip, text }) = hold {
-        return Some(Judged { verdict: Verdict::Skipped(skip), warnings: vec![text] });
+        return Some(Judged { warnings: vec![text], ..Judged::skipped(skip) });
     }
     warnings.extend(decision::other_readers(&case, &target).take(MOST_WARNINGS).map(|name| {
         format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice")
     }));
     warnings.extend(additions.warnings.iter().cloned());
     let patch = patch::patch(pod, additions);
-    let verdict = match patch::applies(pod, &patch) {
-        Ok(()) => Verdict::Injected(patch),
-        Err(error) => Verdict::Failed(format!("failed to apply the patch: {error}")),
+    let (verdict, pusher) = match patch::applies(pod, &patch) {
+        Ok(()) => (Verdict::Injected(patch), Pusher::of(pod, namespace, &config)),
+        Err(error) => (Verdict::Failed(format!("failed to apply the patch: {error}")), None),
     };
-    in_time().then_some(Judged { verdict, warnings })
+    in_time().then_some(Judged { verdict, warnings, pusher })
 }
 
 /// Turns a panic of `judge` into a verdict: our bug must not keep a database pod from being created.
@@ -154,7 +155,7 @@ fn contained(judge: impl FnOnce() -> Judged) -> Judged {
             .map(ToString::to_string)
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_default();
-        Judged { verdict: Verdict::Panicked(said), warnings: Vec::new() }
+        Verdict::Panicked(said).into()
     })
 }
 

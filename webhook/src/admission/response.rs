@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::names::cut;
 use super::pod::{owner, text};
+use super::pusher::Pusher;
 use super::review::{AdmissionResponse, AdmissionReview, AnsweredReview};
 use super::skip::Skip;
 use super::surroundings::Identity;
@@ -39,6 +40,8 @@ pub struct Answer {
     pub owner: Option<Value>,
     /// Identifies the reviews of one pod.
     pub identity: Option<Identity>,
+    /// Who will push, if the pod was injected.
+    pub pusher: Option<Pusher>,
     /// The warnings, cut later than those for API clients.
     pub messages: Vec<String>,
     /// The size of the patch, in bytes before base64.
@@ -48,7 +51,7 @@ pub struct Answer {
 impl Answer {
     pub(super) fn new(review: AdmissionReview, judged: Judged) -> Self {
         let AdmissionReview { api_version, request } = review;
-        let Judged { mut verdict, warnings } = judged;
+        let Judged { mut verdict, warnings, pusher } = judged;
         let patch = match &verdict {
             Verdict::Injected(patch) => match serde_json::to_vec(patch) {
                 Ok(patch) => Some(patch),
@@ -91,6 +94,7 @@ impl Answer {
             name: cut(name, NAME_CHARS),
             owner,
             identity,
+            pusher: pusher.filter(|_| patch.is_some()),
             messages,
             patch_bytes: patch.map_or(0, |patch| patch.len()),
         }

@@ -1,6 +1,7 @@
 //! The verdict on one pod.
 
 use super::case::Case;
+use super::pusher::Pusher;
 use super::skip::Skip;
 
 /// The limit for the warnings in an answer. The API server passes 4096 characters on, which is 16 of the longest warnings.
@@ -38,6 +39,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Sentences for the user who created the pod.
     pub warnings: Vec<String>,
+    /// Who will push, if the pod is given a sidecar that pushes to a gateway.
+    pub pusher: Option<Pusher>,
 }
 
 impl Judged {
@@ -45,14 +48,21 @@ impl Judged {
     /// are dropped.
     pub(super) fn left_alone(skip: Skip, case: &Case<'_>) -> Self {
         let warnings = skip.is_worth_a_warning().then(|| skip.explanation(case)).into_iter().collect();
-        Self { verdict: Verdict::Skipped(skip), warnings }
+        Self { verdict: Verdict::Skipped(skip), warnings, pusher: None }
     }
 
     pub(super) fn skipped(skip: Skip) -> Self {
-        Self { verdict: Verdict::Skipped(skip), warnings: Vec::new() }
+        Verdict::Skipped(skip).into()
     }
 
     pub(super) fn late() -> Self {
-        Self { verdict: Verdict::Failed("the API server's deadline was too close".to_owned()), warnings: Vec::new() }
+        Verdict::Failed("the API server's deadline was too close".to_owned()).into()
+    }
+}
+
+impl From<Verdict> for Judged {
+    /// The verdict without warnings.
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, warnings: Vec::new(), pusher: None }
     }
 }

@@ -1,8 +1,9 @@
 //! Everything that needs the API server: what the webhook knows about new pods (`knowledge`, with the watches that update
-//! it) and who may push (`access`, `rbac`, `managed_rbac`).
+//! it) and who may push (`access`, `asking`, `rbac`, `managed_rbac`).
 
 pub mod access;
 pub(crate) mod api;
+pub mod asking;
 pub mod knowledge;
 pub(crate) mod limit_ranges;
 pub mod managed_rbac;

@@ -32,7 +32,7 @@ const UID_CHARS: usize = 64;
 
 /// Why no Event is created.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     #[error("invalid owner: expected a namespace, apiVersion, kind, name and uid as Kubernetes writes them")]
     Invalid,
     #[error("invalid kind of owner: expected a StatefulSet, a ReplicaSet or a Job")]
@@ -61,7 +61,7 @@ enum Known {
 }
 
 /// Asks the API server, and remembers positive answers for a while.
-pub(super) struct Owners {
+pub(crate) struct Owners {
     client: kube::Client,
     known: HashMap<Known, Instant>,
     kind_logged: bool,
@@ -69,12 +69,12 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    pub(super) fn new(client: kube::Client) -> Self {
+    pub(crate) fn new(client: kube::Client) -> Self {
         Self { client, known: HashMap::new(), kind_logged: false, forbidden_logged: false }
     }
 
     /// Whether `namespace` opted in and contains `owner`, which is an ownerReference.
-    pub(super) async fn check(&mut self, namespace: &str, owner: &Value) -> Result<(), Refusal> {
+    pub(crate) async fn check(&mut self, namespace: &str, owner: &Value) -> Result<(), Refusal> {
         let known = known(namespace, owner)?;
         let opted_in = Known::OptedIn(namespace.to_owned());
         if !self.knows(&opted_in) {
@@ -104,7 +104,7 @@ impl Owners {
 
     /// Logs why there is no Event. A sender of forged reviews could repeat some reasons at will, so these are logged once
     /// or at debug level.
-    pub(super) fn log(&mut self, namespace: &str, refusal: &Refusal) {
+    pub(crate) fn log(&mut self, namespace: &str, refusal: &Refusal) {
         let error = chain(refusal);
         match refusal {
             Refusal::Api(kube::Error::Api(status)) if status.code == 403 => {

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod clients;
+mod cluster;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -22,17 +23,14 @@ use crate::cluster::{api, managed_rbac};
 use crate::config::Config;
 use crate::config::reload::Reloader;
 use crate::connections::Limits;
-use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::server::{self, Webhook};
 use certificate::Certificate;
 use clients::Clients;
+use cluster::{Cluster, Followed};
 
 /// How often the files of the certificate and the configuration are checked.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The delay before an API server that did not answer is tried again.
-const CONNECT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The flags of `serve`.
 #[derive(Debug, clap::Args)]
@@ -50,13 +48,8 @@ pub(crate) struct Serve {
     certificate: Certificate,
     #[command(flatten)]
     clients: Clients,
-    /// Let the pods of all namespaces that opted in push, with one managed ClusterRoleBinding.
-    #[arg(long, env = "REDIS_LOG_WEBHOOK_MANAGED_RBAC")]
-    managed_rbac: bool,
-    /// Watch Redis Enterprise's pods and LimitRanges: leave pods alone that are refused with the sidecar or whose sidecars
-    /// do not start, and fit the sidecar into LimitRanges.
-    #[arg(long, env = "REDIS_LOG_WEBHOOK_STEP_ASIDE")]
-    step_aside: bool,
+    #[command(flatten)]
+    cluster: Cluster,
     /// How many seconds the webhook still answers reviews after SIGTERM, until every API server has stopped sending them.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_SHUTDOWN_DELAY", value_name = "SECONDS", default_value_t = 12)]
     shutdown_delay: u64,
@@ -82,25 +75,19 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
 
-    let client = api::needed(args.certificate.self_signed || args.managed_rbac).await?;
+    let client = api::needed(args.certificate.self_signed || args.cluster.managed_rbac).await?;
     let cert = args.certificate.open(client.as_ref())?;
     let tls = match args.clients.verifier()? {
         Some(clients) => cert.server_config_for(clients)?,
         None => cert.server_config()?,
     };
-    if let (Some(client), true) = (client, args.managed_rbac) {
+    if let (Some(client), true) = (client, args.cluster.managed_rbac) {
         let metrics = managed_rbac::Metrics::register(&mut registry);
         tasks.spawn(managed_rbac::keep(client, metrics, ended.clone()));
     }
     let config = follow_config(args.config, &metrics, &ended, &mut tasks)?;
     let knowledge = Knowledge::default();
-    if !args.step_aside {
-        tracing::info!(
-            "without --step-aside, a pod that is refused because of the sidecar stays refused; the component \
-             step-aside sets the flag"
-        );
-    }
-    let events = follow_cluster(&config, (&knowledge, args.step_aside), &metrics, &ended, &mut tasks).await;
+    let Followed { events, asking } = args.cluster.follow(&config, &knowledge, &metrics, &ended, &mut tasks).await;
     let listener = TcpListener::bind(args.listen).with_context(|| format!("failed to listen on {}", args.listen))?;
     let admin_listener = tokio::net::TcpListener::bind(args.admin_listen)
         .await
@@ -124,7 +111,7 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     ));
     tasks.spawn(admin::serve(admin_listener, admin::routes(readiness.clone(), Arc::new(registry)), ended.clone()));
     let closing = CancellationToken::new();
-    let webhook = Webhook { config, metrics, events, knowledge, leaving: signalled.clone() };
+    let webhook = Webhook { config, metrics, events, asking, knowledge, leaving: signalled.clone() };
     let mut serving = tokio::spawn(server::serve(listener, tls, Limits::default(), webhook, closing.clone()));
     // With `--listen 127.0.0.1:0`, the system chooses the port.
     tracing::info!(listen = %address, admin_listen = %admin_address, "serving");
@@ -159,41 +146,4 @@ fn follow_config(
     let (config, metrics) = (reloader.current(), metrics.clone());
     tasks.spawn(reloader.watch(RELOAD_INTERVAL, move |good| metrics.config(good), ended.clone()));
     Ok(config)
-}
-
-/// The API server's version and Events. The webhook works without both while the API server does not answer.
-async fn follow_cluster(
-    config: &Arc<ArcSwap<Config>>,
-    (knowledge, step_aside): (&Knowledge, bool),
-    metrics: &Metrics,
-    ended: &CancellationToken,
-    tasks: &mut JoinSet<()>,
-) -> Events {
-    let (events, queue) = Events::new(metrics.clone());
-    let (config, ended, metrics, warnings) = (config.clone(), ended.clone(), metrics.clone(), events.clone());
-    let knowledge = knowledge.clone();
-    // `sidecarMode: auto` needs the first answer, so the start waits for it.
-    let mut connected = api::connect().await;
-    let following = async move {
-        let (client, native_sidecars) = loop {
-            match connected {
-                Some(connected) => break connected,
-                None => tokio::time::sleep(CONNECT_INTERVAL).await,
-            }
-            connected = api::connect().await;
-        };
-        knowledge.set_native_sidecars(native_sidecars);
-        let sending = queue.send(client.clone());
-        if step_aside {
-            tokio::join!(sending, crate::cluster::step_aside::follow(client, config, knowledge, warnings, metrics));
-        } else {
-            drop(warnings);
-            sending.await;
-        }
-    };
-    tasks.spawn(async move {
-        // An API server that does not answer must not delay the shutdown.
-        ended.run_until_cancelled(Box::pin(following)).await;
-    });
-    events
 }
