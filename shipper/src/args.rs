@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::positions::{self, PositionsArgs};
+use crate::commands::preview::{self, PreviewArgs};
 use crate::commands::prove::{self, ProveArgs};
 use crate::commands::run::{self, RunArgs};
 
@@ -25,6 +26,8 @@ pub struct Args {
 pub enum Command {
     /// Follow the files and push their lines, until told to end.
     Run(Box<RunArgs>),
+    /// Print the entries of files as they would be pushed, and push nothing.
+    Preview(Box<PreviewArgs>),
     /// Show how far each file is acknowledged, or have one shipped from its start again.
     Positions(PositionsArgs),
     /// Prove that Loki shows every acknowledged line once; needs the right to read.
@@ -35,6 +38,7 @@ pub enum Command {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Run(args) => run::run(&args),
+        Command::Preview(args) => preview::run(&args),
         Command::Positions(args) => positions::run(&args),
         Command::Prove(args) => prove::run(&args),
     }

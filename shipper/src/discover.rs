@@ -138,6 +138,11 @@ impl Discovery {
         &self.dir
     }
 
+    /// The same globs in another directory.
+    pub(crate) fn of_dir(&self, dir: PathBuf) -> Self {
+        Self { dir, ..self.clone() }
+    }
+
     /// Lists the regular files of the directory, sorted by name.
     pub fn list(&self) -> std::io::Result<Vec<Found>> {
         Ok(self.list_once(&|_| false)?.0)

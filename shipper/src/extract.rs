@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use crate::drop::FileDrops;
-use crate::entries::{Chain, Clock};
+use crate::entries::{Basis, Chain, Clock};
 use crate::formats::level::Level;
-use crate::formats::{Reference, TimeReader, Timestamp};
+use crate::formats::{Format, Reference, TimeReader, Timestamp};
 use crate::lines::{hole, next_line};
 use crate::metrics::Handed;
 use crate::plain::Plain;
@@ -66,6 +66,12 @@ pub(crate) struct Entry<'a> {
     pub(crate) level: Option<Level>,
     /// Whether the line is certainly ASCII.
     pub(crate) is_ascii: bool,
+    /// What its time rests on.
+    pub(crate) basis: Basis,
+    /// The format of its first line; `None` if that has no timestamp.
+    pub(crate) format: Option<Format>,
+    /// Whether a secret in it was replaced.
+    pub(crate) is_redacted: bool,
 }
 
 /// Why an entry is not pushed.
@@ -163,7 +169,7 @@ impl Extractor<'_> {
             let level = text.level(said);
             let is_changed = said.as_ptr() != text.raw.as_ptr();
             let touched = self.redactor.touches(&mut scan, read.bytes, taken.used, end) || is_changed;
-            let before = read.before(taken.used);
+            let (clear, before) = (said.as_ptr(), read.before(taken.used));
             let (said, redaction) =
                 self.redactor.redact(Text { bytes: said, before, cut: text.cut, touched }, taken.redaction);
             if !sink.has_room_for(said.len()) {
@@ -178,8 +184,10 @@ impl Extractor<'_> {
             taken.depends_on_clock |= basis.depends_on_clock();
             taken.used += text.consumed;
             next = text.next;
+            let format = text.timestamp.map(|timestamp| timestamp.format);
+            let is_redacted = said.as_ptr() != clear;
             // Marks of secrets are ASCII.
-            let entry = Entry { time, line: said, level, is_ascii: is_plain };
+            let entry = Entry { time, line: said, level, is_ascii: is_plain, basis, format, is_redacted };
             if self.drops.drop(said, level) {
                 self.handed.dropped += 1;
                 sink.skip(&entry, Skipped::Dropped);

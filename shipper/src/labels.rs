@@ -42,24 +42,35 @@ impl Labels {
 
     /// The label set of the stream that `log_file` is. Empty values are left out, as Loki does itself.
     pub fn stream(&self, log_file: &str) -> String {
-        let mut text = String::from("{");
+        braced(self.of_stream(log_file))
+    }
+
+    /// The same as names and values.
+    pub(crate) fn pairs(&self, log_file: &str) -> Vec<(String, String)> {
+        self.of_stream(log_file).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn of_stream<'a>(&'a self, log_file: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         let own = std::iter::once((LOG_FILE, log_file));
         let shared = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in shared.filter(|(name, _)| *name != LOG_FILE).chain(own) {
-            if value.is_empty() {
-                continue;
-            }
-            if text.len() > 1 {
-                text.push_str(", ");
-            }
-            text.push_str(name);
-            text.push_str("=\"");
-            escape(value, &mut text);
-            text.push('"');
-        }
-        text.push('}');
-        text
+        shared.filter(|(name, _)| *name != LOG_FILE).chain(own).filter(|(_, value)| !value.is_empty())
     }
+}
+
+/// Labels as Loki parses them.
+pub(crate) fn braced<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut text = String::from("{");
+    for (name, value) in labels {
+        if text.len() > 1 {
+            text.push_str(", ");
+        }
+        text.push_str(name);
+        text.push_str("=\"");
+        escape(value, &mut text);
+        text.push('"');
+    }
+    text.push('}');
+    text
 }
 
 fn is_name(name: &str) -> bool {

@@ -9,6 +9,7 @@
 //! ```
 //!
 //! `extract` makes entries of bytes: lines, texts, redaction, times and drop rules in one pass.
+//! `input` reads complete files for `preview`.
 //! `commands` start here, `settings` parses their flags, `pipeline` wires the stages. `status`, `metrics` and `admin` tell
 //! others how it goes.
 //!
@@ -25,6 +26,7 @@ mod encode;
 pub mod entries;
 mod extract;
 pub mod formats;
+mod input;
 pub mod labels;
 pub mod lines;
 pub mod metrics;

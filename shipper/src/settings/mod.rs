@@ -82,20 +82,7 @@ impl Settings {
     /// Makes settings of the command line, or says everything that is wrong with it.
     pub fn new(args: &RunArgs) -> Result<Self, InvalidSettings> {
         let faults = &mut Vec::new();
-        let tail = TailSettings {
-            batch_bytes: size("--batch-bytes", &args.batch_bytes, 1 << 10, 64 << 20, faults),
-            batch_wait: duration("--batch-wait", &args.batch_wait, faults),
-            max_line: size("--max-line", &args.max_line, 64, 16 << 20, faults),
-            max_age: duration("--max-age", &args.max_age, faults),
-            zone: zone(&args.timezone, faults),
-            multiline: choice::<Multiline>("--multiline", &args.multiline, faults) == Multiline::Auto,
-            labels: labels(&args.label, faults),
-            redaction: Redaction {
-                on: choice::<Redact>("--redact", &args.redact, faults) == Redact::On,
-                own: own_rules(&args.redact_pattern, faults),
-            },
-            drop: drop_rules(&args.drop, faults),
-        };
+        let tail = tail(args, faults);
         let drain_timeout = duration("--drain-timeout", &args.drain_timeout, faults);
         let once = switch("--once", &args.once, faults);
         let listen = args.listen().unwrap_or_else(|fault| {
@@ -128,6 +115,44 @@ impl Settings {
             }),
             _ => Err(InvalidSettings(std::mem::take(faults))),
         }
+    }
+}
+
+/// What reading the files needs: the settings of `preview`.
+#[derive(Debug)]
+pub(crate) struct ReadSettings {
+    /// Which files.
+    pub(crate) discovery: Discovery,
+    /// How they are read.
+    pub(crate) tail: TailSettings,
+}
+
+impl ReadSettings {
+    /// Makes settings of the command line, or says everything that is wrong with it. Ignores the flags for pushing.
+    pub(crate) fn new(args: &RunArgs) -> Result<Self, InvalidSettings> {
+        let faults = &mut Vec::new();
+        let tail = tail(args, faults);
+        match discovery(args, faults) {
+            Some(discovery) if faults.is_empty() => Ok(Self { discovery, tail }),
+            _ => Err(InvalidSettings(std::mem::take(faults))),
+        }
+    }
+}
+
+fn tail(args: &RunArgs, faults: &mut Vec<String>) -> TailSettings {
+    TailSettings {
+        batch_bytes: size("--batch-bytes", &args.batch_bytes, 1 << 10, 64 << 20, faults),
+        batch_wait: duration("--batch-wait", &args.batch_wait, faults),
+        max_line: size("--max-line", &args.max_line, 64, 16 << 20, faults),
+        max_age: duration("--max-age", &args.max_age, faults),
+        zone: zone(&args.timezone, faults),
+        multiline: choice::<Multiline>("--multiline", &args.multiline, faults) == Multiline::Auto,
+        labels: labels(&args.label, faults),
+        redaction: Redaction {
+            on: choice::<Redact>("--redact", &args.redact, faults) == Redact::On,
+            own: own_rules(&args.redact_pattern, faults),
+        },
+        drop: drop_rules(&args.drop, faults),
     }
 }
 

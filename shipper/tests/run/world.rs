@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use http_body_util::{BodyExt as _, Full};
-use redis_log_shipper::push::decode::decode;
+use redis_log_shipper::push::decode::{PushedStream, decode};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -37,6 +37,7 @@ struct Inner {
     refused_stream: Mutex<Option<(&'static str, StatusCode, &'static str)>>,
     asked: watch::Sender<usize>,
     tokens: Mutex<Vec<String>>,
+    streams: Mutex<Vec<PushedStream>>,
 }
 
 impl Loki {
@@ -48,6 +49,7 @@ impl Loki {
             refused_stream: Mutex::default(),
             asked: watch::channel(0).0,
             tokens: Mutex::default(),
+            streams: Mutex::default(),
         });
         let routes = Router::new().route("/loki/api/v1/push", post(push)).with_state(inner.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -89,6 +91,11 @@ impl Loki {
     /// The tokens of all pushes.
     pub(crate) fn tokens(&self) -> Vec<String> {
         self.inner.tokens.lock().unwrap().clone()
+    }
+
+    /// The stream of every push that it stored, in order.
+    pub(crate) fn streams(&self) -> Vec<PushedStream> {
+        self.inner.streams.lock().unwrap().clone()
     }
 
     /// Refuses pushes with this answer from now on, or stores again.
@@ -141,6 +148,7 @@ async fn push(State(loki): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -
     {
         return (status, text.to_owned());
     }
+    loki.streams.lock().unwrap().extend(streams.iter().cloned());
     let pushed = streams.into_iter().flat_map(|stream| stream.entries).map(|(_, line)| line);
     loki.lines.send_modify(|lines| lines.extend(pushed));
     (StatusCode::NO_CONTENT, String::new())

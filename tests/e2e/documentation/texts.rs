@@ -11,12 +11,13 @@ const TOLD: [&str; 9] = ["info", "debug", "trace", "unreachable", "json", "write
 /// Calls whose texts describe metrics, or are the words of a finding: its code leads to its section of the page.
 const DESCRIBED: [&str; 4] = ["register", "register_with_unit", "finding", "with_names"];
 /// Files and folders whose texts are results of a command, findings (which have sections of their own), or Loki's own words.
-const NOT_OURS_TO_EXPLAIN: [&str; 8] = [
+const NOT_OURS_TO_EXPLAIN: [&str; 9] = [
     "certs/src/trust.rs",
     "webhook/src/audit/",
     "webhook/src/check/",
     "webhook/src/offline/report.rs",
     "webhook/src/offline/explain.rs",
+    "shipper/src/commands/preview/",
     "shipper/src/push/answer.rs",
     "shipper/src/push/finding.rs",
     "shipper/src/push/rejections.rs",
