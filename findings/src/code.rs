@@ -44,6 +44,7 @@ pub enum Code {
     SidecarRestarts,
     RolloutStopped,
     ReservedNamespace,
+    EvictionRefused,
     MayNotPush,
     RoleBindingOnly,
     BindingOfAnotherAccount,

@@ -247,6 +247,14 @@ pub static ALL: &[Row] = &[
         "The webhook never injects pods of `default`, `kube-*`, `openshift-*` and its own namespace, whatever their labels say.",
         "Move the Redis Enterprise cluster to another namespace, or remove the label.",
     ),
+    row(
+        Code::EvictionRefused,
+        "RLS216",
+        Severity::Error,
+        "A PodDisruptionBudget refuses the restart",
+        "The budget allows no disruption now: too few pods that it selects are healthy, or it never allows one.",
+        "Wait until the pods of the budget are healthy, or raise `maxUnavailable` of the PodDisruptionBudget that the finding names; run the same command again.",
+    ),
     // The gateway
     row(
         Code::MayNotPush,

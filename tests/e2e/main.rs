@@ -20,6 +20,7 @@ mod proves_what_was_shipped;
 mod pushing;
 mod reloads_certificates;
 mod renders_and_applies_manifests;
+mod restarts_pods_for_their_sidecar;
 mod rolls_out_without_a_gap;
 mod runs_as_any_user;
 mod runs_on_a_node;

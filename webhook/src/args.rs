@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, explain, inject, rbac, serve, uninject};
+use crate::commands::{check, explain, inject, rbac, rollout, serve, uninject};
 
 /// Mutating admission webhook that gives Redis Enterprise pods a log-shipper sidecar.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Command {
     Check(check::Check),
     /// Print the YAML of the permission to push, or to query, for accounts of a namespace.
     Rbac(rbac::Rbac),
+    /// Restart the Redis Enterprise pods of a namespace that need it, one at a time.
+    Rollout(rollout::Rollout),
 }
 
 /// Runs the command. The exit code is 0, or 1 if something failed.
@@ -39,5 +41,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Rbac(args) => rbac::run(args),
+        Command::Rollout(args) => rollout::run(args),
     }
 }

@@ -23,6 +23,7 @@ pub mod connections;
 pub mod events;
 pub mod metrics;
 pub mod offline;
+mod rollout;
 pub mod server;
 
 pub use args::{Args, run};

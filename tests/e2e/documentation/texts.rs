@@ -16,6 +16,7 @@ const NOT_OURS_TO_EXPLAIN: [&str; 9] = [
     "webhook/src/audit/",
     "webhook/src/check/",
     "webhook/src/offline/report.rs",
+    "webhook/src/rollout/",
     "webhook/src/offline/explain.rs",
     "shipper/src/commands/preview/",
     "shipper/src/push/answer.rs",

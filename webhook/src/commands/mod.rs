@@ -5,5 +5,6 @@ pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod inject;
 pub(crate) mod rbac;
+pub(crate) mod rollout;
 pub(crate) mod serve;
 pub(crate) mod uninject;
