@@ -1,8 +1,8 @@
-//! Text to entry: its time.
+//! The time of an entry.
 //!
-//! Loki collapses entries of one stream that share time and text. So a resend must carry the times of the first attempt, and two
-//! genuine entries must never share one. Hence the chain: the time of an entry is at least one nanosecond after the entry
-//! before it, and everything that the chain depends on is in the bytes or in the position record.
+//! Loki collapses entries of one stream that share time and text. So a resend must have the times of the first push, and two
+//! different entries must never share a time. The chain ensures both: the time of an entry is at least one nanosecond after the
+//! entry before it, and the chain depends only on the bytes and the position record.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,37 +13,37 @@ use crate::texts::Text;
 /// where Loki rejects the rest.
 pub(crate) const ACCEPTED_AHEAD: i64 = 10 * 60 * 1_000_000_000;
 
-/// What the next entry depends on besides its bytes. Part of the position record.
+/// The state on which the next entry depends, in addition to its bytes. Part of the position record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// The time of the last entry, in nanoseconds since 1970 UTC.
     pub last: i64,
-    /// Whether any line of the stream had a timestamp. From then on a line without one continues the line before it.
+    /// Whether any line of the stream had a timestamp. If so, a line without one continues the line before it.
     pub timed: bool,
     /// The wall clock in the record on disk. Timestamps accepted against this clock stay accepted after a crash, even if the
     /// clock moves back.
     #[serde(default)]
     pub clock: i64,
-    /// How often the chain started again because the clock had been wrong. Each restart shifts all later timestamps by a
+    /// How often the chain restarted because the clock was wrong. Each restart shifts all later timestamps by a
     /// nanosecond, so that equal lines from before and after it do not share a time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u16,
-    /// The file's place among the files that share one stream of Loki. `None` where the file has a stream of its own. Every
-    /// time leaves this remainder when divided by the number of slots, so that no two files of one stream share a time.
+    /// The file's slot in the stream that several files share. `None` if the file has its own stream. All times of the file have
+    /// this remainder modulo the number of slots, so no two files of one stream share a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u16>,
     /// The format of the last line with a timestamp.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "formats::by_name")]
     pub format: Option<Format>,
-    /// The crash report that the last entry has left open.
+    /// The crash report that the last entry left open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<CrashReport>,
 }
 
-/// How many files can share one stream.
+/// At most this many files share one stream.
 pub(crate) const SLOTS: u16 = 4096;
 
-/// The first time from `time` on that belongs to `slot`.
+/// The first time at or after `time` that belongs to `slot`.
 fn in_slot(time: i64, slot: u16) -> i64 {
     let slots = i64::from(SLOTS);
     let wait = (i64::from(slot) - time.rem_euclid(slots)).rem_euclid(slots);
@@ -58,29 +58,29 @@ fn is_zero(restarts: &u16) -> bool {
 /// The wall clock, for entries that depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
-    /// The present, in nanoseconds since 1970 UTC.
+    /// The current time, in nanoseconds since 1970 UTC.
     pub now: i64,
-    /// The time of lines in a file that has had no timestamp yet.
+    /// The time of lines before the first timestamp of a file.
     pub untimed: i64,
 }
 
-/// What the time of an entry rests on.
+/// Where the time of an entry comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {
     /// The timestamp of its line.
     Timestamp,
-    /// The timestamp of its line, accepted only because of the present wall clock.
+    /// The timestamp of its line, accepted only because of the current wall clock.
     Accepted,
     /// The entry before it.
     Carried,
     /// The wall clock. The caller must make sure that a resend sees the same clock.
     Clock,
-    /// The entry before it, because the timestamp of its line lies too far ahead of the wall clock.
+    /// The entry before it, because the timestamp of its line is too far ahead of the wall clock.
     Implausible,
 }
 
 impl Basis {
-    /// Whether another wall clock could have led to another time.
+    /// Whether the time may depend on the wall clock.
     pub fn depends_on_clock(self) -> bool {
         matches!(self, Self::Accepted | Self::Clock | Self::Implausible)
     }
@@ -92,14 +92,14 @@ impl Basis {
 }
 
 impl Chain {
-    /// Says that the record on disk will have this clock before anything else is pushed.
+    /// Notes that the record on disk will contain this clock before the next push.
     pub fn knows(&mut self, clock: i64) {
         self.clock = self.clock.max(clock);
     }
 
-    /// Starts again where the last time, or the clock of the record, lies so far ahead of the clock `now` that the clock must
-    /// have been wrong then: Loki would refuse later entries as too new. Returns whether it did. The caller must have that on
-    /// disk before anything else is pushed.
+    /// Restarts the chain if the last time, or the clock of the record, is so far ahead of the clock `now` that the clock must
+    /// have been wrong: otherwise Loki would reject later entries as too new. Returns whether it restarted. The caller must save
+    /// that before the next push.
     pub fn restart(&mut self, now: i64) -> bool {
         let latest = now.saturating_add(ACCEPTED_AHEAD);
         if self.last <= latest && self.clock <= latest {
@@ -107,14 +107,14 @@ impl Chain {
         }
         self.clock = now;
         if self.last > latest {
-            // Lines that were written a moment ago keep their own timestamps.
+            // Recent lines keep their own timestamps.
             self.last = now.saturating_sub(ACCEPTED_AHEAD);
             self.restarts = self.restarts.wrapping_add(1) % 1000;
         }
         true
     }
 
-    /// The year of a timestamp that has none: that of the entry before it, or else the present one.
+    /// The reference for a timestamp without a year: the entry before it, or else the current time.
     pub fn reference(&self, clock: Clock) -> Reference {
         if self.timed {
             Reference::Near(self.last)
@@ -123,7 +123,7 @@ impl Chain {
         }
     }
 
-    /// The time of the next entry. `timestamp` is that of its line, in nanoseconds since 1970 UTC.
+    /// The time of the next entry, whose line has `timestamp`, in nanoseconds since 1970 UTC.
     pub fn next(&mut self, timestamp: Option<i64>, clock: Clock) -> (i64, Basis) {
         let after = self.last.saturating_add(1);
         let (time, basis) = match timestamp {
@@ -142,7 +142,7 @@ impl Chain {
         (time, basis)
     }
 
-    /// Takes over what the next text depends on from the text of this entry.
+    /// Remembers the format and the open crash report of this entry's text, on which the next text depends.
     pub(crate) fn took(&mut self, text: &Text<'_>) {
         self.format = text.timestamp.map(|timestamp| timestamp.format).or(self.format);
         self.report = text.report;
@@ -184,12 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_clock_where_no_line_ever_had_a_timestamp() {
+    fn takes_the_clock_if_no_line_has_a_timestamp() {
         assert_eq!(times(&["a", "b"], NOW), [(NOW, Basis::Clock), (NOW + 1, Basis::Clock)]);
     }
 
     #[test]
-    fn accepts_again_what_it_accepted_though_the_clock_was_set_back() {
+    fn still_accepts_a_timestamp_after_the_clock_was_set_back() {
         let (line, set_back) = (Some(NOW), Clock { now: 0, untimed: 0 });
         let mut chain = Chain::default();
         assert_eq!(chain.next(line, Clock { now: NOW, untimed: NOW }).1, Basis::Accepted);
@@ -206,7 +206,7 @@ mod tests {
         let json = serde_json::to_string(&chain).unwrap();
         assert!(json.contains(r#""format":"redis","report":{}"#), "{json}");
         assert_eq!(serde_json::from_str::<Chain>(&json).unwrap(), chain);
-        // A record of another version may lack the format, or name one that this version does not have.
+        // A record of another version may lack the format, or name an unknown one.
         let other = json.replace("redis", "unheard of");
         assert_eq!(serde_json::from_str::<Chain>(&other).unwrap(), Chain { format: None, ..chain });
         assert_eq!(serde_json::from_str::<Chain>(r#"{"last":0,"timed":false}"#).unwrap(), Chain::default());
@@ -223,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn starts_again_where_the_clock_was_far_ahead() {
+    fn restarts_if_the_clock_was_far_ahead() {
         let ahead = NOW + 2 * ACCEPTED_AHEAD;
         let mut chain = Chain { last: ahead, timed: true, clock: ahead, ..Chain::default() };
         assert!(!chain.restart(ahead - ACCEPTED_AHEAD));
         assert!(chain.restart(NOW));
         let clock = Clock { now: NOW, untimed: NOW };
-        // A line without a timestamp comes right before those with one; equal lines from before do not share a time.
+        // A line without a timestamp sorts before recent timestamps. Equal lines before and after the restart differ in time.
         assert_eq!(chain.next(None, clock), (NOW - ACCEPTED_AHEAD + 1, Basis::Carried));
         assert_eq!(chain.next(Some(NOW - 1000), clock), (NOW - 999, Basis::Timestamp));
         assert_eq!(chain.next(Some(ahead), clock).1, Basis::Implausible);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_a_clock_that_was_far_ahead_though_no_entry_was_dated_by_it() {
+    fn forgets_a_clock_that_was_far_ahead_even_if_no_entry_has_its_time() {
         let mut chain = Chain { last: NOW, timed: true, clock: NOW + 2 * ACCEPTED_AHEAD, ..Chain::default() };
         assert!(chain.restart(NOW));
         assert_eq!((chain.last, chain.clock, chain.restarts), (NOW, NOW, 0));

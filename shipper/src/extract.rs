@@ -21,7 +21,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Bytes of a file that are not extracted yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unread<'a> {
-    /// The bytes, and before them some that are extracted already.
+    /// The bytes, and some extracted bytes before them.
     pub(crate) around: &'a [u8],
     /// How many bytes of `around` are extracted already.
     pub(crate) lead: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Unread<'a> {
 }
 
 impl Unread<'_> {
-    /// The bytes that stand before those after the first `used` ones, as many as the redaction reads.
+    /// The bytes before offset `used`, as many as the redaction reads.
     fn before(&self, used: usize) -> &[u8] {
         let end = self.lead + used;
         self.around.get(end.saturating_sub(BEFORE)..end).unwrap_or_default()
@@ -100,7 +100,7 @@ pub(crate) trait Sink {
 pub(crate) struct Extractor<'a> {
     pub(crate) limits: EntryLimits,
     pub(crate) times: &'a mut TimeReader,
-    /// Where a text is written that differs from the bytes of the file.
+    /// The buffer for a text that differs from the bytes of the file.
     pub(crate) scratch: &'a mut Vec<u8>,
     pub(crate) chain: &'a mut Chain,
     pub(crate) redactor: &'a mut Redactor,
@@ -112,15 +112,15 @@ pub(crate) struct Extractor<'a> {
 /// What became of the bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
-    /// How many of them are handed out.
+    /// How many of them became entries, or were skipped.
     pub(crate) used: usize,
-    /// The complete lines after those that wait for what comes after them. `None` where the sink was full first.
+    /// The complete lines that wait for the line after them. `None` if the sink was full first.
     pub(crate) waiting: Option<Waiting>,
-    /// Whether another clock would have made other entries of them.
+    /// Whether the entries depend on the clock.
     pub(crate) depends_on_clock: bool,
-    /// What they leave open for the redaction of what comes after them.
+    /// What they leave open for the redaction of the next text.
     pub(crate) redaction: Option<Carried>,
-    /// Whether all bytes up to the last one of those that were read are NULs, and more may follow.
+    /// Whether the bytes end with NULs, and more NULs may follow.
     pub(crate) in_zeros: bool,
 }
 
@@ -207,7 +207,7 @@ impl Extractor<'_> {
     }
 }
 
-/// The time for lines before the first one with a timestamp, so that they sort right before it.
+/// The time of the lines before the first line with a timestamp, so that they sort right before it.
 pub(crate) fn first_time(bytes: &[u8], max_line: usize, times: &mut TimeReader, now: i64) -> Option<i64> {
     let (mut used, mut lines) = (0, 0);
     while let Some(line) = next_line(bytes.get(used..)?, max_line, false) {

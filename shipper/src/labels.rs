@@ -1,15 +1,15 @@
-//! Stream labels as Loki's push API wants them: `{a="b", c="d"}`.
+//! Stream labels in the syntax of Loki's push API: `{a="b", c="d"}`.
 
 use std::fmt::Write as _;
 
-/// Why a label cannot be used.
+/// A label is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid label {given:?}: expected NAME=VALUE with a name of letters, digits and _, such as job=redis")]
 pub struct LabelError {
     given: String,
 }
 
-/// The label that tells the files apart.
+/// The label that distinguishes the files.
 const LOG_FILE: &str = "log_file";
 
 /// The label `log_file` of the stream that the other files share.
@@ -20,12 +20,12 @@ pub(crate) fn stem(name: &str) -> &str {
     name.strip_suffix(".log").unwrap_or(name)
 }
 
-/// The labels all streams of this process share.
+/// The labels that all streams of this process share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels(Vec<(String, String)>);
 
 impl Labels {
-    /// Reads `NAME=VALUE` pairs; a later value of a name replaces the earlier one. All faults are reported together.
+    /// Parses `NAME=VALUE` pairs. A later value of a name replaces the earlier one. All invalid pairs are reported together.
     pub fn parse(pairs: &[String]) -> Result<Self, Vec<LabelError>> {
         let (mut labels, mut faults) = (Vec::<(String, String)>::new(), Vec::new());
         for pair in pairs {
@@ -40,7 +40,7 @@ impl Labels {
         if faults.is_empty() { Ok(Self(labels)) } else { Err(faults) }
     }
 
-    /// The label set of the stream that `log_file` is. Empty values are left out, as Loki does itself.
+    /// The label set of the stream `log_file`. Like Loki, it leaves out empty values.
     pub fn stream(&self, log_file: &str) -> String {
         braced(self.of_stream(log_file))
     }
@@ -79,7 +79,7 @@ fn is_name(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Go string escapes, which is what Loki parses. It refuses U+FFFD, the mark of broken UTF-8, so that becomes `?`.
+/// Escapes `value` as a Go string, which Loki parses. Loki refuses U+FFFD, the replacement for invalid UTF-8, so it becomes `?`.
 fn escape(value: &str, text: &mut String) {
     for c in value.chars() {
         match c {
@@ -87,7 +87,7 @@ fn escape(value: &str, text: &mut String) {
             '\n' => text.push_str("\\n"),
             '\u{FFFD}' => text.push('?'),
             c if c.is_control() => {
-                // Writing to a String cannot fail.
+                // Writing to a string never fails.
                 let _ = write!(text, "\\u{:04x}", u32::from(c));
             }
             c => text.push(c),

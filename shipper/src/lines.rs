@@ -1,7 +1,7 @@
-//! Bytes to lines. Which lines belong together is decided in `texts`.
+//! Bytes to lines. `texts` decides which lines belong together.
 //!
-//! A line over the limit comes in pieces of exactly that length. So nothing of it is dropped, memory stays bounded, and the
-//! cuts depend on nothing but the bytes.
+//! A line over the limit is cut into pieces of exactly that length. So all of it is shipped, memory stays bounded, and the cuts
+//! depend on the bytes alone.
 
 use memchr::memchr;
 
@@ -10,15 +10,15 @@ use memchr::memchr;
 pub struct Line<'a> {
     /// Without its line ending.
     pub text: &'a [u8],
-    /// How many bytes of the file it takes, line ending included.
+    /// Its bytes in the file, including the line ending.
     pub consumed: usize,
-    /// Whether it is a piece that the limit cut off.
+    /// Whether it is a piece of a line over the limit.
     pub cut: bool,
 }
 
-/// The next line of `bytes`. `None` where it is not complete yet: it is held, never flushed by time.
+/// The next line of `bytes`. `None` if it is incomplete: it waits for its line ending, however long that takes.
 ///
-/// `at_end` says that nothing will ever follow these bytes, so that an unfinished last line is a line as well.
+/// `at_end` says that nothing will ever follow these bytes. Then an unfinished last line is a line, too.
 pub fn next_line(bytes: &[u8], limit: usize, at_end: bool) -> Option<Line<'_>> {
     let window = bytes.get(..=limit).unwrap_or(bytes);
     match memchr(b'\n', window) {
@@ -32,7 +32,7 @@ pub fn next_line(bytes: &[u8], limit: usize, at_end: bool) -> Option<Line<'_>> {
     }
 }
 
-/// How many NULs `bytes` begin with: what a writer leaves that goes on at its old place after a truncation.
+/// The number of NULs at the start of `bytes`. A writer leaves such a hole if it goes on at its old offset after a truncation.
 pub fn hole(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| **byte == 0).count()
 }

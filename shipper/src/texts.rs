@@ -1,7 +1,7 @@
 //! Lines to the texts of entries: a line without a timestamp continues the line before it, and a crash report is one text.
 //!
-//! Where a text ends depends on nothing but the bytes, with one exception: where nothing follows yet, the caller says that a
-//! text is complete, and remembers it.
+//! The end of a text depends on the bytes alone, with one exception: if no line follows for a while, the caller declares the
+//! text complete, and remembers that.
 
 use memchr::memchr2;
 
@@ -9,32 +9,32 @@ use crate::formats::level::Level;
 use crate::formats::{self, CrashReport, Format, Place, Timestamp};
 use crate::lines::next_line;
 
-/// This many lines in a row, of a format whose lines may be part of another entry, are entries of their own: the program writes
-/// another format from here on.
+/// Some formats have lines that may be part of another entry. This many of them in a row are entries of their own: the file has a
+/// new format from here on.
 const RUN: usize = 3;
 
-/// What an entry says: one line, or more that belong together.
+/// The text of an entry: one line, or several lines that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Text<'a> {
-    /// As the file has it, without the last line ending.
+    /// The bytes of the file, without the last line ending.
     pub raw: &'a [u8],
-    /// How many bytes of the file it takes, line endings included.
+    /// Its bytes in the file, including line endings.
     pub consumed: usize,
     /// Whether the limit cut a line.
     pub cut: bool,
-    /// The timestamp of its first line; of a crash report, the first one in it.
+    /// The timestamp of its first line. For a crash report, the first timestamp in it.
     pub timestamp: Option<Timestamp>,
     /// Whether it is a crash report, or a piece of one.
     pub is_report: bool,
-    /// The crash report that goes on after it.
+    /// The crash report that continues after it.
     pub report: Option<CrashReport>,
-    /// The timestamp of the line after it, where that is known already.
+    /// The timestamp of the next line, if it is already known.
     pub next: Option<Timestamp>,
 }
 
 impl Text<'_> {
-    /// The text as the entry says it: without carriage returns before line ends, without escape sequences, and without empty
-    /// lines at its end. If it differs from the bytes of the file, it is written to `scratch`.
+    /// The text without carriage returns before line endings, without escape sequences, and without empty lines at its end. If it
+    /// differs from the bytes of the file, it is written to `scratch`.
     ///
     /// `is_plain` says that the text certainly has no carriage return and no escape sequence.
     pub fn said<'b>(&'b self, scratch: &'b mut Vec<u8>, is_plain: bool) -> &'b [u8] {
@@ -72,7 +72,7 @@ impl Text<'_> {
         scratch
     }
 
-    /// How severe it is, where `said` is what it says.
+    /// Its level. `said` is the result of [`Self::said`].
     pub fn level(&self, said: &[u8]) -> Option<Level> {
         if self.is_report { Some(Level::Critical) } else { self.timestamp?.format.level(said) }
     }
@@ -81,9 +81,9 @@ impl Text<'_> {
 /// Where texts end.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends {
-    /// No text is longer.
+    /// The longest text in bytes.
     pub limit: usize,
-    /// Whether lines without a timestamp continue the line before them though that has none either.
+    /// Whether a line without a timestamp also continues a line without one.
     pub joins: bool,
     /// Whether lines are joined at all.
     pub multiline: bool,
@@ -91,14 +91,14 @@ pub struct Ends {
     pub at_end: bool,
     /// The format of the file so far.
     pub format: Option<Format>,
-    /// The crash report that the lines before have left open.
+    /// The crash report that the lines before left open.
     pub report: Option<CrashReport>,
 }
 
-/// Complete lines that wait for what comes after them.
+/// Complete lines that wait for the next line, which may continue them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// How many bytes they are.
+    /// Their length in bytes.
     pub bytes: usize,
     /// Whether they are a crash report whose end is missing.
     pub in_report: bool,
@@ -106,8 +106,8 @@ pub struct Waiting {
 
 /// The text at the beginning of `bytes`, or the lines that wait.
 ///
-/// `closed` is how many of the bytes are known to end with a complete text. `first` is the timestamp of the first line where it
-/// is known. `timestamp` reads the timestamp of a line; from the beginning of a line it reads the same or none.
+/// After `closed` bytes a text is known to be complete. `first` is the timestamp of the first line, if it is known. `timestamp`
+/// parses a line's timestamp. On a partial line it returns the whole line's value, or `None`.
 pub fn next_text(
     bytes: &[u8],
     ends: Ends,
@@ -138,7 +138,7 @@ pub fn next_text(
             return Ok(text);
         }
         let line = next_line(rest, ends.limit, ends.at_end);
-        // A line that begins as one with a timestamp is one, complete or not.
+        // A partial line with a timestamp starts a text, too.
         let beginning = line.map_or(rest, |line| line.text);
         let next = timestamp(beginning);
         let (place, report) = formats::place(text.report, beginning, next);
@@ -152,7 +152,7 @@ pub fn next_text(
             return Ok(text);
         }
         let Some(line) = line else {
-            // Its last byte may turn out to belong to the line ending.
+            // Its last byte may be part of the line ending.
             let too_long = text.consumed + rest.len() > ends.limit + 1;
             let waiting = Waiting { bytes: text.consumed, in_report: text.report.is_some() };
             return if ends.at_end || too_long { Ok(text) } else { Err(waiting) };
@@ -183,13 +183,13 @@ struct Run {
 /// Where a text ends.
 #[derive(Clone, Copy, Debug, Default)]
 struct End {
-    /// Its last byte that is no line ending.
+    /// Without its line ending.
     raw: usize,
     consumed: usize,
 }
 
 impl Run {
-    /// Adds the line that follows `text`. Where the lines are entries of their own, the end of the text before them is returned.
+    /// Adds the line after `text`. If the lines are entries of their own, returns the end of the text before them.
     fn add(&mut self, text: &Text<'_>, timestamp: Option<Timestamp>) -> Option<End> {
         if timestamp.is_none() {
             self.lines = 0;
@@ -207,7 +207,7 @@ impl Run {
 mod tests {
     use super::*;
 
-    /// A line with a timestamp starts with `1` to `9` and another byte, one that may be part of another entry with `{`.
+    /// A line with a timestamp starts with `1` to `9` and another byte. A line with `{` may be part of another entry.
     fn timestamp(line: &[u8]) -> Option<Timestamp> {
         match line {
             [first @ b'1'..=b'9', _, ..] => Some(Timestamp::exact(i64::from(*first))),
@@ -218,7 +218,7 @@ mod tests {
 
     const ENDS: Ends = Ends { limit: 20, joins: true, multiline: true, at_end: false, format: None, report: None };
 
-    /// The texts, and what waits. `restarts` forgets between two texts what no position record remembers.
+    /// The texts, and the waiting lines. `restarts` forgets between two texts everything that is not in the position record.
     fn taken(bytes: &[u8], mut ends: Ends, closed: usize, restarts: bool) -> (Vec<Text<'_>>, Waiting) {
         let (mut texts, mut used, mut first) = (Vec::new(), 0, None);
         loop {
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn leaves_out_escape_sequences() {
         assert_eq!(said(b"1a\x1b[32m\x1b[0m\r\n \x1b]8;;x\x07b"), "1a\n b");
-        // One that is cut off stays as it is.
+        // An incomplete sequence stays as it is.
         assert_eq!(said(b"1a\x1b[3"), "1a\x1b[3");
     }
 
@@ -281,12 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn ends_a_text_where_it_was_once_taken_to_end_whatever_came_after() {
+    fn ends_a_text_where_it_was_declared_complete_even_if_it_continues() {
         assert_eq!(texts(b"1a\n b\n c\n2d", ENDS, 6), (vec!["1a\n b", " c"], 0));
     }
 
     #[test]
-    fn joins_nothing_where_no_line_has_a_timestamp_or_nobody_wants_it() {
+    fn joins_nothing_if_no_line_has_a_timestamp_or_if_joining_is_off() {
         let untimed = Ends { joins: false, ..ENDS };
         assert_eq!(texts(b"a\nb\n", untimed, 0), (vec!["a", "b"], 0));
         assert_eq!(texts(b"a\n1b\n c\n2d", untimed, 0), (vec!["a", "1b\n c"], 0));
@@ -297,7 +297,7 @@ mod tests {
     fn ends_a_text_between_two_lines_before_it_gets_too_long() {
         let ends = Ends { limit: 7, ..ENDS };
         assert_eq!(texts(b"1a\n bcd\n e\n2f", ends, 0), (vec!["1a\n bcd", " e"], 0));
-        // Whether or not the line that is too much is complete.
+        // This does not depend on whether the excess line is complete.
         assert_eq!(texts(b"1a\n bcdef", ends, 0), (vec!["1a"], 0));
         assert_eq!(texts(b"1a\n bcde\n2f", ends, 0), (vec!["1a", " bcde"], 0));
     }
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn takes_three_objects_in_a_row_for_another_format() {
         assert_eq!(texts(b"1a\n b\n{c\n{d\n{e\n{f\n", ENDS, 0).0, ["1a\n b", "{c", "{d", "{e"]);
-        // Once the file has that format, so does what a restart finds there.
+        // After a restart, the rest of the file has the new format.
         let (restarted, _) = taken(b"1a\n b\n{c\n{d\n{e\n{f\n", ENDS, 0, true);
         assert_eq!(restarted.len(), 4);
     }
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(raw, ["7:a\n\n", report]);
         assert_eq!((texts[1].timestamp, texts[1].level(b"")), (timestamp(b"7:b"), Some(Level::Critical)));
         assert_eq!(texts[0].level(b""), None);
-        // Also where no line had a timestamp before.
+        // The same if no line had a timestamp before.
         assert_eq!(taken(&REPORT[6..], Ends { joins: false, ..ends }, 0, false).0[0].raw, report.as_bytes());
     }
 
@@ -372,7 +372,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// However many of the bytes are there at a time, and wherever a restart comes.
+        /// It does not matter how many bytes are there at a time, or where a restart comes.
         #[test]
         fn texts_depend_on_the_bytes_alone(bytes in lines(), seen in 0..400_usize, limit in 30..90_usize, closed in 0..200_usize) {
             let ends = Ends { limit, ..ENDS };
@@ -383,7 +383,7 @@ mod tests {
             for (part, whole) in part.iter().zip(&whole) {
                 proptest::prop_assert_eq!(Text { next: None, ..*part }, Text { next: None, ..*whole });
             }
-            // The same where a text was taken to end, as long as the record says so.
+            // The same if the record declares a text complete.
             let (whole, _) = taken(&bytes, ends, closed, false);
             let (restarted, _) = taken(&bytes, ends, closed, true);
             let without_next = |text: &Text<'_>| format!("{:?}", Text { next: None, ..*text });

@@ -1,20 +1,20 @@
-//! Escape sequences that color a terminal's text. In a log they only hinder reading and searching.
+//! Escape sequences, which color text on a terminal. In a log they make reading and searching harder.
 
-/// What starts a sequence.
+/// The first byte of a sequence.
 pub(crate) const ESCAPE: u8 = 0x1b;
 const BELL: u8 = 0x07;
 
-/// How many bytes the sequence that `text` starts with takes. `None` where it is incomplete.
+/// The length of the sequence at the start of `text`. `None` if it is incomplete.
 pub(crate) fn sequence(text: &[u8]) -> Option<usize> {
     let end = |skip: usize, is_end: fn(&u8) -> bool| Some(skip + text.get(skip..)?.iter().position(is_end)? + 1);
     match text.get(1)? {
-        // Control sequences, which end with a letter or a sign like it. A control character breaks one off.
+        // Control sequences end with a letter or a similar sign. A control character interrupts them.
         b'[' => {
             let end = end(2, |byte| !(0x20..=0x3f).contains(byte))?;
             let is_whole = text.get(end - 1).is_some_and(|last| (0x40..=0x7e).contains(last));
             Some(if is_whole { end } else { end - 1 })
         }
-        // Commands to the terminal, links among them, which end with a bell or with `ESC \`.
+        // Commands to the terminal, such as links, end with a bell or with `ESC \`.
         b']' => {
             let end = end(2, |byte| *byte == BELL || *byte == ESCAPE || *byte == b'\n')?;
             match *text.get(end - 1)? {
@@ -29,8 +29,8 @@ pub(crate) fn sequence(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The beginning of a line without the sequences in it, for those who read timestamps. It ends before a sequence that is
-/// incomplete, and is no longer than `place`.
+/// Writes the beginning of a line without sequences to `place`, to find its timestamp. Ends before an incomplete sequence, or
+/// when `place` is full.
 pub(super) fn strip_into<'a>(mut line: &[u8], place: &'a mut [u8]) -> &'a [u8] {
     let mut filled = 0;
     while let (Some(first), Some(room)) = (line.first(), place.get_mut(filled)) {

@@ -4,14 +4,14 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-/// Only so much of an entry is searched: programs name the database at the beginning of their message.
+/// Only this many bytes of an entry are searched: programs name the database near the beginning.
 const SEARCHED: usize = 512;
-/// No id is longer.
+/// The longest id.
 pub(crate) const MAX_DIGITS: usize = 9;
 
 static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("bdb"));
 
-/// The id of the first database that `text` names: `bdb:12`, or `bdbs/12` in a path of the REST API.
+/// The id of the first database in `text`: `bdb:12`, or `bdbs/12` in a path of the REST API.
 pub(crate) fn find(text: &[u8]) -> Option<&[u8]> {
     let searched = text.get(..SEARCHED).unwrap_or(text);
     let mut found = NAME.find_iter(searched);
@@ -19,7 +19,7 @@ pub(crate) fn find(text: &[u8]) -> Option<&[u8]> {
     Some(id)
 }
 
-/// The id after the `bdb` at this place, if it is a word of its own.
+/// The id after the `bdb` at `at`, if both are separate words.
 fn id(text: &[u8], at: usize) -> Option<&[u8]> {
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     if text.get(..at)?.last().is_some_and(is_word) {

@@ -1,7 +1,7 @@
-//! Redis's crash report: many lines, some with timestamps, that are one entry.
+//! Redis's crash report: many lines, some with timestamps, are one entry.
 //!
-//! The report starts with a banner and ends with another one, or with the process: a report that a killed process left
-//! unfinished ends before the first line of another process or program.
+//! The report starts with a banner and ends with another banner. If the process was killed first, the report ends before the
+//! first line of another process or program.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::reader::Timestamp;
 const START: &[u8] = b"=== REDIS BUG REPORT START";
 const END: &[u8] = b"=== REDIS BUG REPORT END";
 
-/// A report that has started and not ended. Part of the position record.
+/// An open report. Part of the position record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashReport {
     /// The process that crashed, once a line names it.
@@ -19,20 +19,20 @@ pub struct CrashReport {
     process: Option<i64>,
 }
 
-/// Where a line stands.
+/// Where a line belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It is the banner that starts a report.
+    /// It starts a report.
     Start,
     /// It is part of the report before it.
     Inside,
-    /// It is part of no report.
+    /// It is not part of a report.
     Outside,
 }
 
-/// Where `line` stands after the lines that left `report` open, and which report is open after it.
+/// Where `line` belongs if `report` is open before it, and which report is open after it.
 ///
-/// The beginning of a line stands where the whole line stands, or inside as long as that is not known.
+/// For a partial line it returns the place of the whole line, or `Inside` while that is unknown.
 pub(crate) fn place(
     report: Option<CrashReport>,
     line: &[u8],

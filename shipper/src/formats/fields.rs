@@ -1,7 +1,7 @@
-//! The fields of a line that names its fields: `key=value` pairs and JSON objects.
+//! Lines with named fields: `key=value` pairs and JSON objects.
 //!
-//! Both iterators yield complete fields only, in the order of the line, and stop at the first one that is incomplete or
-//! malformed. So the beginning of a line yields the same fields as the whole line, or fewer.
+//! Both iterators yield only complete fields, in the order of the line, and stop at the first incomplete or malformed field. So a
+//! partial line yields the same fields as the whole line, or fewer.
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) fn logfmt(line: &[u8]) -> impl Iterator<Item = (&[u8], Value<'_>)> {
     })
 }
 
-/// The fields of a JSON object, those of inner objects left out.
+/// The fields of a JSON object, without the fields of inner objects.
 pub(super) fn json(line: &[u8]) -> impl Iterator<Item = (&[u8], Value<'_>)> {
     let mut rest = line.strip_prefix(b"{");
     std::iter::from_fn(move || {
@@ -49,7 +49,7 @@ pub(super) fn json(line: &[u8]) -> impl Iterator<Item = (&[u8], Value<'_>)> {
                 (Value::Bare(word), text.get(word.len()..))
             }
         };
-        // What ends the value must be there: a number may go on otherwise.
+        // The value is complete only if another byte follows: a number might go on.
         let after = after?.trim_ascii_start();
         rest = match after.first()? {
             b',' => after.get(1..),
@@ -59,13 +59,13 @@ pub(super) fn json(line: &[u8]) -> impl Iterator<Item = (&[u8], Value<'_>)> {
     })
 }
 
-/// What stands before the first byte that `ends`, and what stands after that byte.
+/// The bytes before and after the first byte that `ends` accepts.
 fn split_at(text: &[u8], ends: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8])> {
     let at = text.iter().position(|byte| ends(*byte))?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
-/// A string up to its closing quote, and what follows the quote.
+/// A string up to its closing quote, and the rest after the quote.
 fn string(text: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let mut at = 0;
     loop {
@@ -77,7 +77,7 @@ fn string(text: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     }
 }
 
-/// What follows the object or array that `text` starts with.
+/// The rest after the object or array at the start of `text`.
 fn after_nested(text: &[u8]) -> Option<&[u8]> {
     let (mut depth, mut rest) = (0_usize, text);
     loop {

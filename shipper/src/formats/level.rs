@@ -1,10 +1,10 @@
-//! How severe an entry is: one table of words, and where each format puts them.
+//! The level of an entry: one table of words, and where each format writes them.
 //!
-//! A level depends on nothing but the text, so a resend carries the same level.
+//! A level depends on the text alone, so a resend has the same level.
 
 use super::fields::{self, Value};
 
-/// How severe a line is, in the words that Loki and Grafana know.
+/// The levels that Loki and Grafana know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the six levels need no words")]
 pub enum Level {
@@ -17,10 +17,10 @@ pub enum Level {
 }
 
 impl Level {
-    /// All of them, in order.
+    /// All levels, in order.
     pub const ALL: [Self; 6] = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Critical];
 
-    /// As Loki writes it.
+    /// Its name in Loki.
     pub fn word(self) -> &'static str {
         match self {
             Self::Trace => "trace",
@@ -71,7 +71,7 @@ const fn key(mut word: &[u8]) -> u64 {
     key
 }
 
-/// The format says no level.
+/// For formats without a level.
 pub(super) fn unknown(_text: &[u8]) -> Option<Level> {
     None
 }
@@ -146,12 +146,12 @@ fn in_fields<'a>(mut fields: impl Iterator<Item = (&'a [u8], Value<'a>)>) -> Opt
     }
 }
 
-/// What follows the first `end`.
+/// The rest after the first `end`.
 fn after(text: &[u8], end: u8) -> Option<&[u8]> {
     text.get(memchr::memchr(end, text)? + 1..)
 }
 
-/// The level that `text` starts with, as a word of its own.
+/// The level at the start of `text`, if it is a separate word.
 fn word(text: &[u8]) -> Option<Level> {
     let (mut letters, mut found) = (0, 0);
     for letter in text.iter().take(9).take_while(|byte| byte.is_ascii_alphabetic()) {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn says_nothing_about_a_line_that_tells_no_level() {
+    fn has_no_level_for_a_line_without_one() {
         for line in [
             "",
             "Traceback (most recent call last):",

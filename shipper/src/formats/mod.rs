@@ -1,10 +1,10 @@
-//! How programs write their lines: one table row a format.
+//! The formats of log lines: one table row per format.
 //!
-//! A row reads the timestamp that a line begins with and the level of an entry. What it reads from the beginning of a line it
-//! reads from every line that begins like that, and at most one row fits a line. So a timestamp depends on nothing but the
-//! line, wherever a restart or the edge of a buffer lies.
+//! A row parses the timestamp of a line and the level of an entry. From a partial line it parses the same timestamp as from the
+//! whole line, or none. At most one row matches a line. So a timestamp depends on the line alone, and not on restarts or on the
+//! edges of buffers.
 //!
-//! A file has the format of its last line with a timestamp. Nothing here decides where entries end: `texts` does.
+//! A file has the format of its last line with a timestamp. `texts` decides where entries end.
 
 mod ansi;
 mod bdb;

@@ -1,9 +1,9 @@
-//! The parsers the table of formats names. They look at a few dozen bytes and allocate nothing.
+//! The parsers of the table of formats. They read a few dozen bytes and allocate nothing.
 
 use super::fields::{self, Value};
 use super::stamp::{At, DateTime, Stamp};
 
-/// No time is later: the year 2100.
+/// The latest valid time: the year 2100.
 const LATEST: i64 = 4_102_444_800;
 
 /// The months as Redis writes them.
@@ -77,7 +77,7 @@ pub(super) fn json(line: &[u8]) -> Option<Stamp> {
     in_fields(fields::json(line))
 }
 
-/// `LMMDD HH:MM:SS.f `, where `L` is the level; the year is not said
+/// `LMMDD HH:MM:SS.f `, where `L` is the level, without a year
 pub(super) fn glog(line: &[u8]) -> Option<Stamp> {
     let ([b'I' | b'W' | b'E' | b'F', m1, m2, d1, d2, b' '], rest) = line.split_first_chunk::<6>()? else { return None };
     let (clock, rest) = rest.split_first_chunk::<8>()?;
@@ -85,7 +85,7 @@ pub(super) fn glog(line: &[u8]) -> Option<Stamp> {
     yearless([*m1, *m2], [*d1, *d2], *clock, nanos, rest.starts_with(b" "))
 }
 
-/// `Mon DD HH:MM:SS `, the day padded with a space or a zero; the year is not said
+/// `Mon DD HH:MM:SS `, the day padded with a space or a zero, without a year
 pub(super) fn syslog(line: &[u8]) -> Option<Stamp> {
     let ([m1, m2, m3, b' ', d1, d2, b' '], rest) = line.split_first_chunk::<7>()? else { return None };
     let (clock, rest) = rest.split_first_chunk::<8>()?;
@@ -124,7 +124,7 @@ pub(super) fn rfc3339_first(line: &[u8]) -> Option<Stamp> {
     rest.first().is_some_and(|next| matches!(next, b' ' | b'\t')).then_some(stamp)
 }
 
-/// The process that wrote a line of Redis.
+/// The process id in a line of Redis.
 pub(super) fn redis_process(line: &[u8]) -> Option<i64> {
     number(line).filter(|(_, rest)| rest.starts_with(b":")).map(|(process, _)| process)
 }
@@ -133,11 +133,11 @@ fn local(date_time: DateTime, nanos: u32, fits: bool) -> Option<Stamp> {
     fits.then_some(Stamp { at: At::Local(date_time), nanos })
 }
 
-/// The first of the fields whose name and value say that it is a time.
+/// The first field whose name and value are those of a timestamp.
 fn in_fields<'a>(fields: impl Iterator<Item = (&'a [u8], Value<'a>)>) -> Option<Stamp> {
     let is_time = |key: &[u8]| matches!(key, b"ts" | b"time" | b"timestamp" | b"@timestamp" | b"asctime" | b"t");
     fields.filter(|(key, _)| is_time(key)).find_map(|(_, value)| {
-        // Something must follow a number for it to be complete. Here the field is.
+        // The parsers accept a number only if another byte follows. This field is complete, so spaces follow it.
         let mut text = [b' '; 41];
         let (Value::String(value) | Value::Bare(value)) = value else { return None };
         text.get_mut(..value.len()).filter(|_| value.len() < 41)?.copy_from_slice(value);
@@ -146,7 +146,7 @@ fn in_fields<'a>(fields: impl Iterator<Item = (&'a [u8], Value<'a>)>) -> Option<
     })
 }
 
-/// A time with or without zone, or seconds since 1970, and what follows it.
+/// A time with or without zone, or seconds since 1970, and the rest.
 fn any(text: &[u8]) -> Option<(Stamp, &[u8])> {
     rfc3339(text).or_else(|| epoch(text)).or_else(|| {
         let (date_time, rest) = date_time(text).or_else(|| date_t_time(text))?;
@@ -160,7 +160,7 @@ fn any(text: &[u8]) -> Option<(Stamp, &[u8])> {
     })
 }
 
-/// A time with its zone, and what follows it.
+/// A time with its zone, and the rest.
 fn rfc3339(text: &[u8]) -> Option<(Stamp, &[u8])> {
     let (date_time, rest) = date_t_time(text).or_else(|| date_time(text))?;
     let (nanos, rest) = match rest.split_first() {
@@ -185,7 +185,7 @@ fn rfc3339(text: &[u8]) -> Option<(Stamp, &[u8])> {
     Some((Stamp { at: At::Offset(date_time, east), nanos }, rest))
 }
 
-/// Seconds since 1970, with a fraction or in milli-, micro- or nanoseconds, and what follows them.
+/// Seconds since 1970, with a fraction or in milli-, micro- or nanoseconds, and the rest.
 fn epoch(text: &[u8]) -> Option<(Stamp, &[u8])> {
     let length = text.iter().take(20).take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at_checked(length)?;
@@ -203,29 +203,29 @@ fn epoch(text: &[u8]) -> Option<(Stamp, &[u8])> {
 
 fn yearless(month: [u8; 2], day: [u8; 2], clock: [u8; 8], nanos: u32, fits: bool) -> Option<Stamp> {
     let ([m1, m2], [d1, d2], [h1, h2, _, n1, n2, _, s1, s2]) = (month, day, clock);
-    // A leap year, so that every day there is can be written.
+    // A leap year, so that every day is valid.
     let text = [b'2', b'0', b'0', b'0', b'-', m1, m2, b'-', d1, d2, b' ', h1, h2, clock[2], n1, n2, clock[5], s1, s2];
     let (date_time, _) = date_time(&text)?;
     fits.then_some(Stamp { at: At::Yearless(date_time), nanos })
 }
 
-/// The two digits of a month that is written as three letters.
+/// The two digits of a month with this three-letter name.
 fn month(name: [u8; 3]) -> Option<[u8; 2]> {
     let month = (1..).zip(MONTHS).find(|(_, known)| **known == name)?.0;
     Some([b'0' + month / 10, b'0' + month % 10])
 }
 
-/// The line without the `12) ` that dmcproxy's logger puts first.
+/// The line without the leading `12) ` of dmcproxy's logger.
 fn numbered(line: &[u8]) -> &[u8] {
     number(line).and_then(|(_, rest)| rest.strip_prefix(b") ")).unwrap_or(line)
 }
 
-/// What follows the `612:` that Redis puts first.
+/// The rest after the leading `612:` of Redis.
 fn process(line: &[u8]) -> Option<&[u8]> {
     number(line)?.1.strip_prefix(b":")
 }
 
-/// A number of at most 18 digits, and what follows it.
+/// A number of at most 18 digits, and the rest.
 fn number(text: &[u8]) -> Option<(i64, &[u8])> {
     let length = text.iter().take(19).take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at_checked(length)?;
@@ -233,12 +233,12 @@ fn number(text: &[u8]) -> Option<(i64, &[u8])> {
     (1..19).contains(&length).then_some((number, rest))
 }
 
-/// `YYYY-MM-DD HH:MM:SS`, and what follows it.
+/// `YYYY-MM-DD HH:MM:SS`, and the rest.
 fn date_time(text: &[u8]) -> Option<(DateTime, &[u8])> {
     DateTime::split_from(text, b'-', b' ')
 }
 
-/// `YYYY-MM-DDTHH:MM:SS`, and what follows it.
+/// `YYYY-MM-DDTHH:MM:SS`, and the rest.
 fn date_t_time(text: &[u8]) -> Option<(DateTime, &[u8])> {
     DateTime::split_from(text, b'-', b'T')
 }
@@ -250,14 +250,14 @@ fn optional_fraction(text: &[u8], point: u8) -> Option<(u32, &[u8])> {
     }
 }
 
-/// One to nine digits of a second as nanoseconds, and what follows them: something, or there might be more digits.
+/// One to nine digits of a second as nanoseconds, and the rest. The rest must not be empty: more digits might follow.
 fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
     let length = text.iter().take(10).take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at_checked(length)?;
     Some((nanos(digits)?, rest)).filter(|(_, rest)| !rest.is_empty())
 }
 
-/// The same, where programs print more digits than a nanosecond has.
+/// The same for programs that print more than nine digits.
 fn long_fraction(text: &[u8]) -> Option<(u32, &[u8])> {
     let length = text.iter().take(32).take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at_checked(length)?;

@@ -1,4 +1,4 @@
-//! Reads the timestamps of lines, and the year of those that have none.
+//! Reads the timestamps of lines, and finds the year of timestamps without one.
 
 use jiff::civil;
 use jiff::tz::TimeZone;
@@ -7,11 +7,11 @@ use super::ansi::{self, ESCAPE};
 use super::stamp::{At, DateTime, Stamp};
 use super::table::Format;
 
-/// When a line says that it was written.
+/// The time at which a line was written, as the line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp {
     time: Time,
-    /// How it was written.
+    /// The format of the line.
     pub format: Format,
 }
 
@@ -30,34 +30,34 @@ impl Timestamp {
         Self { time: Time::Exact(nanos), format: Format::all().next().unwrap() }
     }
 
-    /// The same as a line writes it that starts no entry in files of other formats.
+    /// The same in a format whose lines start no entry in files of other formats.
     #[cfg(test)]
     pub(crate) fn indistinct(nanos: i64) -> Self {
         Self { format: Format::all().find(|format| !format.is_distinct()).unwrap(), ..Self::exact(nanos) }
     }
 
-    /// Whether the line does not say the year.
+    /// Whether the line lacks the year.
     pub fn is_yearless(self) -> bool {
         matches!(self.time, Time::Yearless(_))
     }
 }
 
-/// What a timestamp without a year is compared with. Both are in nanoseconds since 1970 UTC.
+/// Decides the year of a timestamp without one. Both are in nanoseconds since 1970 UTC.
 #[derive(Clone, Copy, Debug)]
 pub enum Reference {
-    /// It lies in the year that brings it closest to this time.
+    /// The year that brings the timestamp closest to this time.
     Near(i64),
-    /// It lies in the last year that brings it before this time.
+    /// The last year that brings the timestamp before this time.
     Before(i64),
 }
 
-/// Only so much of a line with escape sequences is searched for a timestamp.
+/// Only this much of a line with escape sequences is searched for a timestamp.
 const STRIPPED: usize = 256;
 const NANOS: i64 = 1_000_000_000;
-/// The length of a year on average, in seconds.
+/// The average length of a year, in seconds.
 const YEAR: i64 = 31_556_952;
 
-/// Reads timestamps. Remembers the format and the second that it read last: neighbors mostly share them.
+/// Reads timestamps. Remembers the last format and second, because neighboring lines mostly share them.
 #[derive(Clone, Debug)]
 pub struct TimeReader {
     zone: TimeZone,
@@ -71,7 +71,7 @@ impl TimeReader {
         Self { zone, format: None, last: None }
     }
 
-    /// The timestamp that `line` begins with.
+    /// The timestamp at the beginning of `line`.
     pub fn read(&mut self, line: &[u8]) -> Option<Timestamp> {
         if line.first() == Some(&ESCAPE) {
             return self.read_plain(ansi::strip_into(line, &mut [0; STRIPPED]));
@@ -167,7 +167,7 @@ fn civil(date_time: DateTime, nanos: u32) -> Option<civil::DateTime> {
 mod tests {
     use super::*;
 
-    /// The format of a line, and when it was.
+    /// The format and the time of a line.
     fn read(line: &str) -> Option<(&'static str, String)> {
         let mut reader = TimeReader::new(TimeZone::UTC);
         let timestamp = reader.read(line.as_bytes())?;
@@ -175,7 +175,7 @@ mod tests {
         Some((timestamp.format.name(), jiff::Timestamp::from_nanosecond(i128::from(nanos)).unwrap().to_string()))
     }
 
-    /// Lines of every row, and when they were.
+    /// Lines of every row, and their times.
     const LINES: &[(&str, &str, &str)] = &[
         ("dmc", "3) 2026-02-20 22:31:07.002 [1623] INF dmc.app", "2026-02-20T22:31:07.002Z"),
         ("dmc", "2026-02-20 22:31:07.002 [1623] INF dmc.app", "2026-02-20T22:31:07.002Z"),
@@ -236,13 +236,13 @@ mod tests {
         }
     }
 
-    /// The names of the rows that fit.
+    /// The names of the rows that match.
     fn rows(line: &[u8]) -> Vec<&'static str> {
         Format::all().filter(|format| format.stamp(line).is_some()).map(Format::name).collect()
     }
 
     proptest::proptest! {
-        /// So it does not matter which row is tried first.
+        /// So the order of the rows does not matter.
         #[test]
         fn one_row_fits_a_line_at_most(
             parts in proptest::collection::vec(proptest::sample::select(&PARTS[..]), 1..8),
@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    /// What lines are made of.
+    /// Parts of lines.
     const PARTS: [&str; 36] = [
         "2026-02-20",
         "2026/02/20",

@@ -22,8 +22,8 @@ pub(super) enum At {
     Epoch(i64),
 }
 
-/// The digits of a date and a time, `YYYY-MM-DD?HH:MM:SS`. Neighboring lines share them, so words of the processor hold them:
-/// two values compare and copy in a few instructions.
+/// The digits of a date and a time, `YYYY-MM-DD?HH:MM:SS`. Neighboring lines share them. Stored as integers, they
+/// compare and copy in a few instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DateTime {
     /// `YYYY-MM-`.

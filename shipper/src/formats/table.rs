@@ -9,14 +9,14 @@ use super::stamp::Stamp;
 /// One format.
 #[derive(Debug)]
 struct Row {
-    /// As the documentation and the position record call it.
+    /// Its name in the documentation and the position record.
     name: &'static str,
     /// Reads the timestamp of a line.
     timestamp: fn(&[u8]) -> Option<Stamp>,
     /// Reads the level of an entry.
     level: fn(&[u8]) -> Option<Level>,
-    /// Whether such a line starts an entry in every file. Otherwise it may be part of an entry of another program, which prints
-    /// a number or an object on a line of its own.
+    /// Whether such a line starts an entry in every file. Otherwise it may be part of another program's entry: some programs print
+    /// a number or an object on a separate line.
     distinct: bool,
 }
 
@@ -57,7 +57,7 @@ static FORMATS: &[Row] = &[
 pub struct Format(&'static Row);
 
 impl Format {
-    /// Every format there is.
+    /// All formats.
     pub fn all() -> impl Iterator<Item = Self> {
         FORMATS.iter().map(Self)
     }
@@ -67,7 +67,7 @@ impl Format {
         (self.0.timestamp)(line)
     }
 
-    /// As the documentation calls it.
+    /// Its name in the documentation.
     pub fn name(self) -> &'static str {
         self.0.name
     }
@@ -97,7 +97,7 @@ impl Serialize for Format {
     }
 }
 
-/// The format that a position record names, if this version has it.
+/// Reads the format in a position record. `None` if this version does not have it.
 pub(crate) fn by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Format>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
     Ok(Format::all().find(|format| name.as_deref() == Some(format.name())))

@@ -6,23 +6,23 @@ use super::carried::End;
 use super::rule::Rule;
 use super::window::{Span, Window};
 
-/// How the last line of a block begins.
+/// The beginning of a block's last line.
 const END: &[u8] = b"-----END";
 const LICENSE_END: &[u8] = b"LICENSE END";
-/// A shorter run of base64 is part of a block only where it is a whole line.
+/// A shorter run of base64 is part of a block only if it is a whole line.
 const RUN: usize = 16;
-/// After so many lines in a row that are none of it a block is over, whether or not its last line came.
+/// A block ends after this many lines in a row without base64, even if its last line never came.
 const MISSES: u8 = 4;
 
-/// The block whose first line goes through `at`.
+/// Finds the block whose first line is around `at`.
 pub(super) fn find(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<Span>) -> Option<End> {
-    // The first line ends with dashes, and so does the word that names it.
+    // Dashes end the first line, and the word that names the block.
     let line = segment_end(window, at);
     let first = window.part(at, line);
     let name = first.iter().take_while(|byte| **byte == b'-').count();
     let dashes = memmem::find(first.get(name..)?, b"-----")?;
     let body = window.run(at + name + dashes, |byte| byte == b'-');
-    // All of it may stand on one line.
+    // The whole block may be on one line.
     if let Some(over) = over(window.part(body, segment_end(window, body))) {
         let end = body + over;
         spans.extend((body < end).then(|| Span { open: None, ..window.span(body, end, rule, End::Base64) }));
@@ -31,12 +31,12 @@ pub(super) fn find(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<S
     go_on(window, body, rule, 0, spans)
 }
 
-/// Where the last line of a block begins.
+/// The start of a block's last line.
 fn over(segment: &[u8]) -> Option<usize> {
     [END, LICENSE_END].iter().filter_map(|end| memmem::find(segment, end)).min()
 }
 
-/// The rest of a block, from `at` on. Adds its lines, and says at the end of the window that it is open.
+/// Adds the lines of a block from `at` on. Returns how it goes on if it is still open at the end of the window.
 pub(super) fn go_on(window: &Window<'_>, at: usize, rule: Rule, misses: u8, spans: &mut Vec<Span>) -> Option<End> {
     let (mut from, mut misses, first) = (at, misses, spans.len());
     while from < window.len() {
@@ -56,7 +56,7 @@ pub(super) fn go_on(window: &Window<'_>, at: usize, rule: Rule, misses: u8, span
     Some(End::Block(misses))
 }
 
-/// Adds the runs of base64 in a line; whether there were any is returned.
+/// Adds the runs of base64 in a line. Returns whether there were any.
 fn runs(window: &Window<'_>, start: usize, end: usize, rule: Rule, first: usize, spans: &mut Vec<Span>) -> bool {
     let (mut at, mut found) = (start, false);
     while at < end {
@@ -82,7 +82,7 @@ fn runs(window: &Window<'_>, start: usize, end: usize, rule: Rule, first: usize,
     found
 }
 
-/// Where the line ends that goes through `at`, whether its end is written out or escaped.
+/// The end of the line around `at`, as a line ending or escaped.
 fn segment_end(window: &Window<'_>, at: usize) -> usize {
     let end = window.line_end(at);
     memmem::find(window.part(at, end), b"\\n").map_or(end, |escape| at + escape)

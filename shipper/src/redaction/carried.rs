@@ -1,19 +1,19 @@
-//! What one entry leaves open for the next one of its file.
+//! What one entry leaves open for the next entry of its file.
 //!
-//! It is a part of the position record: after a crash the next entry is redacted as it was the first time. It holds no
-//! byte of a secret.
+//! It is part of the position record, so that after a crash the next entry is redacted in the same way. It contains no byte of
+//! a secret.
 
 use serde::{Deserialize, Serialize};
 
 use super::rule::Rule;
 
-/// What the entry before leaves open.
+/// What the previous entry leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
     /// Whether the line limit cut its line, so that a key may stand in its last bytes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
-    /// Whether the line that was cut is a command line.
+    /// Whether the cut line is a command line.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub command: bool,
     /// The secret that has not ended.
@@ -36,17 +36,17 @@ pub struct Open {
 pub enum End {
     /// With this quote.
     Quote(Quote),
-    /// With a blank, or where the next field begins.
+    /// With a space or tab, or where the next field begins.
     Word,
-    /// With the line, or the quote that the line stands in.
+    /// With the line, or with the quote around the line.
     Line,
     /// With the `]` of a list.
     List,
     /// With the last `@` of a URL's authority, if there is one.
     Authority,
-    /// With the first byte that is none of base64.
+    /// With the first byte that is not base64.
     Base64,
-    /// With the last line of a block. So many lines in a row were none of it.
+    /// With the last line of a block. The number counts the latest lines that did not belong to it.
     Block(u8),
 }
 
@@ -55,7 +55,7 @@ pub enum End {
 pub struct Quote {
     /// The quote itself.
     pub mark: u8,
-    /// How many backslashes stand before it.
+    /// The number of backslashes before it.
     pub escapes: u8,
     /// How it is encoded.
     pub form: Form,

@@ -1,4 +1,4 @@
-//! Secrets among the arguments of commands: Redis's own, and those of the tools around it.
+//! Secrets among the arguments of commands, of Redis and of the tools around it.
 
 use super::carried::End;
 use super::rule::Rule;
@@ -6,19 +6,19 @@ use super::values::{closing, is_shown, opening, quote_at, word_end};
 use super::window::{Span, Window};
 use super::words;
 
-/// The mechanisms of SASL, which are no secret.
+/// The mechanisms of SASL. They are no secrets.
 const MECHANISMS: [&[u8]; 5] = [b"PLAIN", b"LOGIN", b"CRAM-MD5", b"XOAUTH2", b"EXTERNAL"];
-/// How many rules of an access list are read.
+/// At most this many rules of an access list are read.
 const RULES: usize = 256;
 
-/// One argument: its span, and where what follows it begins.
+/// One argument: its span, and where the rest of the line begins.
 struct Argument {
     span: Span,
     next: usize,
     quoted: bool,
 }
 
-/// The argument at `at`, in quotes, in Redis's own protocol, or bare.
+/// The argument at `at`, in quotes, in Redis's protocol, or bare.
 fn argument(window: &Window<'_>, at: usize, rule: Rule) -> Option<Argument> {
     if let Some(start) = protocol(window, at) {
         let end = window.run(start, |byte| byte > b' ' && byte != b'\\');
@@ -40,7 +40,7 @@ fn argument(window: &Window<'_>, at: usize, rule: Rule) -> Option<Argument> {
     (comma == 0 && start < end).then_some(Argument { span, next: end, quoted: false })
 }
 
-/// Where the bytes of an argument begin in `\r\n$7\r\nhunter2`, the line ends written out or escaped.
+/// The start of an argument's bytes in `\r\n$7\r\nhunter2`. The line endings may be escaped.
 fn protocol(window: &Window<'_>, at: usize) -> Option<usize> {
     let line_end = |at: usize| {
         let ends: [&[u8]; 3] = [b"\\r\\n", b"\r\n", b"\n"];
@@ -50,7 +50,7 @@ fn protocol(window: &Window<'_>, at: usize) -> Option<usize> {
     line_end(window.run(at + 1, |byte| byte.is_ascii_digit()))
 }
 
-/// The password of the `AUTH` at `at`; a user name before it stays.
+/// Finds the password of the `AUTH` at `at`. A user name before it stays.
 pub(super) fn auth(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<Span>) {
     let end = at + 4;
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -74,14 +74,14 @@ pub(super) fn auth(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<S
         spans.extend((!is_mechanism && is_secret(&first)).then_some(first.span));
         return;
     };
-    // `HELLO 3 AUTH user password SETNAME name`, or a sentence that has a password in it.
+    // `HELLO 3 AUTH user password SETNAME name`, or a sentence that contains a password.
     let hello = memchr::memmem::find(window.line_before(at), b"HELLO").is_some();
     let goes_on = !hello && !first.quoted && argument(window, second.next, rule).is_some();
     spans.extend((goes_on && !is_mechanism).then_some(first.span));
     spans.extend(is_secret(&second).then_some(second.span));
 }
 
-/// The passwords in the access list that follows the `SETUSER` which ends at `at`: rules that begin with `>`, `<`, `#` or `!`.
+/// Finds the passwords of the access list after the `SETUSER` that ends at `at`: rules that begin with `>`, `<`, `#` or `!`.
 pub(super) fn access_list(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<Span>) {
     let mut at = quote_at(window, at).map_or(at, |quote| at + quote.len);
     for _ in 0..RULES {
@@ -105,7 +105,7 @@ pub(super) fn access_rule(window: &Window<'_>, at: usize, rule: Rule, spans: &mu
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tool {
     flags: &'static [&'static [u8]],
-    /// Whether the secret stands behind a user name and a colon.
+    /// Whether a user name and a colon precede the secret.
     colon: bool,
 }
 
@@ -113,7 +113,7 @@ pub(super) const LDAP: Tool = Tool { flags: &[b"-w"], colon: false };
 pub(super) const REDIS_CLI: Tool = Tool { flags: &[b"-a"], colon: false };
 pub(super) const CURL: Tool = Tool { flags: &[b"-u", b"--user"], colon: true };
 
-/// The values of flags on the rest of the line after the tool at `at`.
+/// Finds the values of flags after the tool at `at`, up to the end of the line.
 pub(super) fn flags(window: &Window<'_>, at: usize, tool: &Tool, rule: Rule, spans: &mut Vec<Span>) {
     let line = window.line_end(at);
     for flag in tool.flags {
@@ -135,14 +135,14 @@ pub(super) fn flags(window: &Window<'_>, at: usize, tool: &Tool, rule: Rule, spa
     }
 }
 
-/// The values of flags on a line that a cut has separated from its tool.
+/// Finds the values of flags on a line that a cut separated from its tool.
 pub(super) fn go_on(window: &Window<'_>, spans: &mut Vec<Span>) {
     for (tool, rule) in [(&LDAP, Rule::LdapBind), (&REDIS_CLI, Rule::CommandLine), (&CURL, Rule::CommandLine)] {
         flags(window, 0, tool, rule, spans);
     }
 }
 
-/// The last argument of the call at `at`: `simple_bind_s('cn=admin', 'secret')`.
+/// Finds the last argument of the call at `at`: `simple_bind_s('cn=admin', 'secret')`.
 pub(super) fn call(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<Span>) {
     let open = window.run(at, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if window.byte(open) != Some(b'(') {
@@ -155,7 +155,7 @@ pub(super) fn call(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<S
     spans.extend((!is_shown(window.part(start, end))).then(|| window.span(start, end, rule, End::Line)));
 }
 
-/// What a crash report quotes of the command that ran: `argv[1]: 'value'`.
+/// Finds an argument that a crash report quotes from the command that ran: `argv[1]: 'value'`.
 pub(super) fn crash_argument(window: &Window<'_>, at: usize, len: usize, rule: Rule, spans: &mut Vec<Span>) {
     let number = at + len;
     let end = window.run(number, |byte| byte.is_ascii_digit());

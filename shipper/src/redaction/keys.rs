@@ -1,35 +1,35 @@
-//! Values whose key says that they are secret: `key=value`, `"key": "value"`, `--key value`, `key value`.
+//! Values with a key that makes them secret: `key=value`, `"key": "value"`, `--key value`, `key value`.
 
 use super::rule::Rule;
 use super::values::{self, QuoteAt, quote_at};
 use super::window::{Span, Window};
 use super::words;
 
-/// How far to the left a key is followed.
+/// The longest key that is read to the left of its last word.
 const KEY: usize = 48;
 
-/// One word that makes a key's value secret, where the key ends with it.
+/// A word that makes the value secret if the key ends with it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
     pub(super) word: &'static [u8],
-    /// Whether the word may be the end of a longer one.
+    /// Whether it may be the end of a longer word.
     pub(super) inside: bool,
-    /// What may stand between it and its value.
+    /// What may separate it from its value.
     pub(super) between: Between,
 }
 
-/// What may stand between a key and its value.
+/// What may separate a key from its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Between {
-    /// `=`, `:` and the like, or the flag's blank.
+    /// `=`, `:` and the like, or the space after a flag.
     Sign,
-    /// A blank as well, where what follows is no word of a sentence.
+    /// Also a space, unless a word of a sentence follows.
     Blank,
-    /// A sign, and a value that is as long as such a secret is.
+    /// A sign, and a value at least as long as such a secret.
     Long,
 }
 
-/// Words that end a key, strong signs only.
+/// Words that end a key. Only a sign may follow.
 pub(super) const fn sign(word: &'static [u8]) -> Key {
     Key { word, inside: true, between: Between::Sign }
 }
@@ -37,17 +37,17 @@ pub(super) const fn sign(word: &'static [u8]) -> Key {
 /// The shortest value after [`Between::Long`].
 const LONG: usize = 24;
 
-/// What stands between a key and its value.
+/// The separator between a key and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Separator {
     Sign,
-    /// XML: the value ends where the next tag begins.
+    /// XML: the next tag ends the value.
     Tag,
     Comma,
     Blank,
 }
 
-/// The value of the key that goes through `at`.
+/// Finds the value of the key around `at`.
 pub(super) fn find(window: &Window<'_>, at: usize, rule: Rule, keys: &[Key], spans: &mut Vec<Span>) {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     let start = window.run_back(at, KEY, is_name);
@@ -56,7 +56,7 @@ pub(super) fn find(window: &Window<'_>, at: usize, rule: Rule, keys: &[Key], spa
     let quote = quote_at(window, end);
     let after = quote.map_or(end, |quote| end + quote.len);
     let Some((separator, value)) = separator(window, start, after) else { return };
-    // The result of a check.
+    // The result of a check, not a secret.
     if window.part(start, end) == b"PASS" && window.byte(end) == Some(b':') {
         return;
     }
@@ -71,7 +71,7 @@ pub(super) fn find(window: &Window<'_>, at: usize, rule: Rule, keys: &[Key], spa
     spans.extend(found.filter(is_long));
 }
 
-/// The word that the name ends with, numbers at its end left out.
+/// The last word of the name, without a number at its end.
 fn key_of<'k>(name: &[u8], keys: &'k [Key]) -> Option<&'k Key> {
     let end = name.iter().rposition(|byte| !matches!(byte, b'0'..=b'9' | b'_' | b'-' | b'.'))?;
     let name = name.get(..=end)?;
@@ -87,7 +87,7 @@ fn key_of<'k>(name: &[u8], keys: &'k [Key]) -> Option<&'k Key> {
     })
 }
 
-/// What stands after a key and its quote, and where the value begins.
+/// The separator after a key and its quote, and where the value begins.
 fn separator(window: &Window<'_>, key: usize, after: usize) -> Option<(Separator, usize)> {
     let after = after + usize::from(window.byte(after) == Some(b']') && window.before(after).is_some_and(is_quote));
     let at = window.blanks(after);
@@ -109,7 +109,7 @@ fn is_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'' | b'`')
 }
 
-/// How long the sign at `at` is that says what a key's value is.
+/// The length of the sign at `at` that introduces a value.
 fn sign_len(window: &Window<'_>, at: usize) -> Option<usize> {
     const SIGNS: [&[u8]; 13] = [
         b"=>", b"==", b":=", b"=", b":", b"%3D", b"%3d", b"%3A", b"%3a", b"\\u003d", b"\\u003D", b"\\u003a", b"\\u003A",
@@ -120,7 +120,7 @@ fn sign_len(window: &Window<'_>, at: usize) -> Option<usize> {
     SIGNS.iter().find(|sign| window.has(at, sign)).map(|sign| sign.len())
 }
 
-/// The value may stand on a line of its own, further in.
+/// The value may be on the next line, indented.
 fn next_line(window: &Window<'_>, at: usize) -> usize {
     let block = window.run(at, |byte| matches!(byte, b'|' | b'>' | b'-' | b'+')).min(at + 2);
     if window.byte(block) != Some(b'\n') {
@@ -143,7 +143,7 @@ fn quoted(window: &Window<'_>, at: usize, rule: Rule) -> Option<Span> {
     values::quoted(window, begin, quote, rule)
 }
 
-/// The value after a blank: of a flag, of a command line, or in a sentence.
+/// The value after a space: of a flag, in a command line, or in a sentence.
 fn after_blank(
     window: &Window<'_>,
     start: usize,
@@ -155,14 +155,14 @@ fn after_blank(
     let flag = window.byte(start) == Some(b'-');
     let in_quotes = quote.map(|quote| quote.quote);
     if quote_at(window, at).is_some_and(|open| in_quotes.is_none_or(|quote| quote == open.quote)) {
-        // `secret "name" not found` names a secret, `password "x"` is one.
+        // `secret "name" not found` names a secret. `password "x"` contains one.
         return if flag || in_quotes.is_some() || key.between == Between::Blank {
             quoted(window, at, rule)
         } else {
             None
         };
     }
-    // A word of a longer one, such as `username-password pair`; or the quoted key was a word of a sentence.
+    // Part of a longer word, such as `username-password pair`, or a quoted word of a sentence.
     let joined = !flag && window.part(start, at).contains(&b'-');
     if in_quotes.is_some() || joined || !flag && key.between != Between::Blank {
         return None;
@@ -170,7 +170,7 @@ fn after_blank(
     if !flag && !words::is_command(window, start) && words::is_prose(window, at) {
         return None;
     }
-    // The next flag: this one has no value.
+    // The next flag follows: this flag has no value.
     if window.has(at, b"--") {
         return None;
     }

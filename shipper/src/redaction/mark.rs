@@ -1,19 +1,19 @@
-//! What stands in a secret's place: a mark with the class of its length.
+//! The mark that replaces a secret. It shows the class of the secret's length.
 
 use super::window::Span;
 
-/// How every mark begins.
+/// The beginning of every mark.
 pub(super) const START: &[u8] = b"[redacted:";
-/// No mark is longer.
+/// The longest mark.
 pub(super) const LONGEST: usize = START.len() + 6;
 
-/// From which length on a mark says what.
+/// The shortest length of each class, and how the mark shows the class.
 const CLASSES: [(usize, &[u8]); 5] = [(64, b"64+"), (32, b"32-63"), (16, b"16-31"), (8, b"8-15"), (0, b"1-7")];
 
-/// Writes `text` with its secrets replaced to `out`. `spans` are in order and do not overlap.
+/// Writes `text` to `out` and replaces its secrets. `spans` are sorted and do not overlap.
 ///
-/// Marks may be longer than what they stand for. Where the text would get longer than `limit` for that, each secret
-/// becomes one star, so that Loki does not reject the entry for its length.
+/// Marks may be longer than the secrets. If they made the text longer than `limit`, each secret becomes one star, so that Loki
+/// does not reject the entry for its length.
 pub(super) fn write(text: &[u8], spans: &[Span], limit: usize, out: &mut Vec<u8>) {
     let stars = marked_len(text, spans) > limit.max(text.len());
     out.clear();

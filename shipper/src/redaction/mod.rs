@@ -1,15 +1,15 @@
-//! Secrets are replaced before an entry leaves the process: one table row a kind of secret.
+//! Replaces secrets before an entry leaves the process. Each kind of secret is one row of a table.
 //!
 //! ```text
 //! text of an entry ── scan ── rows ── spans ── mark ──► text without secrets ── batch
-//!                      │       │                 └ `[redacted:8-15]`: the class of the length stays
+//!                      │       │                 └ `[redacted:8-15]`: keeps the class of the length
 //!                      │       └ keys, values, urls, tokens, blocks, commands; then own
-//!                      └ one pass for a few literals; nothing else costs anything
+//!                      └ one pass for a few literals; a text without one costs nothing more
 //! ```
 //!
-//! The result depends on the bytes of the file, the settings and the position record alone: a resend is redacted as the
-//! first attempt was. What a text leaves open for the next one (a secret that the line limit cut, a PEM block that goes on)
-//! is [`Carried`], a part of that record. It is no parser of logs: what no rule knows stays.
+//! The result depends on the bytes of the file, the settings and the position record alone, so a resend is redacted like the
+//! first push. A text may leave a secret open for the next text: the line limit cut it, or a PEM block goes on. [`Carried`]
+//! describes that, and is part of the position record. This is no parser of logs: a secret that no rule knows stays.
 
 mod blocks;
 mod carried;
@@ -35,20 +35,20 @@ pub(crate) use redactor::{Redactor, Text};
 pub use rule::Rule;
 pub(crate) use scan::Scan;
 
-/// How many bytes before a text that was cut are looked at: the longest key with its sign fits.
+/// After a cut, the rules also read this many bytes before the text. The longest key with its sign fits.
 pub(crate) const BEFORE: usize = 64;
 
-/// What is redacted.
+/// Which secrets are redacted.
 #[derive(Clone, Debug)]
 pub struct Redaction {
-    /// Whether anything is.
+    /// Whether secrets are redacted at all.
     pub on: bool,
-    /// Rules besides those of the table.
+    /// The user's rules, in addition to the table.
     pub own: Vec<OwnRule>,
 }
 
 impl Default for Redaction {
-    /// What the command line says where nothing is said.
+    /// The defaults of the command line.
     fn default() -> Self {
         Self { on: true, own: Vec::new() }
     }

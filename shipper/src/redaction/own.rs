@@ -1,4 +1,4 @@
-//! Rules of the user's own: a name and a regular expression. They are tried on every entry.
+//! The user's rules: a name and a regular expression each. Every entry is searched for them.
 
 use regex_automata::Input;
 use regex_automata::util::captures::Captures;
@@ -7,7 +7,7 @@ use runtime::patterns::{self, RuleError};
 use super::rule::Rule;
 use super::window::{Span, Window};
 
-/// A rule of the user's own.
+/// One of the user's rules.
 #[derive(Clone, Debug)]
 pub struct OwnRule(patterns::Rule);
 
@@ -21,24 +21,24 @@ impl OwnRule {
                 Err(fault) => faults.push(fault),
             }
         }
-        // One list from the configuration, and one from the pod.
+        // The configuration gives one list, the pod another.
         if own.len() > 2 * patterns::MOST {
             faults.push(RuleError::TooMany);
         }
         if faults.is_empty() { Ok(own) } else { Err(faults) }
     }
 
-    /// As the metric calls it. Rules of one name share a counter.
+    /// Its name in the metric. Rules with the same name share a counter.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Room for one match, used again and again.
+    /// Room for one match. The redactor reuses it.
     pub(super) fn captures(&self) -> Captures {
         self.0.regex.create_captures()
     }
 
-    /// What it finds: the first group of each match, or all of it where the pattern has no group.
+    /// Finds the first group of each match, or the whole match if the pattern has no group.
     pub(super) fn find(&self, window: &Window<'_>, number: usize, captures: &mut Captures, spans: &mut Vec<Span>) {
         let mut at = 0;
         while at < window.len() {

@@ -11,15 +11,15 @@ use super::table::{ROWS, Row, literals};
 use super::window::{Span, Window};
 use super::{Redaction, blocks, commands, mark, tokens, urls, values, words};
 
-/// After so many literals in a text it is not looked far from each.
+/// A text with more literals than this is searched only near each further literal.
 const MOST_HITS: usize = 256;
 
-/// Finds the secrets in texts and replaces them. Its buffers are used again and again.
+/// Finds the secrets in texts and replaces them. Reuses its buffers.
 #[derive(Debug)]
 pub(crate) struct Redactor {
-    /// Nothing where nothing is redacted.
+    /// `None` if redaction is off.
     prefilter: Option<Prefilter>,
-    /// The rows of each literal.
+    /// The rows that belong to each literal.
     rows: Vec<Vec<&'static Row>>,
     own: Vec<(OwnRule, Captures)>,
     limit: usize,
@@ -29,21 +29,21 @@ pub(crate) struct Redactor {
     text: Vec<u8>,
 }
 
-/// A text to be redacted.
+/// A text to redact.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Text<'a> {
-    /// What the entry says.
+    /// The text of the entry.
     pub(crate) bytes: &'a [u8],
     /// The bytes of the file before it, up to [`BEFORE`].
     pub(crate) before: &'a [u8],
     /// Whether the line limit cut it.
     pub(crate) cut: bool,
-    /// Whether a literal may stand in it.
+    /// Whether it may contain a literal.
     pub(crate) touched: bool,
 }
 
 impl Redactor {
-    /// For texts that are not to get longer than `limit`. `counter` makes the counter of a rule.
+    /// Keeps texts within `limit` bytes. `counter` creates the counter of a rule.
     pub(crate) fn new(redaction: &Redaction, limit: usize, counter: impl Fn(&str) -> Counter) -> Self {
         let literals = literals();
         let rows = literals.iter().map(|literal| ROWS.iter().filter(|row| row.literals.contains(literal)).collect());
@@ -63,12 +63,12 @@ impl Redactor {
         }
     }
 
-    /// Whether a literal of any rule begins in `start..end` of the bytes that `scan` is about.
+    /// Whether a literal of any rule begins in `start..end` of `bytes`, which `scan` searches.
     pub(crate) fn touches(&self, scan: &mut Scan, bytes: &[u8], start: usize, end: usize) -> bool {
         self.prefilter.as_ref().is_some_and(|prefilter| scan.touches(prefilter, bytes, start, end))
     }
 
-    /// The text without its secrets, and what it leaves open for the next one.
+    /// Returns the text without its secrets, and what it leaves open for the next text.
     pub(crate) fn redact<'a>(&'a mut self, text: Text<'a>, carried: Option<Carried>) -> (&'a [u8], Option<Carried>) {
         self.spans.clear();
         let Some(prefilter) = &self.prefilter else { return (text.bytes, None) };
@@ -111,7 +111,7 @@ impl Redactor {
         (&self.text, carried)
     }
 
-    /// Counts what the last text was redacted of.
+    /// Counts the secrets that were replaced in the last text.
     pub(crate) fn count(&self) {
         for span in self.spans.iter().filter(|span| span.start < span.end) {
             if let Some(counter) = self.counters.get(span.rule) {
@@ -121,8 +121,8 @@ impl Redactor {
     }
 }
 
-/// Finds the secrets around a literal of a text that has very many, without looking far: the cost must not grow with the
-/// square of the text. A secret without an end nearby goes to the end of the text. Returns where to go on.
+/// Finds the secrets near a literal of a text with very many literals. It reads only a bounded window, so that the cost does not
+/// grow with the square of the text. A secret without an end in this window reaches to the end of the text. Returns where to go on.
 fn find_near<'r>(
     rows: impl Iterator<Item = &'r &'static Row>,
     window: &Window<'_>,
@@ -146,7 +146,7 @@ fn find_near<'r>(
     found.iter().map(|span| span.end).max().unwrap_or_default()
 }
 
-/// The rest of a secret that an earlier text left open; a block that is still open is returned.
+/// Adds the rest of a secret that an earlier text left open. Returns a block that is still open.
 fn go_on(window: &Window<'_>, open: Open, spans: &mut Vec<Span>) -> Option<Open> {
     let start = window.from;
     let end = match open.end {
@@ -164,7 +164,7 @@ fn go_on(window: &Window<'_>, open: Open, spans: &mut Vec<Span>) -> Option<Open>
     None
 }
 
-/// What the window leaves open for the next text.
+/// Returns what the window leaves open for the next text.
 fn leaves(window: &Window<'_>, spans: &[Span], block: Option<Open>) -> Option<Carried> {
     if !window.cut {
         return block.map(|open| Carried { open: Some(open), ..Carried::default() });
@@ -174,7 +174,7 @@ fn leaves(window: &Window<'_>, spans: &[Span], block: Option<Open>) -> Option<Ca
     Some(Carried { cut: true, command: words::is_command(window, window.len()), open: block.or(open) })
 }
 
-/// Puts spans in order, joins those that overlap, and leaves those of the text alone, which begins at `from`.
+/// Sorts the spans and joins overlapping ones. Drops spans before the text, which begins at `from`.
 fn merge(spans: &mut Vec<Span>, from: usize) {
     spans.retain(|span| span.end > from && span.start < span.end);
     spans.sort_by_key(|span| (span.start, span.rule));

@@ -1,4 +1,4 @@
-//! The rules by name: what metrics count, and what the position record refers to.
+//! The rules by name, for metrics and the position record.
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ impl Rule {
         Self::Token,
     ];
 
-    /// One stable word for metrics.
+    /// Its stable name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pem => "pem",

@@ -1,24 +1,24 @@
-//! Where something may be a secret: one pass over the bytes for a few literals, in steps, whatever the lines are.
+//! Finds where a secret may be: one pass over the bytes for a few literals, in steps that do not depend on lines.
 
 use aho_corasick::AhoCorasick;
 use aho_corasick::packed;
 
-/// How far it is looked ahead. Bytes that are not handed out after all are looked at again.
+/// How far the search looks ahead. Bytes that are not handed out now are searched again later.
 const STEP: usize = 16 << 10;
 
 /// The literals of all rules.
 #[derive(Debug)]
 pub(super) enum Prefilter {
-    /// With the processor's vectors.
+    /// Uses the vectors of the processor.
     Packed(packed::Searcher, usize),
-    /// Where it has none.
+    /// For a processor without vectors.
     Automaton(AhoCorasick, usize),
 }
 
 /// A literal that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hit {
-    /// Which one.
+    /// The index of the literal.
     pub(super) literal: usize,
     pub(super) at: usize,
     pub(super) len: usize,
@@ -62,17 +62,17 @@ impl Prefilter {
     }
 }
 
-/// How far the bytes that were read are searched.
+/// How far the bytes of one read are searched.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
-    /// The first literal that is not passed yet.
+    /// The next literal.
     hit: Option<usize>,
-    /// Up to here there is no other.
+    /// There is no other literal before this position.
     searched: usize,
 }
 
 impl Scan {
-    /// Whether a literal begins in `start..end` of `bytes`, which are the same every time; `start` never goes back.
+    /// Whether a literal begins in `start..end` of `bytes`. Each call gets the same `bytes`, and `start` never goes back.
     pub(super) fn touches(&mut self, prefilter: &Prefilter, bytes: &[u8], start: usize, end: usize) -> bool {
         if let Some(hit) = self.hit.filter(|hit| *hit >= start) {
             return hit < end;
@@ -85,7 +85,7 @@ impl Scan {
                 self.searched = hit.at + 1;
                 return hit.at < end;
             }
-            // A literal may begin within the step and end behind it.
+            // A literal may begin within the step and end after it.
             self.searched = if last == bytes.len() { last } else { self.searched + STEP };
         }
         false

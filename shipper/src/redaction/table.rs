@@ -1,4 +1,4 @@
-//! The table: one row a kind of secret. Adding one is one row, its name in `rule`, and its examples in the tests.
+//! The table: one row per kind of secret. A new kind needs a row here, a name in `rule`, and examples in the tests.
 
 use super::carried::Open;
 use super::keys::{self, Between, Key, sign};
@@ -11,19 +11,19 @@ use super::{blocks, commands, tokens, urls};
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) rule: Rule,
-    /// No text has such a secret without one of these. They are at least four bytes long, few, and rare at their first four
-    /// bytes: the cost of the scan depends on that. Rows may share them.
+    /// Every such secret comes with one of these literals. The scan is cheap because there are few of them, at least four bytes
+    /// long, whose first four bytes are rare. Rows may share them.
     pub(super) literals: &'static [&'static str],
-    /// What is looked for where one stands.
+    /// What to search for around a literal.
     pub(super) kind: Kind,
 }
 
 /// How a kind of secret is found around a literal.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// Base64 between two lines of dashes; the first of them begins like this.
+    /// Base64 between two lines of dashes. The first line begins like this.
     Block(&'static [u8]),
-    /// The value of the header whose name goes on like this after the literal; `whole` says that it has no scheme.
+    /// The value of a header. Its name goes on like this after the literal. `whole` says that the value has no scheme.
     Header {
         rest: &'static [u8],
         whole: bool,
@@ -40,10 +40,10 @@ pub(super) enum Kind {
     Keys(&'static [Key]),
 }
 
-/// The literals of [`Rule::Password`] and of every other rule for keys that end with `pass`.
+/// The literals of [`Rule::Password`], and of every other rule for keys that end with `pass`.
 const PASS: &[&str] = &["pass", "PASS", "Pass"];
 
-/// The table. Where two rows find the same, the first counts.
+/// The table. If two rows find the same secret, the first row counts.
 pub(super) static ROWS: &[Row] = &[
     // -----BEGIN RSA PRIVATE KEY-----
     Row { rule: Rule::Pem, literals: &["-----"], kind: Kind::Block(b"-----BEGIN") },
@@ -160,15 +160,15 @@ pub(super) static ROWS: &[Row] = &[
 /// Every literal once.
 pub(super) fn literals() -> Vec<&'static str> {
     let mut literals: Vec<_> = ROWS.iter().flat_map(|row| row.literals).copied().collect();
-    // The vector search puts neighbours into different buckets, and fewer false candidates come out of it where the literals
-    // of a bucket differ in their first bytes. By their last bytes it takes two thirds of the time that the table's order takes.
+    // The vector search puts neighbors into different buckets, and has fewer false candidates if the literals of a bucket differ
+    // in their first bytes. Sorted by their last bytes, the search takes two thirds of the time of the table's order.
     literals.sort_unstable_by(|a, b| a.bytes().rev().cmp(b.bytes().rev()));
     literals.dedup();
     literals
 }
 
 impl Row {
-    /// Finds the secret around a literal. A block that goes on behind the window is returned.
+    /// Finds the secret around a literal. Returns a block that goes on after the window.
     pub(super) fn find(&self, window: &Window<'_>, hit: Hit, spans: &mut Vec<Span>) -> Option<Open> {
         let Hit { at, len, .. } = hit;
         match &self.kind {

@@ -4,7 +4,7 @@ use super::scan::Prefilter;
 use super::table::{ROWS, literals};
 use super::*;
 
-/// Redacts texts one after the other, as the entries of one file.
+/// Redacts texts in turn, like the entries of one file.
 struct File {
     redactor: Redactor,
     carried: Option<Carried>,
@@ -34,7 +34,7 @@ fn redacted(text: &str) -> String {
     File::new(&Redaction::default()).text(text.as_bytes(), false)
 }
 
-/// The text, and what becomes of it.
+/// The text before and after.
 const SECRETS: &[(&str, &str)] = &[
     // passwords in JSON, in Python, in environments, in queries
     (
@@ -159,7 +159,7 @@ fn rows_and_rules_agree() {
         assert!(ROWS.iter().any(|row| row.rule == rule), "{rule:?}");
         assert_eq!(serde_json::to_value(rule).unwrap(), rule.name());
     }
-    // More or shorter ones, and the scan takes several times as long.
+    // With more literals, or shorter ones, the scan takes several times as long.
     let literals = literals();
     assert!(literals.iter().all(|literal| literal.len() >= 4) && literals.len() <= 56, "{literals:?}");
     let bytes: Vec<_> = literals.iter().map(|literal| literal.as_bytes()).collect();
@@ -175,7 +175,7 @@ fn leaves_harmless_lines_byte_for_byte() {
     }
 }
 
-/// The documentation's lines before and after.
+/// The examples of the documentation, before and after.
 #[test]
 fn does_what_the_documentation_shows() {
     let blocks: Vec<_> = include_str!("../../../docs/redaction.md").split("```").collect();
@@ -216,7 +216,7 @@ fn never_makes_a_text_longer_than_a_line_may_be() {
     assert!(said.starts_with("pwd=* pwd=* "), "{said}");
 }
 
-/// In time that grows with the square of the text, this would take hours.
+/// If the time grew with the square of the text, this would take hours.
 #[test]
 fn takes_a_long_line_of_nothing_but_beginnings() {
     for part in PARTS.iter().chain(&["password x ", "ldap", "curl -u ", "s://", "-----BEGIN ", "\"AUTH", "pass=\""]) {
@@ -260,7 +260,7 @@ fn follows_a_block_through_the_entries_of_its_lines() {
     assert_eq!(said("Aw=="), "[redacted:1-7]");
     assert_eq!(said("-----END PRIVATE KEY-----"), "-----END PRIVATE KEY-----");
     assert_eq!(said("abcdefghijklmnopqrst"), "abcdefghijklmnopqrst");
-    // A block without an end does not hide what comes after it.
+    // A block without an end does not hide the entries after it.
     said("-----BEGIN PRIVATE KEY-----");
     for _ in 0..4 {
         assert_eq!(said("a line of words"), "a line of words");
@@ -268,12 +268,12 @@ fn follows_a_block_through_the_entries_of_its_lines() {
     assert_eq!(said("abcdefghijklmnopqrst"), "abcdefghijklmnopqrst");
 }
 
-/// What stands around a secret, and how the secret is written there.
+/// Text around a secret, and how the secret is written there.
 type Shape = (&'static str, &'static str, fn(&str) -> String);
 
 const PLAIN: fn(&str) -> String = str::to_owned;
 
-/// `*` in a shape's beginning stands for the beginning of a line in some format.
+/// A `*` at the start of a shape stands for the beginning of a line in any format.
 const SHAPES: &[Shape] = &[
     ("{\"user\": \"demo\", \"password\": \"", "\", \"x\": 1}", |secret| format!("{secret}\\\"{secret}")),
     ("msg=\"{\\\"password\\\": \\\"", "\\\", \\\"x\\\": 1}\"", |secret| format!("{secret}\\\\\\\"{secret}")),
@@ -326,10 +326,10 @@ const BEGINNINGS: [&str; 9] = [
     "2026-02-20 22:40:05 - INFO - ",
 ];
 
-/// As short as a part of a secret may be that is found nowhere.
+/// A shorter part of a secret may occur elsewhere by chance.
 const PART: usize = 4;
 
-/// Whether any part of the secret is in the text.
+/// Whether the text contains any part of the secret.
 fn has_part(text: &str, secret: &str) -> bool {
     secret.as_bytes().windows(PART).any(|part| memchr::memmem::find(text.as_bytes(), part).is_some())
 }
@@ -337,7 +337,7 @@ fn has_part(text: &str, secret: &str) -> bool {
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config { cases: 512, failure_persistence: None, ..Default::default() })]
 
-    /// Wherever the line limit cuts.
+    /// The line limit may cut anywhere.
     #[test]
     fn leaves_no_part_of_a_secret(
         shape in 0..SHAPES.len(),
@@ -377,7 +377,7 @@ proptest::proptest! {
     }
 }
 
-/// What the rules are about, in any order.
+/// Parts of lines that concern the rules, in any order.
 const PARTS: &[&str] = &[
     "password",
     "pass",

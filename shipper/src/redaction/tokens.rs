@@ -1,4 +1,4 @@
-//! Secrets that are known by what they look like or by the header they stand in: JWTs, bearer tokens, `Authorization`.
+//! Secrets known by their shape or by their header: JWTs, bearer tokens, `Authorization`.
 
 use super::carried::{End, Quote};
 use super::rule::Rule;
@@ -8,7 +8,7 @@ use super::words;
 
 /// A shorter run of base64 is no token.
 const RUN: usize = 16;
-/// A shorter word after `Bearer` is a word.
+/// A shorter word after `Bearer` is no token.
 const BEARER: usize = 6;
 
 /// The run of base64 that begins at `at` with an opening brace, or with the dashes of a PEM block.
@@ -21,7 +21,7 @@ pub(super) fn encoded(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Ve
     }
 }
 
-/// What follows the `Bearer ` at `at`.
+/// The token after the `Bearer ` at `at`.
 pub(super) fn bearer(window: &Window<'_>, at: usize, len: usize, rule: Rule, spans: &mut Vec<Span>) {
     let at = window.blanks(at + len);
     let end = window.run(at, is_encoded);
@@ -32,12 +32,12 @@ pub(super) fn bearer(window: &Window<'_>, at: usize, len: usize, rule: Rule, spa
     }
 }
 
-/// Whether it can be part of a token.
+/// Whether this byte can be part of a token.
 pub(super) fn is_encoded(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'-' | b'.' | b'~')
 }
 
-/// The value of the header whose name goes on with `rest` at `at`: in quotes, or to the end of the line. The scheme stays
+/// Finds the value of the header whose name goes on with `rest` at `at`: in quotes, or to the end of the line. Keeps the scheme,
 /// unless `whole` says that there is none.
 pub(super) fn header(window: &Window<'_>, at: usize, rest: &[u8], rule: Rule, whole: bool, spans: &mut Vec<Span>) {
     let name = at + rest.len();
@@ -68,7 +68,7 @@ pub(super) fn header(window: &Window<'_>, at: usize, rest: &[u8], rule: Rule, wh
     }
 }
 
-/// The quote that the line is in at `at`.
+/// The quote that is open at `at`.
 fn enclosing(window: &Window<'_>, at: usize) -> Option<Quote> {
     let line = window.line_before(at);
     let begin = at - line.len();
@@ -79,7 +79,7 @@ fn enclosing(window: &Window<'_>, at: usize) -> Option<Quote> {
     quote_at(window, first).map(|quote| quote.quote)
 }
 
-/// Where a line ends, written out or escaped.
+/// The end of a line, as a line ending or escaped.
 pub(super) fn line_value_end(window: &Window<'_>, at: usize) -> usize {
     let line = window.line_end(at);
     let text = window.part(at, line);
@@ -88,7 +88,7 @@ pub(super) fn line_value_end(window: &Window<'_>, at: usize) -> usize {
     end.map_or(line, |end| at + end)
 }
 
-/// Where the credentials end: a list of `name=value` goes to the end of the header, anything else is one word.
+/// The end of the credentials: a list of `name=value` reaches to the end of the header, anything else is one word.
 fn credential_end(window: &Window<'_>, at: usize, end: usize) -> usize {
     let word = window.run(at, |byte| byte > b' ').min(end);
     let is_list = window.part(at, word).ends_with(b",")

@@ -7,7 +7,7 @@ use super::rule::Rule;
 use super::values::{is_shown, word_end};
 use super::window::{Span, Window};
 
-/// A user name without a password that is this long is a token.
+/// A user name of this length without a password is a token.
 const TOKEN: usize = 16;
 
 /// How a URL is written.
@@ -25,7 +25,7 @@ const WRITINGS: [Writing; 4] = [
     Writing { sign: b"%3a%2f%2f", colon: b"%3a", slash: b"%2f", at: b"%40" },
 ];
 
-/// The password of the URL whose `://` stands at `at`.
+/// Finds the password of the URL whose `://` is at `at`.
 pub(super) fn find(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<Span>) {
     let Some(writing) = WRITINGS.iter().find(|writing| window.has(at, writing.sign)) else { return };
     if !window.before(at).is_some_and(|byte| byte.is_ascii_alphanumeric()) {
@@ -38,11 +38,11 @@ pub(super) fn find(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<S
     let authority = url.get(..path).unwrap_or(url);
     let hidden = window.cut && end == window.len();
     let colon = memmem::find(authority, writing.colon);
-    // A raw slash in the password: what seems to be a port is none.
+    // If the password has a raw slash, the apparent port is part of the password.
     let port = colon.and_then(|colon| authority.get(colon + writing.colon.len()..));
     let is_port = port.is_none_or(|port| port.iter().all(u8::is_ascii_digit));
     let within = if is_port { authority } else { url };
-    // Whether it has a password, and where that ends, the next piece may tell.
+    // The next piece may show whether there is a password, and where it ends.
     if hidden && (path == url.len() || !is_port) {
         let from = colon.map_or(start, |colon| start + colon + writing.colon.len());
         spans.extend((from < end).then(|| window.span(from, end, rule, End::Authority)));
@@ -59,23 +59,23 @@ pub(super) fn find(window: &Window<'_>, at: usize, rule: Rule, spans: &mut Vec<S
     }
 }
 
-/// Where the path, the query or the fragment begins.
+/// The start of the path, the query or the fragment.
 fn path_of(url: &[u8], writing: &Writing) -> usize {
     let other = memchr::memchr2(b'?', b'#', url).unwrap_or(url.len());
     memmem::find(url, writing.slash).map_or(other, |slash| slash.min(other))
 }
 
-/// Where the URL ends: as a bare word does, but a field may be a part of it.
+/// The end of the URL. It ends like a bare word, but may contain a field.
 fn url_end(window: &Window<'_>, start: usize) -> usize {
     let blank = window.run(start, |byte| byte > b' ' && !matches!(byte, b'<' | b'>' | b'"'));
-    // A quote or a bracket that closes what the URL stands in.
+    // A quote or bracket closes the text around the URL.
     let word = word_end(window, start).min(blank);
     let at = |end: usize| memchr::memrchr(b'@', window.part(start, end)).is_some();
-    // What looked like the next field was the rest of a password.
+    // The apparent next field is the rest of a password.
     if at(word) || !at(blank) || memmem::find(window.part(word, blank), b"://").is_some() { word } else { blank }
 }
 
-/// Where the password ends whose URL an earlier piece cut.
+/// The end of a password that was cut within its URL.
 pub(super) fn go_on(window: &Window<'_>, at: usize) -> usize {
     let end = url_end(window, at);
     let url = window.part(at, end);

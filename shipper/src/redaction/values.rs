@@ -1,17 +1,17 @@
-//! Where a value begins and ends: in quotes, in a list, or bare.
+//! Finds where a value begins and ends: in quotes, in a list, or bare.
 
 use super::carried::{End, Form, Quote};
 use super::rule::Rule;
 use super::window::{Span, Window};
 
-/// How long a list may be.
+/// The longest list.
 const LIST: usize = 16 << 10;
 
 /// A quote in a window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuoteAt {
     pub(super) quote: Quote,
-    /// How many bytes it takes, backslashes included.
+    /// Its length in bytes, including backslashes.
     pub(super) len: usize,
 }
 
@@ -26,7 +26,7 @@ const ENCODED: [(&[u8], u8, Form); 7] = [
     (b"u0027", b'\'', Form::Unicode),
 ];
 
-/// The quote at `at`, if one stands there.
+/// The quote at `at`, if there is one.
 pub(super) fn quote_at(window: &Window<'_>, at: usize) -> Option<QuoteAt> {
     let end = window.run(at, |byte| byte == b'\\');
     let escapes = u8::try_from(end - at).ok()?;
@@ -39,9 +39,9 @@ pub(super) fn quote_at(window: &Window<'_>, at: usize) -> Option<QuoteAt> {
     Some(QuoteAt { quote: Quote { mark: *mark, escapes, form: *form }, len: end + literal.len() - at })
 }
 
-/// Where the quote stands that closes what `quote` opened, from `at` on, within the line.
+/// The position of the quote that closes `quote`, from `at` on, within the line.
 ///
-/// A quote inside the value has more backslashes than the two around it; one that closes something further out has fewer.
+/// A quote inside the value has more backslashes than `quote`. A quote that closes an outer string has fewer.
 pub(super) fn closing(window: &Window<'_>, at: usize, quote: Quote) -> Option<usize> {
     let end = window.line_end(at);
     if quote.form != Form::Plain {
@@ -63,7 +63,7 @@ pub(super) fn closing(window: &Window<'_>, at: usize, quote: Quote) -> Option<us
     None
 }
 
-/// The value that begins at `at`, whatever it is written in; nothing where it is empty or no secret.
+/// The value that begins at `at`, quoted, in a list or bare. `None` if it is empty or no secret.
 pub(super) fn value(window: &Window<'_>, at: usize, rule: Rule, key: Option<Quote>) -> Option<Span> {
     match opening(window, at) {
         Some((begin, quote)) => quoted(window, begin, quote, rule),
@@ -71,7 +71,7 @@ pub(super) fn value(window: &Window<'_>, at: usize, rule: Rule, key: Option<Quot
     }
 }
 
-/// The quote that opens a string at `at`, and where its content begins. Python's prefixes are skipped.
+/// The quote that opens a string at `at`, and where its content begins. Skips Python's prefixes.
 pub(super) fn opening(window: &Window<'_>, at: usize) -> Option<(usize, Quote)> {
     let start = window.run(at, |byte| matches!(byte, b'u' | b'b' | b'r' | b'f')).min(at + 2);
     [at, start].into_iter().find_map(|at| quote_at(window, at).map(|open| (at + open.len, open.quote)))
@@ -100,7 +100,7 @@ fn unquoted(window: &Window<'_>, at: usize, rule: Rule, key: Option<Quote>) -> O
     }
 }
 
-/// Where the list ends whose `[` stands before `at`.
+/// The end of the list whose `[` is before `at`.
 pub(super) fn list_end(window: &Window<'_>, at: usize) -> usize {
     let most = window.len().min(at + LIST);
     let mut from = at;
@@ -128,7 +128,7 @@ pub(super) fn bare(window: &Window<'_>, at: usize, rule: Rule) -> Option<Span> {
     (end > at && !is_shown(window.part(at, end))).then_some(span)
 }
 
-/// Where a bare value ends: before a blank, the next field, or the quotes and brackets that the whole stands in.
+/// The end of a bare value: before a space, the next field, or a closing quote or bracket of the surrounding text.
 pub(super) fn word_end(window: &Window<'_>, at: usize) -> usize {
     let blank = window.run(at, |byte| byte > b' ');
     if is_mark(window.rest(at)) {
@@ -154,7 +154,7 @@ pub(super) fn word_end(window: &Window<'_>, at: usize) -> usize {
     blank
 }
 
-/// Whether nothing but closing brackets, quotes and punctuation stands between `at` and the blank.
+/// Whether only closing brackets, quotes and punctuation follow `at` up to the next space.
 fn encloses(window: &Window<'_>, at: usize, blank: usize) -> bool {
     if window.cut && blank == window.len() {
         return false;
@@ -172,7 +172,7 @@ fn is_field(window: &Window<'_>, at: usize) -> bool {
     end > at && end - at <= 64 && matches!(window.byte(after), Some(b'=' | b':'))
 }
 
-/// What may stand in a secret's place and tells nothing: nothing, a constant, stars, or our own mark.
+/// Whether a value reveals nothing: it is empty, a constant, stars, or our own mark.
 pub(super) fn is_shown(value: &[u8]) -> bool {
     const CONSTANTS: [&[u8]; 6] = [b"null", b"none", b"nil", b"true", b"false", b"<nil>"];
     value.is_empty()
@@ -181,7 +181,7 @@ pub(super) fn is_shown(value: &[u8]) -> bool {
         || is_mark(value) && value.ends_with(b"]") && value.len() <= super::mark::LONGEST
 }
 
-/// Whether it begins as our own mark does.
+/// Whether it begins like our own mark.
 pub(super) fn is_mark(value: &[u8]) -> bool {
     value.starts_with(super::mark::START)
 }

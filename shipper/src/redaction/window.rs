@@ -1,14 +1,14 @@
-//! What a rule looks at: the text of an entry, and after a cut the bytes before it.
+//! The bytes that a rule reads: the text of an entry, and after a cut the bytes before it.
 
 use super::carried::End;
 use super::rule::Rule;
 
-/// The bytes that the rules look at.
+/// The bytes that the rules read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window<'a> {
-    /// The text, after what stands before it.
+    /// The text, and the bytes before it.
     pub(super) bytes: &'a [u8],
-    /// Where the text begins. What stands before it was pushed already.
+    /// Where the text begins. The bytes before it are pushed already.
     pub(super) from: usize,
     /// Whether the text goes on in the next entry, because the line limit cut it.
     pub(super) cut: bool,
@@ -16,21 +16,21 @@ pub(super) struct Window<'a> {
     pub(super) command: bool,
 }
 
-/// A secret, or what is in the window of one.
+/// A secret, or the part of it in the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// Which rule found it: a row of the table, or after these a rule of the user's own.
+    /// Which rule found it: the rows of the table come first, then the user's rules.
     pub(super) rule: usize,
     /// The quote to write around the mark, so that JSON stays JSON.
     pub(super) quote: Option<u8>,
-    /// How it ends, where the cut hides its end.
+    /// How it ends, if the cut hides its end.
     pub(super) open: Option<End>,
 }
 
 impl<'a> Window<'a> {
-    /// The window as far as `NEAR` bytes behind `at`, as if a cut came there.
+    /// The window up to `NEAR` bytes after `at`, as if the line were cut there.
     pub(super) fn near(&self, at: usize) -> Self {
         self.bytes.get(..at + NEAR).map_or(*self, |bytes| Self { bytes, cut: true, ..*self })
     }
@@ -59,42 +59,42 @@ impl<'a> Window<'a> {
         self.bytes.len()
     }
 
-    /// Where the bytes that `belongs` accepts end.
+    /// The end of the bytes from `at` on that `belongs` accepts.
     pub(super) fn run(&self, at: usize, belongs: impl Fn(u8) -> bool) -> usize {
         at + self.rest(at).iter().take_while(|byte| belongs(**byte)).count()
     }
 
-    /// Where the bytes that `belongs` accepts begin that end at `at`, `most` of them at most.
+    /// The start of the bytes before `at` that `belongs` accepts, at most `most` of them.
     pub(super) fn run_back(&self, at: usize, most: usize, belongs: impl Fn(u8) -> bool) -> usize {
         at - self.part(0, at).iter().rev().take(most).take_while(|byte| belongs(**byte)).count()
     }
 
-    /// Where spaces and tabs end, a few of them at most.
+    /// The end of the spaces and tabs at `at`, at most a few of them.
     pub(super) fn blanks(&self, at: usize) -> usize {
         at + self.rest(at).iter().take(BLANKS).take_while(|byte| matches!(byte, b' ' | b'\t')).count()
     }
 
-    /// Where the line ends that goes through `at`.
+    /// The end of the line around `at`.
     pub(super) fn line_end(&self, at: usize) -> usize {
         memchr::memchr(b'\n', self.rest(at)).map_or(self.len(), |end| at + end)
     }
 
-    /// The line that goes through `at`, up to there; of a long one the last part.
+    /// The line up to `at`. Of a long line, only the last part.
     pub(super) fn line_before(&self, at: usize) -> &'a [u8] {
         let before = self.part(at.saturating_sub(LINE), at);
         before.get(memchr::memrchr(b'\n', before).map_or(0, |end| end + 1)..).unwrap_or_default()
     }
 
-    /// A secret from `start` to `end`. `how` says how it would end, had the cut not come first.
+    /// A secret from `start` to `end`. `how` says how it ends if the window is cut before its end.
     pub(super) fn span(&self, start: usize, end: usize, rule: Rule, how: End) -> Span {
         let open = (self.cut && end == self.len()).then_some(how);
         Span { start, end, rule: rule as usize, quote: None, open }
     }
 }
 
-/// How far is looked where a text has very many literals.
+/// How far the rules read in a text with very many literals.
 const NEAR: usize = 1024;
-/// How much of a line is searched backwards for what a value belongs to.
+/// How much of a line is searched backwards for the key or command of a value.
 const LINE: usize = 4096;
-/// How many blanks may stand between a key and its value. With the key they fit into what is kept of the text before.
+/// At most this many spaces and tabs separate a key and its value. With the key they fit into [`BEFORE`](super::BEFORE).
 const BLANKS: usize = 8;

@@ -1,10 +1,10 @@
-//! What tells a command line from a sentence.
+//! Distinguishes a command line from a sentence.
 
 use memchr::memmem;
 
 use super::window::Window;
 
-/// What stands in command lines before their secrets.
+/// Words that precede the secrets of command lines.
 const COMMANDS: [&[u8]; 12] = [
     b"rladmin",
     b"rlutil",
@@ -20,7 +20,7 @@ const COMMANDS: [&[u8]; 12] = [
     b"username ",
 ];
 
-/// Words that follow `password`, `AUTH` or `Bearer` in a sentence, and are no secret.
+/// Words after `password`, `AUTH` or `Bearer` in a sentence. They are no secrets.
 const PROSE: &[&[u8]] = &[
     b"a",
     b"after",
@@ -171,14 +171,14 @@ const PROSE: &[&[u8]] = &[
     b"wrong",
 ];
 
-/// Whether a command line leads up to `at`.
+/// Whether `at` is in a command line.
 pub(super) fn is_command(window: &Window<'_>, at: usize) -> bool {
     let line = window.line_before(at);
     let goes_on = window.command && line.len() == at;
     goes_on || COMMANDS.iter().any(|command| memmem::find(line, command).is_some())
 }
 
-/// Whether the word at `at` is one of a sentence.
+/// Whether the word at `at` belongs to a sentence.
 pub(super) fn is_prose(window: &Window<'_>, at: usize) -> bool {
     let end = window.run(at, |byte| byte > b' ');
     let word = window.part(at, end);

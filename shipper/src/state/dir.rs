@@ -1,7 +1,7 @@
-//! A state folder that others can write as well: it lies on the database's volume.
+//! The state directory. It is on the database's volume, so other programs can write to it.
 //!
-//! Whatever stands under a name there may be somebody's trap. So nothing here follows a link, waits for the writer of a
-//! FIFO, reads without a bound, or writes into a file that has another name. What a file means is no business of this module.
+//! Any file there may be a trap. So this module follows no link, waits for no writer of a FIFO, reads no more than a bound, and
+//! never writes into a file that has another name. It does not know what the files contain.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,21 +11,21 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
-/// No file of ours is larger.
+/// The largest file that is read.
 pub(crate) const MOST_BYTES: u64 = 4 << 20;
-/// As the standard library makes files.
+/// The mode with which the standard library creates files.
 const MODE: Mode = Mode::from_raw_mode(0o666);
 
-/// Why a file in the state folder is left alone.
+/// Why a file in the state directory is refused.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
-    /// A link, a FIFO, a device or a folder.
+    /// A link, a FIFO, a device or a directory.
     #[error("it is not a regular file; remove it")]
     NotRegular,
-    /// A hard link, which may be to a file of somebody else.
+    /// A file with a second name, which may belong to another program.
     #[error("it has more than one name (hard links); remove it")]
     Linked,
-    /// It cannot be ours.
+    /// A file that is too large to be ours.
     #[error("it is larger than 4 MiB; remove it")]
     TooLarge,
 }
@@ -36,22 +36,22 @@ impl From<Fault> for std::io::Error {
     }
 }
 
-/// An open state folder.
+/// An open state directory.
 #[derive(Debug)]
 pub(crate) struct StateDir(OwnedFd);
 
 impl StateDir {
-    /// Opens the folder, which must exist.
+    /// Opens the directory, which must exist.
     pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
-    /// All of a file; `None` where there is none.
+    /// The content of a file. `None` if there is no such file.
     pub(crate) fn read(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
         let Some(file) = self.existing(name, OFlags::RDONLY)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        // It may grow meanwhile.
+        // The file may grow meanwhile.
         file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MOST_BYTES {
             return Err(Fault::TooLarge.into());
@@ -59,16 +59,16 @@ impl StateDir {
         Ok(Some(bytes))
     }
 
-    /// A new, empty file in the place of what stands under this name.
+    /// Creates an empty file. Replaces a file of this name.
     pub(crate) fn create(&self, name: &str) -> std::io::Result<File> {
         self.remove(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(openat(&self.0, name, flags, MODE)?.into())
     }
 
-    /// A file to be locked, made where there is none. Anything that cannot be locked gives way to a new file.
+    /// Opens a file for locking. Creates it if it is missing, and replaces a file that cannot be locked.
     pub(crate) fn lockable(&self, name: &str) -> std::io::Result<File> {
-        // Some file systems lock only what is open for writing, and the file may belong to another user.
+        // Some file systems lock only files that are open for writing, and the file may belong to another user.
         let existing = self.existing(name, OFlags::RDWR).or_else(|error| match error.kind() {
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                 self.existing(name, OFlags::RDONLY)
@@ -78,7 +78,7 @@ impl StateDir {
         match existing {
             Ok(Some(file)) => Ok(file),
             Err(error) if error.kind() != std::io::ErrorKind::InvalidData => Err(error),
-            // Another shipper may do the same at this moment: then the file is the one that it has made.
+            // Another shipper may create the file at the same moment. Then both open its file.
             Ok(None) | Err(_) => self.create(name).or_else(|error| self.existing(name, OFlags::RDWR)?.ok_or(error)),
         }
     }
@@ -91,12 +91,12 @@ impl StateDir {
         }
     }
 
-    /// Gives a file another name, in the place of what stands there.
+    /// Renames a file. Replaces a file of the new name.
     pub(crate) fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
         Ok(renameat(&self.0, from, &self.0, to)?)
     }
 
-    /// Has the names of the files on the disk.
+    /// Syncs the names of the files to disk.
     pub(crate) fn sync(&self) -> std::io::Result<()> {
         Ok(rustix::fs::fsync(&self.0)?)
     }
@@ -105,7 +105,7 @@ impl StateDir {
         let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match openat(&self.0, name, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            // A symbolic link; a FIFO or a socket without anybody at its other end; a folder.
+            // A symbolic link; a FIFO or socket with no process at its other end; a directory.
             Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::NODEV) => return Err(Fault::NotRegular.into()),
             opened => opened?,
         };
@@ -133,10 +133,10 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A way to set a trap at a path; the other path is that of a file outside.
+    /// Sets a trap at a path. The other path is a file outside.
     type Trap = fn(&Path, &Path);
 
-    /// What somebody may put in the place of a file. Each is a way to do it, with a file outside for those that need one.
+    /// All traps.
     pub(crate) const TRAPS: [(&str, Trap); 6] = [
         ("not a regular file", |path, outside| symlink(outside, path).unwrap()),
         ("not a regular file", |path, _| symlink("/dev/zero", path).unwrap()),
@@ -146,7 +146,7 @@ pub(crate) mod tests {
         ("larger than 4 MiB", |path, _| File::create(path).unwrap().set_len(1 << 30).unwrap()),
     ];
 
-    /// A folder, and a file beside it that nobody may write to.
+    /// A directory, and a file beside it that must not change.
     fn place() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let (state, outside) = (dir.path().join("state"), dir.path().join("outside"));

@@ -1,7 +1,8 @@
-//! Where positions are kept: in the state folder, or in the fallback folder while the state folder cannot be written.
+//! Chooses where positions are kept: in the state directory, or in the fallback directory while the state directory is not
+//! writable.
 //!
-//! The state folder lies on the database's volume and outlives the pod. The fallback folder outlives the container only. The
-//! folder with the higher serial number has the newer positions. Each folder has a lock of its own.
+//! The state directory is on the database's volume and outlives the pod. The fallback directory outlives only the container. The
+//! directory with the higher serial number has the newer positions. Each directory has its own lock.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,47 +14,47 @@ use super::lock::{LockError, StateLock};
 use super::record::Record;
 use super::store::{Loaded, PositionError, Store};
 
-/// How often the state folder is tried while positions are kept in the fallback folder.
+/// How often the state directory is tried while positions are in the fallback directory.
 pub(crate) const RETRY: Duration = Duration::from_secs(30);
 
-/// The folders.
+/// The directories.
 #[derive(Debug)]
 pub(crate) struct Home {
-    /// Nothing where positions are kept in memory only.
-    state: Option<Folder>,
-    fallback: Option<Folder>,
+    /// `None` if positions are kept only in memory.
+    state: Option<Directory>,
+    fallback: Option<Directory>,
     /// The serial number of the last position file.
     serial: u64,
-    /// When the state folder could not be written last, while the fallback folder is used.
+    /// The last failed write to the state directory, while the fallback directory is in use.
     failed_at: Option<Instant>,
-    /// Whether the fallback folder may hold positions.
+    /// Whether the fallback directory may contain positions.
     fallback_is_used: bool,
 }
 
-/// What became of positions.
+/// The result of saving positions.
 #[derive(Debug)]
 pub(crate) struct Saved {
-    /// Where to write what is acknowledged from here on; nothing where positions are not kept.
+    /// The journal for the next acknowledgements. `None` if positions are not kept.
     pub(crate) journal: Option<Journal>,
-    /// Why the state folder could not be written, where that was tried.
+    /// Why the state directory could not be written, if that was tried.
     pub(crate) why_not: Option<PositionError>,
-    /// The fallback folder, while positions are kept there.
+    /// The fallback directory, while positions are kept there.
     pub(crate) fallback: Option<PathBuf>,
 }
 
 impl Home {
-    /// The state folder and its fallback. Nothing is opened yet.
+    /// The state directory and its fallback. Opens nothing yet.
     pub(crate) fn new(state: Option<PathBuf>, fallback: Option<PathBuf>) -> Self {
-        let folder = |dir: PathBuf| Folder { store: Store::new(dir.clone()), dir, lock: None };
-        let fallback = fallback.filter(|_| state.is_some()).map(folder);
-        Self { state: state.map(folder), fallback, serial: 0, failed_at: None, fallback_is_used: false }
+        let directory = |dir: PathBuf| Directory { store: Store::new(dir.clone()), dir, lock: None };
+        let fallback = fallback.filter(|_| state.is_some()).map(directory);
+        Self { state: state.map(directory), fallback, serial: 0, failed_at: None, fallback_is_used: false }
     }
 
-    /// Locks the folders. A lock that cannot be taken is done without: positions that cannot be written need none.
+    /// Locks the directories. Goes on without a lock if a directory cannot have one: it cannot be written either.
     pub(crate) fn lock(&mut self) -> Result<(), LockError> {
         let has_fallback = self.fallback.is_some();
-        for folder in self.state.iter_mut().chain(&mut self.fallback) {
-            match folder.lock() {
+        for directory in self.state.iter_mut().chain(&mut self.fallback) {
+            match directory.lock() {
                 Err(error @ LockError::Failed { .. }) if has_fallback => {
                     tracing::debug!(error = chain(&error), "no lock on a state directory");
                 }
@@ -66,11 +67,11 @@ impl Home {
         Ok(())
     }
 
-    /// The newest positions, and what is damaged.
+    /// Returns the newest positions, and all damage.
     pub(crate) fn load(&mut self) -> (Record, Vec<PositionError>) {
         let (mut newest, mut errors) = (Loaded::default(), Vec::new());
-        for folder in self.fallback.iter().chain(&self.state) {
-            let (loaded, damaged) = folder.store.load();
+        for directory in self.fallback.iter().chain(&self.state) {
+            let (loaded, damaged) = directory.store.load();
             errors.extend(damaged);
             if loaded.serial >= newest.serial {
                 newest = loaded;
@@ -81,9 +82,9 @@ impl Home {
         (newest.record, errors)
     }
 
-    /// Writes `record` to the state folder, or else to the fallback folder.
+    /// Writes `record` to the state directory, or else to the fallback directory.
     pub(crate) fn save(&mut self, record: &Record) -> Result<Saved, PositionError> {
-        // Every attempt may leave a file behind, and the next one is newer.
+        // Every attempt may leave a file, and the next file must be newer.
         let mut next = || {
             self.serial = self.serial.saturating_add(1);
             self.serial
@@ -97,7 +98,7 @@ impl Home {
             match state.save(record, next()) {
                 Ok(journal) => {
                     self.failed_at = None;
-                    // Older ones there do no harm: their serial number is lower.
+                    // Older positions there do no harm: their serial number is lower.
                     if std::mem::take(&mut self.fallback_is_used)
                         && let Err(error) = fallback.store.clear()
                     {
@@ -122,18 +123,18 @@ impl Home {
     }
 }
 
-/// A folder, and its lock once that is taken.
+/// A directory, and its lock once it is taken.
 #[derive(Debug)]
-struct Folder {
+struct Directory {
     dir: PathBuf,
     store: Store,
     lock: Option<StateLock>,
 }
 
-impl Folder {
+impl Directory {
     fn lock(&mut self) -> Result<(), LockError> {
         if self.lock.is_none() {
-            // Where it cannot be made, it cannot be locked either, and that is said.
+            // If the directory cannot be created, locking fails next, and that is reported.
             let _ = std::fs::create_dir_all(&self.dir);
             self.lock = Some(StateLock::take(&self.dir)?);
         }
@@ -143,7 +144,7 @@ impl Folder {
     fn save(&mut self, record: &Record, serial: u64) -> Result<Journal, PositionError> {
         match self.lock() {
             Err(taken @ LockError::Taken(_)) => return Err(PositionError::Locked(taken)),
-            // The folder cannot be written, which is said next, or its file system knows no locks.
+            // The directory is not writable, which the next write reports, or its file system has no locks.
             Err(LockError::Failed { .. }) | Ok(()) => {}
         }
         self.store.save(record, serial)
@@ -162,7 +163,7 @@ mod tests {
         Record::from([(name.to_owned(), StreamRecord::default())])
     }
 
-    /// A state folder and its fallback, neither of which is there yet.
+    /// A state directory and its fallback. Neither exists yet.
     struct Place(tempfile::TempDir);
 
     impl Place {
@@ -184,7 +185,7 @@ mod tests {
             home
         }
 
-        /// Not even root can write to a folder that is a file.
+        /// Even root cannot write to a directory that is a file.
         fn block(&self) {
             std::fs::write(self.state(), "a file").unwrap();
         }
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn falls_back_while_the_state_folder_cannot_be_written_and_moves_over_once_it_can() {
+    fn falls_back_while_the_state_directory_is_not_writable_and_moves_back_later() {
         let place = Place::new();
         place.block();
         let mut home = place.home();
@@ -220,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_newer_positions_of_both_folders() {
+    fn takes_the_newer_positions_of_both_directories() {
         let place = Place::new();
         let mut home = place.home();
         home.save(&record("old.log")).unwrap();
         drop(home);
-        // The volume cannot be written for a while.
+        // The volume is not writable for a while.
         std::fs::rename(place.state(), place.0.path().join("away")).unwrap();
         place.block();
         let mut home = place.home();
@@ -237,7 +238,7 @@ mod tests {
         std::fs::rename(place.0.path().join("away"), place.state()).unwrap();
         let mut home = place.home();
         assert_eq!(home.load().0, record("new.log"));
-        // What it then saves in the state folder is newer, even where the fallback folder keeps what it has.
+        // Positions that are saved in the state directory later are newer, even if the fallback directory keeps its own.
         let copy = std::fs::read(place.fallback().join(FILE)).unwrap();
         home.save(&record("newest.log")).unwrap();
         std::fs::write(place.fallback().join(FILE), copy).unwrap();
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn locks_both_folders_and_a_state_folder_that_comes_later() {
+    fn locks_both_directories_and_a_state_directory_that_comes_later() {
         let place = Place::new();
         place.block();
         let mut home = place.home();
@@ -254,7 +255,7 @@ mod tests {
         let mut other = Home::new(Some(place.state()), Some(place.fallback()));
         assert!(matches!(other.lock(), Err(LockError::Taken(dir)) if dir == place.fallback()));
         place.unblock();
-        // Another one was there first.
+        // Another shipper has the lock.
         let mut first = Home::new(Some(place.state()), None);
         first.lock().unwrap();
         retry(&mut home);
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn says_why_where_neither_folder_can_be_written() {
+    fn says_why_if_neither_directory_can_be_written() {
         let place = Place::new();
         place.block();
         std::fs::write(place.fallback(), "a file").unwrap();
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_nothing_where_no_folder_is_named() {
+    fn keeps_nothing_if_no_directory_is_given() {
         let mut home = Home::new(None, Some("/nowhere".into()));
         home.lock().unwrap();
         assert!(home.save(&record("a.log")).unwrap().journal.is_none());

@@ -1,14 +1,14 @@
-//! What was acknowledged since the position file was saved, one line for each acknowledgement.
+//! The acknowledgements since the last position file, one line each.
 //!
-//! The position file is synced, and so written once a second at most. A process that is killed in between must not forget
-//! a second's acknowledgements: Loki shows entries that are pushed again once only where it puts them into the stream that
-//! has them already, and not where it spreads a stream over shards. Hence this file, written without a sync after each
-//! acknowledgement: it survives the process, not the machine, and costs next to nothing.
+//! The position file is synced, and therefore written at most once a second. A process that is killed in between must not forget
+//! the acknowledgements of a second: Loki shows resent entries once only if they go to the stream that has them, and not if it
+//! spreads a stream over shards. So each acknowledgement is written to the journal without a sync. That survives the process, but
+//! not the machine, and costs almost nothing.
 //!
-//! What must be on disk before a push is written here as well, and synced. It costs by its own size, where a position file
-//! costs by the number of all files.
+//! A record that must be on disk before a push is also written here, and synced. This costs by the size of the record, while a
+//! position file costs by the number of all files.
 //!
-//! A line belongs to one position file by its checksum. With the next position file all lines are void.
+//! The checksum in a line names its position file. The next position file makes all lines void.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,13 +19,13 @@ use super::dir::{MOST_BYTES, StateDir};
 use super::plausible;
 use super::record::{Record, StreamRecord};
 
-/// The file in the state directory.
+/// The name of the file in the state directory.
 pub(crate) const FILE: &str = "positions.journal";
 
-/// A journal of this size is due to be replaced: one that is too large is not read.
+/// A journal of this size needs a new position file, because a file that is too large is not read.
 const FULL: u64 = MOST_BYTES / 2;
 
-/// Acknowledgements after a position file.
+/// The acknowledgements after a position file.
 #[derive(Debug)]
 pub(crate) struct Journal {
     dir: StateDir,
@@ -34,17 +34,17 @@ pub(crate) struct Journal {
     base: u64,
     line: Vec<u8>,
     size: u64,
-    /// Whether the file's name is on the disk.
+    /// Whether the file's name is synced to disk.
     named: bool,
 }
 
 impl Journal {
-    /// An empty one in `dir`, to follow the position file with this checksum.
+    /// Creates an empty journal in `dir` for the position file with this checksum.
     pub(crate) fn begin(dir: StateDir, base: u64) -> std::io::Result<Self> {
         Ok(Self { file: dir.create(FILE)?, dir, base, line: Vec::new(), size: 0, named: false })
     }
 
-    /// Adds where a stream stands. After an error nothing more can be added: what follows a torn line is not read.
+    /// Adds the record of a stream. After an error it accepts nothing more, because lines after a torn line are not read.
     pub(crate) fn append(&mut self, name: &str, record: &StreamRecord) -> std::io::Result<()> {
         let body = serde_json::to_string(&(name, record))?;
         self.line.clear();
@@ -56,7 +56,7 @@ impl Journal {
         self.file.write_all(&self.line)
     }
 
-    /// Has everything that was added on the disk.
+    /// Syncs all lines to disk.
     pub(crate) fn sync(&mut self) -> std::io::Result<()> {
         self.file.sync_data()?;
         if !self.named {
@@ -66,16 +66,16 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether it is time for a new position file.
+    /// Whether it needs a new position file.
     pub(crate) fn is_full(&self) -> bool {
         self.size >= FULL
     }
 }
 
-/// Adds to `record` what was acknowledged after the position file with this checksum.
+/// Adds to `record` the acknowledgements after the position file with this checksum.
 pub(crate) fn replay(dir: &StateDir, base: u64, record: &mut Record) -> std::io::Result<()> {
     let text = dir.read(FILE)?.unwrap_or_default();
-    // The last line may be torn, and all of them may belong to another position file.
+    // The last line may be torn, and all lines may belong to another position file.
     record.extend(text.split_inclusive(|byte| *byte == b'\n').map_while(|line| read(line, base)));
     Ok(())
 }

@@ -1,39 +1,39 @@
-//! One state directory, one shipper: two of them would write their positions over each other's.
+//! One shipper per state directory: two shippers would overwrite each other's positions.
 //!
-//! The lock is the kernel's, on an open file: it ends with the process, however that ends.
+//! The kernel holds the lock on an open file, so it ends with the process, however the process ends.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::dir::StateDir;
 
-/// The file in the state directory that is locked.
+/// The name of the locked file in the state directory.
 const FILE: &str = "lock";
 
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody else has it.
+    /// Another process has it.
     #[error("the state directory {0} is in use by another shipper; stop that one, or choose another --state-dir")]
     Taken(PathBuf),
-    /// There can be none: the directory is read-only, say, or its file system knows no locks.
+    /// The file cannot be locked: for example, the directory is read-only, or its file system has no locks.
     #[error("failed to lock {path}")]
     Failed {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         source: std::io::Error,
     },
 }
 
-/// Held for as long as the positions in a directory are one's own.
+/// While it is held, no other shipper uses the positions of the directory.
 #[derive(Debug)]
 pub(super) struct StateLock {
     _file: File,
 }
 
 impl StateLock {
-    /// Takes the lock of `dir`, or says at once why not.
+    /// Takes the lock of `dir`. Does not wait.
     pub(super) fn take(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(FILE);
         let file = StateDir::open(dir).and_then(|dir| dir.lockable(FILE));

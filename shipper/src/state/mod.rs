@@ -1,4 +1,4 @@
-//! What a shipper remembers across restarts: how far Loki has acknowledged each file.
+//! The state that outlives a restart: how far Loki has acknowledged each file.
 //!
 //! ```text
 //! record ──► store (positions.json, once a second) ──┐

@@ -1,20 +1,20 @@
-//! Whether a position record can be one that a shipper has written. Others can write the state folder, too.
+//! Checks that a shipper can have written a position record. Other programs can write to the state directory, too.
 
 use super::record::{GenerationRecord, Record, StreamRecord};
 use crate::entries::Chain;
 
-/// No file is larger: an exbibyte.
+/// The largest file: an exbibyte.
 const MOST_BYTES: u64 = 1 << 60;
-/// No more of a file's start is hashed than this.
+/// The longest head that is hashed.
 const MOST_HEAD: u64 = 1 << 10;
-/// The year 2100, in nanoseconds since 1970 UTC. No clock that a shipper has seen was later.
+/// The year 2100, in nanoseconds since 1970 UTC. A later clock is not plausible.
 const LATEST: i64 = 4_102_444_800_000_000_000;
-/// The year 2025. A clock that says less is not set yet, and proves nothing about a record.
+/// The year 2025. An earlier clock is not set yet, and proves nothing about a record.
 const EARLIEST_CLOCK: i64 = 1_735_689_600_000_000_000;
-/// A clock that is a day behind a record cannot be the one that the record was written by.
+/// The clock that dated a record cannot be this far behind it: a day.
 const DAY: i64 = 24 * 3_600 * 1_000_000_000;
 
-/// What cannot be about the record of one stream, if anything.
+/// Returns what is impossible in the record of one stream, if anything.
 pub(crate) fn fault(stream: &StreamRecord) -> Option<&'static str> {
     let Chain { last, clock, .. } = stream.chain;
     if last.max(clock) > LATEST {
@@ -33,8 +33,8 @@ fn fault_of_file(file: &GenerationRecord) -> Option<&'static str> {
     is_late.then_some("a time after the year 2100")
 }
 
-/// Takes times out of `record` that lie more than a day ahead of the clock `now`, and names the files. Loki has taken no
-/// entry of such a time, and would refuse all that follow it.
+/// Removes times from `record` that are more than a day ahead of the clock `now`. Returns the names of the files. Loki has stored
+/// no entry with such a time, and would reject all entries after it.
 pub(crate) fn forget_the_future(record: &mut Record, now: i64) -> Vec<String> {
     let latest = now.saturating_add(DAY);
     let mut mended = Vec::new();

@@ -1,15 +1,15 @@
 //! How far Loki has acknowledged each file, kept across restarts.
 //!
-//! The order is always: acknowledge, then persist. One exception makes resends exact: what the clock or the order of events
-//! decided about a batch is written *before* it is pushed (see [`super::StreamRecord`]).
+//! The order is always: acknowledge, then persist. One exception makes resends exact: if the clock or the order of events decides
+//! something about a batch, that is written *before* the push (see [`super::StreamRecord`]).
 //!
-//! The file is a header line with a version and a checksum, then JSON. It is written beside, synced and renamed, and the
-//! generation before it is kept: a damaged file means the other one, and at the worst a start from the beginning. Only a
-//! file that can still be read becomes the generation before: a damaged one never takes the place of a good one.
-//! What is acknowledged between two of them stands in `journal`.
+//! The file is a header line with a version and a checksum, then JSON. It is written to a temporary file, synced and renamed. The
+//! previous file is kept as the previous generation, and replaces a damaged file. In the worst case, shipping starts from the
+//! beginning. A damaged file never becomes the previous generation.
+//! Acknowledgements between two position files are in `journal`.
 //!
-//! The header has a serial number as well, one higher for each file: where there are two folders, it tells which one has
-//! the newer positions.
+//! The header also has a serial number, which grows by one with each file. It shows which of two directories has the newer
+//! positions.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -23,9 +23,9 @@ use super::lock::LockError;
 use super::plausible;
 use super::record::Record;
 
-/// The file in the state directory.
+/// The name of the file in the state directory.
 pub const FILE: &str = "positions.json";
-/// The generation before it.
+/// The name of the previous generation.
 pub const OLD_FILE: &str = "positions.json.old";
 const NEW_FILE: &str = "positions.json.new";
 const MAGIC: &str = "redis-log-shipper positions v1";
@@ -38,15 +38,15 @@ pub enum PositionError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         source: std::io::Error,
     },
-    /// A file is not ours, of another version, or damaged.
+    /// A file is damaged, has another version, or is not a position file.
     #[error("invalid position file {path}: {fault}")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// In which way.
+        /// What is damaged.
         fault: String,
     },
     /// The file cannot be written.
@@ -54,34 +54,34 @@ pub enum PositionError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         source: std::io::Error,
     },
-    /// The folder became writable, and another shipper was there first.
+    /// The directory became writable, and another shipper has its lock.
     #[error("failed to save positions")]
     Locked(#[source] LockError),
 }
 
-/// A folder that holds the position file.
+/// A directory with a position file.
 #[derive(Clone, Debug)]
 pub(super) struct Store(PathBuf);
 
-/// A position file that was read.
+/// The content of a position file.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
-    /// What it says, acknowledgements after it included.
+    /// The positions, including later acknowledgements.
     pub(super) record: Record,
-    /// Which one it is. Zero where there is none.
+    /// The serial number. Zero if there is no file.
     pub(super) serial: u64,
 }
 
 impl Store {
-    /// Positions in `dir`.
+    /// The positions in `dir`.
     pub(super) fn new(dir: PathBuf) -> Self {
         Self(dir)
     }
 
-    /// What was saved last. Damage is told as a list of errors beside what could still be read.
+    /// Reads the positions that were saved last. Returns all damage as errors, beside what is still readable.
     pub(super) fn load(&self) -> (Loaded, Vec<PositionError>) {
         let mut errors = Vec::new();
         let failed = |name| move |source| PositionError::Read { path: self.0.join(name), source };
@@ -107,8 +107,8 @@ impl Store {
         (Loaded::default(), errors)
     }
 
-    /// Writes `record` so that a crash at any moment leaves it or the one before it. Returns where to write what is
-    /// acknowledged from here on.
+    /// Writes `record`. A crash at any moment leaves this record or the previous one. Returns the journal for the next
+    /// acknowledgements.
     pub(super) fn save(&self, record: &Record, serial: u64) -> Result<Journal, PositionError> {
         let failed = |name| move |source| PositionError::Write { path: self.0.join(name), source };
         let dir = StateDir::open(&self.0).map_err(failed(FILE))?;
@@ -119,11 +119,11 @@ impl Store {
     /// Removes the positions, if there are any.
     pub(super) fn clear(&self) -> std::io::Result<()> {
         let dir = StateDir::open(&self.0)?;
-        // The newer one last: half of this must not bring an older one back.
+        // The newer file goes last: an interrupted removal must not bring an older file back.
         [OLD_FILE, NEW_FILE, journal::FILE, FILE].into_iter().try_for_each(|name| dir.remove(name))
     }
 
-    /// A position file, and its checksum.
+    /// Reads a position file and its checksum.
     fn read(&self, dir: &StateDir, name: &str) -> Result<Option<(Loaded, u64)>, PositionError> {
         let path = || self.0.join(name);
         let damaged = |fault: &str| PositionError::Damaged { path: path(), fault: fault.to_owned() };
@@ -138,7 +138,7 @@ impl Store {
     }
 }
 
-/// A position file with a good checksum.
+/// Parses a position file with a valid checksum.
 struct Checked<'a> {
     body: &'a str,
     checksum: u64,
@@ -156,7 +156,7 @@ fn checked(bytes: &[u8]) -> Result<Checked<'_>, &'static str> {
     fits.then_some(Checked { body, checksum, serial }).ok_or("its checksum does not fit")
 }
 
-/// Writes a position file, and returns its checksum.
+/// Writes a position file. Returns its checksum.
 fn write(dir: &StateDir, record: &Record, serial: u64) -> std::io::Result<u64> {
     let body = serde_json::to_string(record)?;
     let checksum = xxh3_64_with_seed(body.as_bytes(), serial);
@@ -166,7 +166,7 @@ fn write(dir: &StateDir, record: &Record, serial: u64) -> std::io::Result<u64> {
     }
     fill(dir.create(NEW_FILE)?, &text)?;
     let is_good = dir.read(FILE).is_ok_and(|read| read.is_some_and(|bytes| checked(&bytes).is_ok()));
-    // Where the generation before cannot be kept, the new one is worth all the more.
+    // Go on if the previous generation cannot be kept: then the new file matters even more.
     let kept = if is_good { dir.rename(FILE, OLD_FILE) } else { Ok(()) };
     dir.rename(NEW_FILE, FILE)?;
     dir.sync()?;
@@ -256,7 +256,7 @@ mod tests {
         store.save(&record(1), 1).unwrap();
         store.save(&record(2), 2).unwrap();
         let new = dir.path().join(NEW_FILE);
-        // Not even root can make a file where a directory is.
+        // Even root cannot create a file in the place of a directory.
         std::fs::create_dir(&new).unwrap();
         assert!(matches!(store.save(&record(3), 3), Err(PositionError::Write { .. })));
         assert_eq!(store.load().0.record, record(2));
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn notices_a_full_disk_before_the_file_takes_its_place() {
-        // Every write to this device finds the disk full.
+        // Every write to this device fails as if the disk were full.
         let full = File::options().write(true).open("/dev/full").unwrap();
         assert_eq!(fill(full, "text").unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     }
@@ -302,7 +302,7 @@ mod tests {
         let (loaded, errors) = store.load();
         assert_eq!(loaded.record, record(1));
         assert!(errors[0].to_string().ends_with("positions.json: a time after the year 2100"), "{errors:?}");
-        // Nor does it write what it would not read.
+        // It also writes no file that it would not read.
         let long = |number| (format!("{number:0>250}.log"), StreamRecord::default());
         assert!(store.save(&(0..20_000).map(long).collect(), 3).is_err());
         assert_eq!(store.load().0.record, record(1));

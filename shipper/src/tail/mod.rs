@@ -230,8 +230,8 @@ impl Tail {
         self.drops.counts()
     }
 
-    /// If one stream is due, takes along those that will be due soon. Then the process wakes up, and writes the position
-    /// record, once for all of them.
+    /// If one stream is due, the streams that are due soon join it. Then the process wakes up, and writes the position record,
+    /// once for all of them.
     fn gather(&mut self, now: Instant) {
         if !self.streams.iter().any(|stream| stream.is_due(now, &self.settings)) {
             self.horizon = None;

@@ -8,8 +8,7 @@ use crate::metrics::Handed;
 use crate::tail::Now;
 
 impl Stream {
-    /// Appends entries until the batch is full or the lines are used up. Returns the clock they saw, if another one would
-    /// have made other entries of them.
+    /// Appends entries until the batch is full or no lines are left. Returns their clock if the entries depend on it.
     pub(super) fn fill(&mut self, now: Now, workshop: &mut Workshop<'_>) -> Result<Option<Clock>, Surprise> {
         let Some(front) = self.queue.front_mut() else { return Err(Surprise) };
         let replayed = front.clocked;
@@ -24,7 +23,7 @@ impl Stream {
             let Some(front) = self.queue.front_mut() else { return Err(Surprise) };
             let read = match front.read(workshop.chunk) {
                 Ok(Ok(read)) => read,
-                // What was taken before the surprise is still good; the next call meets it again.
+                // The entries so far are still good. The next call sees the change again.
                 Ok(Err(Changed)) | Err(_) if front.read > start => break,
                 Ok(Err(Changed)) => return Err(Surprise),
                 Err(error) => {

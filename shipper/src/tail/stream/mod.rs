@@ -65,7 +65,7 @@ pub(super) struct Stream {
     pub(super) name: Arc<str>,
     labels: String,
     times: TimeReader,
-    /// Where a text is written that differs from the bytes of the file.
+    /// The buffer for a text that differs from the bytes of the file.
     scratch: Vec<u8>,
     chain: Chain,
     queue: VecDeque<Generation>,
@@ -341,7 +341,7 @@ impl Stream {
         self.replaying && !self.queue.iter().all(Generation::is_past_resends)
     }
 
-    /// Tells the stream that [`Self::record`] is saved.
+    /// Notes that [`Self::record`] is saved.
     pub(super) fn recorded(&mut self) {
         self.write_ahead = false;
     }
