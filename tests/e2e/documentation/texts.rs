@@ -11,7 +11,7 @@ const TOLD: [&str; 9] = ["info", "debug", "trace", "unreachable", "json", "write
 /// Calls whose texts describe metrics, or are the words of a finding: its code leads to its section of the page.
 const DESCRIBED: [&str; 4] = ["register", "register_with_unit", "finding", "with_names"];
 /// Files and folders whose texts are results of a command, findings (which have sections of their own), or Loki's own words.
-const NOT_OURS_TO_EXPLAIN: [&str; 9] = [
+const NOT_OURS_TO_EXPLAIN: &[&str] = &[
     "certs/src/trust.rs",
     "webhook/src/audit/",
     "webhook/src/check/",
@@ -24,7 +24,7 @@ const NOT_OURS_TO_EXPLAIN: [&str; 9] = [
     "shipper/src/push/rejections.rs",
 ];
 /// Texts that are not errors: names, formats, parts of other texts.
-const NO_ERRORS: [&str; 15] = [
+const NO_ERRORS: &[&str] = &[
     "redis-log-shipper webhook CA",
     "application/openmetrics-text; version=1.0.0; charset=utf-8",
     "redis-log-shipper positions v1",
