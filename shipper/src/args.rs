@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::check::{self, CheckArgs};
 use crate::commands::positions::{self, PositionsArgs};
 use crate::commands::preview::{self, PreviewArgs};
 use crate::commands::prove::{self, ProveArgs};
@@ -28,6 +29,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the entries of files as they would be pushed, and push nothing.
     Preview(Box<PreviewArgs>),
+    /// Check whether lines can be shipped from here: files, gateway, token, permission; changes nothing.
+    ///
+    /// In a sidecar it needs no flags: without --loki-url it takes the arguments of the shipper that runs in the same container.
+    Check(Box<CheckArgs>),
     /// Show how far each file is acknowledged, or have one shipped from its start again.
     Positions(PositionsArgs),
     /// Prove that Loki shows every acknowledged line once; needs the right to read.
@@ -39,6 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Run(args) => run::run(&args),
         Command::Preview(args) => preview::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Positions(args) => positions::run(&args),
         Command::Prove(args) => prove::run(&args),
     }

@@ -19,6 +19,7 @@
 pub mod admin;
 pub mod args;
 pub mod batch;
+mod check;
 mod commands;
 pub mod discover;
 pub mod drop;

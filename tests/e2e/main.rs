@@ -7,6 +7,7 @@ mod answers_after_three_commands;
 mod answers_the_cookbook;
 mod asks_who_may_push;
 mod checks_a_cluster;
+mod checks_from_the_sidecar;
 mod dashboards_and_alerts;
 mod documentation;
 mod image_holds_both_programs;

@@ -145,6 +145,32 @@ async fn the_shipper_ships_as_any_user_and_writes_only_its_positions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_names_the_files_that_the_user_may_not_read_and_the_state_that_it_may_not_write() {
+    if !may_become_others("check_names_the_files") {
+        return;
+    }
+    let root = Root::with(&built("redis-log-shipper"));
+    let (logs, _) = (root.folder("/logs", 0o755), root.folder("/state", 0o755));
+    for (name, mode) in [("dmcproxy.log", 0o640), ("redis-1.log", 0o644)] {
+        std::fs::write(logs.join(name), "2026-02-20 22:32:39,415 INFO x: y\n").unwrap();
+        std::fs::set_permissions(logs.join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::chown(logs.join("dmcproxy.log"), None, Some(4321)).unwrap();
+    let mut command = root.command(USERS[2]);
+    command.args(["check", "--log-dir=/logs", "--state-dir=/state", "--loki-url=http://127.0.0.1:9/loki/api/v1/push"]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for part in [
+        "RLS501: user 65532 cannot open 1 of 2 log files (dmcproxy.log): Permission denied",
+        "supplementalGroups: [4321]",
+        "RLS503: user 65532 cannot write to /state: Permission denied",
+    ] {
+        assert!(text.contains(part), "{part} missing in: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_webhook_serves_as_any_user_and_writes_nothing() {
     if !may_become_others("the_webhook_serves_as_any_user") {
         return;

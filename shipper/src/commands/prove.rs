@@ -10,6 +10,7 @@ use runtime::printable;
 
 use super::positions::load;
 use super::run::RunArgs;
+use super::running::with_settings;
 use crate::prove::{Difference, Files, Kind, MILLISECOND, Query, Range, Totals, add_shown};
 use crate::settings::Settings;
 use crate::state::Record;
@@ -33,6 +34,7 @@ pub struct ProveArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
+    let args = &with_settings(args.clone(), |args| &args.run).0;
     let settings = Settings::new(&args.run)?;
     let now = Timestamp::now();
     let range = Range { from: nanos(time("--from", &args.from, now)?)?, to: nanos(time("--to", &args.to, now)?)? };

@@ -1,9 +1,9 @@
 //! One push request and its answer, with the token, the CA files and the timeouts. Redirects are never followed.
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use findings::Finding;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::Trouble;
 use super::fault::ConnectionFault;
-use super::finding::Sent;
+use super::finding::{Case, Sent, finding};
 use super::metered::{Budget, Dial, MeteredDial};
 use super::secrets;
 use super::settings::PushSettings;
@@ -50,6 +50,8 @@ pub(super) enum Reply {
         text: String,
         /// The shortest time to wait before the next push.
         retry_after: Option<Duration>,
+        /// When the server answered, by its own clock.
+        date: Option<SystemTime>,
     },
     /// No answer, and why.
     Nothing(Trouble, String),
@@ -62,6 +64,12 @@ impl Reply {
             Self::Answer { text, .. } => text.clone(),
             Self::Nothing(_, why) => why.clone(),
         }
+    }
+
+    /// When the server answered, by its own clock.
+    pub(super) fn date(&self) -> Option<SystemTime> {
+        let Self::Answer { date, .. } = self else { return None };
+        *date
     }
 }
 
@@ -102,15 +110,22 @@ impl<D: Dial> Client<D> {
     }
 
     /// The token that is sent, as its claims describe it.
-    pub(super) fn sent(&self) -> Sent {
+    fn sent(&self) -> Sent {
         let Some(token) = &self.token else { return Sent::Nothing };
         let was_accepted = token.sent().is_some() && token.sent() == self.accepted.as_ref();
         Sent::token(token.claims(), was_accepted, SystemTime::now())
     }
 
-    /// Files of `--ca-file` that did not exist when they were read.
-    pub(super) fn missing_ca_files(&self) -> Vec<PathBuf> {
-        self.ca_files.missing(&self.settings.ca_files)
+    /// What is wrong with a push that failed for this reason, and how to fix it.
+    pub(super) fn finding(&self, trouble: &Trouble, answer: &str) -> Finding {
+        finding(&Case {
+            trouble,
+            answer,
+            url: &self.settings.url,
+            tenant: self.settings.tenant(),
+            token: self.sent(),
+            missing_ca_files: self.ca_files.missing(&self.settings.ca_files),
+        })
     }
 
     /// Records that Loki stored something, so the token that was sent is valid.
@@ -150,9 +165,10 @@ impl<D: Dial> Client<D> {
             Ok(Ok(answer)) => {
                 let (head, body) = answer.into_parts();
                 let retry_after = retry_after(&head.headers, SystemTime::now());
+                let date = date(&head.headers, DATE);
                 let body = text(body).await;
                 let text = self.shown(head.status, &body);
-                Reply::Answer { status: head.status, body, text, retry_after }
+                Reply::Answer { status: head.status, body, text, retry_after, date }
             }
             Ok(Err(error)) => Reply::Nothing(Trouble::NoAnswer(ConnectionFault::of(&error)), chain(&error)),
             Err(_elapsed) => {
@@ -213,16 +229,22 @@ async fn text(mut body: Incoming) -> String {
 /// The wait that the answer asks for, as seconds or as a date. A date is compared with the `Date` of the answer, so that a
 /// wrong clock on either side does no harm.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
-    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| SystemTime::from(date.timestamp()));
-    let given = text(RETRY_AFTER)?.trim();
+    let given = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match given.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         // The number of seconds is too large for an integer.
         Err(_too_large) if !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_digit()) => Duration::MAX,
-        Err(_no_number) => date(given)?.duration_since(text(DATE).and_then(date).unwrap_or(now)).unwrap_or_default(),
+        Err(_no_number) => {
+            date(headers, RETRY_AFTER)?.duration_since(date(headers, DATE).unwrap_or(now)).unwrap_or_default()
+        }
     };
     Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// The date in a header.
+fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
+    let date = jiff::fmt::rfc2822::parse(headers.get(name)?.to_str().ok()?.trim()).ok()?;
+    Some(SystemTime::from(date.timestamp()))
 }
 
 #[cfg(test)]

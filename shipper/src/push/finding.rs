@@ -12,6 +12,7 @@ use super::answer::{Limit, Trouble};
 use super::claims::Claims;
 use super::fault::ConnectionFault;
 use super::rejections::Reason;
+use super::settings::PushSettings;
 
 /// The ready-made role of OpenShift Logging that allows pushes to the tenant `application`.
 const READY_MADE_ROLE: &str = "cluster-logging-write-application-logs";
@@ -138,6 +139,18 @@ pub(crate) fn finding(case: &Case<'_>) -> Finding {
             Finding::new(Code::NotLoki, format!("{url} does not answer like Loki"), "check --loki-url")
         }
     }
+}
+
+/// What is wrong with a server to which no connection can be made, and how to fix it.
+pub(crate) fn not_reached(settings: &PushSettings, fault: ConnectionFault) -> Finding {
+    finding(&Case {
+        trouble: &Trouble::NoAnswer(fault),
+        answer: "",
+        url: &settings.url,
+        tenant: settings.tenant(),
+        token: Sent::Nothing,
+        missing_ca_files: settings.ca_files.iter().filter(|path| !path.exists()).cloned().collect(),
+    })
 }
 
 /// What is wrong with entries that Loki rejected for good.

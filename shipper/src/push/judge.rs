@@ -6,20 +6,17 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::answer::{Limit, Meaning, Trouble, meaning};
 use super::client::{Client, Reply};
 use super::decode::Entry;
 use super::metered::Dial;
 use super::patience::FailureLog;
 use super::pieces::Pieces;
+use super::probe::{empty, meaning_of_empty};
 use super::rejections::{Reason, Rejections};
 use super::settings::PushSettings;
 use crate::batch::MetadataSwitch;
 
-/// A push request without streams, compressed. Loki stores nothing, and its answer shows that it accepts requests.
-const EMPTY: &[u8] = &[0];
 /// After this many entries that were refused alone, with none stored, the fault is in the request.
 const SUSPECTS: usize = 32;
 /// The suspect limit doubles after each fruitless pass over a batch, and resets after this many passes. Each suspect costs
@@ -143,10 +140,7 @@ impl<D: Dial> Judge<D> {
 
     /// Whether Loki accepts requests, so that a refusal concerns the entries.
     async fn takes_an_empty_push(&mut self) -> bool {
-        match self.client.post(&Bytes::from_static(EMPTY)).await {
-            Reply::Answer { status, body, .. } => status == 422 || meaning(status, &body, None, 0) == Meaning::Stored,
-            Reply::Nothing(..) => false,
-        }
+        meaning_of_empty(&self.client.post(&empty()).await).is_ok()
     }
 
     /// Drops the suspects, and returns how many for which reason.

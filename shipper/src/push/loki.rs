@@ -8,7 +8,7 @@ use runtime::tls::HttpConnector;
 
 use super::answer::Trouble;
 use super::client::Reply;
-use super::finding::{Case, Failure, finding};
+use super::finding::Failure;
 use super::judge::{Judge, Step};
 use super::metered::Dial;
 use super::patience::wait;
@@ -119,14 +119,7 @@ impl<D: Dial> Loki<D> {
     fn fail(&mut self, trouble: &Trouble, answer: &str, is_set_aside: bool, failed: &impl Fn(&Failure<'_>)) {
         let Judge { client, log, .. } = &mut self.judge;
         let settings = client.settings();
-        let finding = finding(&Case {
-            trouble,
-            answer,
-            url: &settings.url,
-            tenant: settings.tenant(),
-            token: client.sent(),
-            missing_ca_files: client.missing_ca_files(),
-        });
+        let finding = client.finding(trouble, answer);
         let failure = Failure { trouble, answer, finding: &finding };
         if !is_set_aside {
             log.failure(&shown_url(&settings.url.to_string()), &failure);

@@ -76,7 +76,7 @@ impl Token {
     }
 
     /// The claims of the token in the file, or `None` if the file holds something else.
-    pub(super) fn claims(&self) -> Option<Claims> {
+    pub(crate) fn claims(&self) -> Option<Claims> {
         Claims::read(&read(&self.path).ok()?)
     }
 }

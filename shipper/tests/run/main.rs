@@ -1,6 +1,7 @@
 //! The program itself, as a container runs it: its faults, its end and its messages.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod checking;
 mod previewing;
 mod telling_how_it_is;
 mod told_to_end_during_an_outage;

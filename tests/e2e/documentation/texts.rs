@@ -14,6 +14,7 @@ const DESCRIBED: [&str; 4] = ["register", "register_with_unit", "finding", "with
 const NOT_OURS_TO_EXPLAIN: &[&str] = &[
     "certs/src/trust.rs",
     "webhook/src/audit/",
+    "shipper/src/check/",
     "webhook/src/check/",
     "webhook/src/offline/report.rs",
     "webhook/src/rollout/",
