@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 mod faults;
+mod way_to_loki;
 mod world;
 
 use harness::servers::Servers;

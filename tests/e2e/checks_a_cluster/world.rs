@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 /// The label that opts in.
 pub(crate) const OPTED_IN: &str = "redis-log-shipper.io/inject";
 
+/// A Loki without a gateway, where nobody needs a permission.
+const LOKI: &str = "http://loki.example:3100/loki/api/v1/push";
+
 /// A cluster with the webhook of the overlay `plain`.
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
@@ -28,18 +31,22 @@ pub(crate) struct Report {
 
 impl World {
     pub(crate) async fn new(servers: &Servers) -> Self {
-        Self::of(servers, render(&servers.kustomize, "overlays/plain").unwrap()).await
+        Self::pushing_to(servers, LOKI).await
+    }
+
+    /// With another push URL.
+    pub(crate) async fn pushing_to(servers: &Servers, url: &str) -> Self {
+        Self::of(servers, render(&servers.kustomize, "overlays/plain").unwrap(), url).await
     }
 
     /// With the base and these components in place of the overlay.
     pub(crate) async fn with(servers: &Servers, components: &[&str]) -> Self {
-        Self::of(servers, render_with(&servers.kustomize, components).unwrap()).await
+        Self::of(servers, render_with(&servers.kustomize, components).unwrap(), LOKI).await
     }
 
-    async fn of(servers: &Servers, objects: Vec<Value>) -> Self {
+    async fn of(servers: &Servers, objects: Vec<Value>, url: &str) -> Self {
         let cluster = Cluster::start(servers).await.unwrap();
-        let installation = Installation::of(&cluster, objects, "http://loki.example:3100/loki/api/v1/push").await;
-        let installation = installation.unwrap();
+        let installation = Installation::of(&cluster, objects, url).await.unwrap();
         cluster.create_namespace("redis", &json!({OPTED_IN: "enabled"}), &["rec"]).await.unwrap();
         // A controller creates it in every namespace.
         let account = json!({

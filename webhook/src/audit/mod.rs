@@ -4,6 +4,7 @@
 //! pod            one Redis Enterprise pod: its sidecar, its annotations, its restarts
 //! namespace      one namespace: its label
 //! registration   the MutatingWebhookConfiguration: what it selects, and whether it can do harm
+//! sidecar        what a running sidecar says about its pushes
 //! certificate    the serving certificate, and the caBundle that must have signed it
 //! deployment     the webhook's Deployment, its pods and its Service
 //! configuration  the webhook's configuration file
@@ -17,6 +18,7 @@ pub(crate) mod deployment;
 pub(crate) mod namespace;
 pub(crate) mod pod;
 pub(crate) mod registration;
+pub(crate) mod sidecar;
 
 use findings::{Code, Finding};
 

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::finding;
 use crate::admission::fuse::Condition;
-use crate::admission::pod::{HASH, INJECT, PREFIX, PULL_SECRETS, SIDECAR, STATUS, items, name, spec_items, text};
+use crate::admission::pod::{
+    HASH, INJECT, PREFIX, PULL_SECRETS, SIDECAR, STATUS, annotation, items, name, spec_items, text,
+};
 use crate::admission::skip::Skip;
 use crate::admission::surroundings::Surroundings;
 use crate::admission::{self, Judged, Verdict, annotations};
@@ -136,12 +138,23 @@ pub(crate) fn invalid_annotations(pod: &Value, namespace: &str, config: &Config)
     .collect()
 }
 
+/// The name of a pod whose sidecar runs.
+pub(crate) fn running_sidecar(pod: &Value) -> Option<&str> {
+    status_of_sidecar(pod)?.pointer("/state/running")?;
+    annotation(pod, HASH)?;
+    pod.get("metadata").and_then(name)
+}
+
+fn status_of_sidecar(pod: &Value) -> Option<&Value> {
+    let status = pod.get("status")?;
+    let lists = ["containerStatuses", "initContainerStatuses"];
+    lists.into_iter().flat_map(|list| items(status, list)).find(|it| name(it) == Some(SIDECAR))
+}
+
 /// Whether the sidecar of a pod starts, and keeps running.
 pub(crate) fn condition(pod: &Value, namespace: &str) -> Option<Finding> {
     let pod_name = pod.get("metadata").and_then(name).unwrap_or_default();
-    let status = pod.get("status")?;
-    let lists = ["containerStatuses", "initContainerStatuses"];
-    let sidecar = lists.into_iter().flat_map(|list| items(status, list)).find(|it| name(it) == Some(SIDECAR))?;
+    let sidecar = status_of_sidecar(pod)?;
     let word = |at: &str| text(sidecar, at).unwrap_or_default();
     let waiting = Condition::of_waiting(word("/state/waiting/reason"), word("/state/waiting/message"));
     let restarts = sidecar.get("restartCount").and_then(Value::as_u64).unwrap_or(0);

@@ -1,11 +1,11 @@
-//! Checks a cluster: the installation, the namespaces, the pods.
+//! Checks a cluster: the installation, the namespaces, the pods, the way to Loki.
 
 use anyhow::Context as _;
 use findings::Report;
 
 use super::reader::Reader;
 use super::scope::Scope;
-use super::{installation, namespaces, pods, sample};
+use super::{installation, namespaces, pods, pushes, sample};
 use crate::cluster::api::knows_native_sidecars;
 
 /// Checks everything in `scope`. An error means that the API server does not answer.
@@ -22,5 +22,7 @@ pub(crate) async fn check(reader: &Reader, scope: &Scope) -> anyhow::Result<Repo
     for (check, outcome) in pods.rows {
         report.add(check, outcome);
     }
+    pushes::permissions(reader, &pods.pushers, &installed, &mut report).await;
+    pushes::last_pushes(reader, &pods.sidecars, &mut report).await;
     Ok(report)
 }

@@ -32,6 +32,8 @@ const ADMIN_PORT: u16 = 9465;
 pub(crate) struct Installed {
     /// The configuration of the webhook, or the defaults.
     pub(crate) config: Config,
+    /// Whether the configuration is the one of the webhook.
+    pub(crate) knows_config: bool,
     /// Why existing sidecars cannot be compared with new ones.
     pub(crate) not_comparable: Option<String>,
     /// When the webhook was registered.
@@ -46,6 +48,7 @@ pub(crate) struct Installed {
 pub(crate) async fn check(reader: &Reader, scope: &Scope, report: &mut Report) -> Installed {
     report.group("installation");
     let config = config(reader, scope, report).await;
+    let knows_config = config.is_some();
     let (config, mut not_comparable) = match config {
         Some(config) => (config, None),
         None => (Config::default(), Some("the configuration of the webhook is not known".to_owned())),
@@ -76,6 +79,7 @@ pub(crate) async fn check(reader: &Reader, scope: &Scope, report: &mut Report) -
     served(reader, scope, report).await;
     Installed {
         config,
+        knows_config,
         not_comparable,
         registered: registration.as_ref().and_then(|it| it.metadata.creation_timestamp.as_ref()).map(|at| at.0),
         is_registered: webhook.is_some(),

@@ -1,6 +1,6 @@
 //! The Redis Enterprise pods: page by page, because a cluster may have thousands.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use findings::{Code, Outcome};
 use futures::StreamExt as _;
@@ -13,8 +13,10 @@ use super::installation::Installed;
 use super::namespaces::Namespaces;
 use super::reader::{CONCURRENCY, Reader, Unread, What};
 use super::scope::Scope;
+use crate::admission::annotations::overridden;
 use crate::admission::limits::Limit;
 use crate::admission::pod::{name, text};
+use crate::admission::pusher::Pusher;
 use crate::admission::surroundings::Surroundings;
 use crate::audit::namespace;
 use crate::audit::pod::{self, Known};
@@ -31,6 +33,10 @@ pub(crate) struct Pods {
     pub(crate) rows: Vec<(String, Outcome)>,
     /// How many Redis Enterprise pods each namespace has.
     pub(crate) counted: BTreeMap<String, usize>,
+    /// Who pushes.
+    pub(crate) pushers: BTreeSet<Pusher>,
+    /// The pods whose sidecars run, as namespace and name.
+    pub(crate) sidecars: Vec<(String, String)>,
 }
 
 /// What all pods of a namespace have in common.
@@ -90,6 +96,13 @@ pub(crate) async fn check(
                     registered: installed.registered,
                     left_alone: knows_events.then_some(&common.left_alone),
                 };
+                if labelled == Some(true) && installed.knows_config {
+                    let config = overridden(&pod, known.config).config;
+                    pods.pushers.extend(Pusher::of(&pod, Some(&name), &config));
+                }
+                if let Some(pod_name) = pod::running_sidecar(&pod) {
+                    pods.sidecars.push((name.clone(), pod_name.to_owned()));
+                }
                 one(&pod, &name, labelled, &known, &mut pods.rows);
             }
         });

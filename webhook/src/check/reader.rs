@@ -90,6 +90,11 @@ impl Reader {
         Self { client, timeout }
     }
 
+    /// The client, for questions that are shared with the webhook.
+    pub(crate) fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
     /// The version of the API server, as `(major, minor)`.
     pub(crate) async fn version(&self) -> anyhow::Result<(String, String)> {
         let asked = tokio::time::timeout(self.timeout, self.client.apiserver_version());

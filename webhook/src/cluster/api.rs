@@ -41,13 +41,17 @@ pub(crate) async fn needed(needed: bool) -> anyhow::Result<Option<kube::Client>>
     client.map(Some).context("--self-signed and --managed-rbac need an API server: run in a pod, or set KUBECONFIG")
 }
 
-/// A minor version may have a suffix such as `+`.
 pub(crate) fn knows_native_sidecars(major: &str, minor: &str) -> bool {
+    is_at_least(major, minor, NATIVE_SIDECARS)
+}
+
+/// Whether a version is `least` or newer. A minor version may have a suffix such as `+`.
+pub(crate) fn is_at_least(major: &str, minor: &str, least: (u32, u32)) -> bool {
     let number = |text: &str| {
         let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<u32>().unwrap_or(0)
     };
-    (number(major), number(minor)) >= NATIVE_SIDECARS
+    (number(major), number(minor)) >= least
 }
 
 #[cfg(test)]

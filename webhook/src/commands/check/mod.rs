@@ -11,7 +11,7 @@ use findings::{Report, Severity};
 use self::kubeconfig::Cluster;
 
 use crate::check::scope::Scope;
-use crate::check::{cluster, files};
+use crate::check::{cluster, files, pre};
 use crate::config::Config;
 use crate::offline::input;
 
@@ -22,6 +22,9 @@ pub(crate) struct Check {
     /// given more than once. - is standard input.
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Check whether the webhook can be installed, and whether you may do it.
+    #[arg(long, conflicts_with = "files")]
+    pre: bool,
     /// The configuration of the webhook, a YAML file [default: with --file, all defaults]
     #[arg(long, env = "REDIS_LOG_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -85,7 +88,8 @@ impl Check {
     async fn check_cluster(&self, config: Option<Config>) -> anyhow::Result<Report> {
         let reader = self.cluster.reader().await?;
         let (namespaces, installation) = (self.namespaces.clone(), self.cluster.installation.clone());
-        cluster::check(&reader, &Scope { namespaces, installation, config }).await
+        let scope = Scope { namespaces, installation, config };
+        if self.pre { pre::check(&reader, &scope).await } else { cluster::check(&reader, &scope).await }
     }
 }
 
