@@ -78,12 +78,13 @@ async fn names_drift_restarts_and_a_pod_that_was_created_while_the_webhook_was_a
     world.create_pod("redis", "rec-0").await;
     let config = |text: &str| json!([{"op": "replace", "path": "/data/config.yaml", "value": text}]);
     let map = ("", "v1", "ConfigMap");
-    world.patch(map, Some(NAMESPACE), "redis-log-webhook", &config("tenant: audit\n")).await;
+    let loki = "lokiUrl: http://loki.example:3100/loki/api/v1/push\n";
+    let audit = format!("{loki}tenant: audit\n");
+    world.patch(map, Some(NAMESPACE), "redis-log-webhook", &config(&audit)).await;
     assert_eq!(world.check(&[]).await.codes(), ["RLS208"]);
     world.patch(map, Some(NAMESPACE), "redis-log-webhook", &config("tenat: audit\n")).await;
     let report = world.check(&[]).await;
     assert_eq!(report.codes(), ["RLS107"], "no guess about drift: {report:#?}");
-    let loki = "lokiUrl: http://loki.example:3100/loki/api/v1/push\n";
     world.patch(map, Some(NAMESPACE), "redis-log-webhook", &config(loki)).await;
     assert_eq!(world.check(&[]).await.codes(), [""; 0]);
 
