@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a JSON value without the member is null")]
 
 mod faults;
+mod files;
 mod way_to_loki;
 mod world;
 
@@ -46,4 +47,20 @@ async fn says_what_an_account_may_not_read_and_guesses_nothing() {
     assert!(report.problems().iter().any(|problem| problem.contains("your account may not list pods")), "{report:#?}");
     let report = world.check_as("people", "nobody", &["--failure-threshold=warning", "--namespace=redis"]).await;
     assert!(report.codes().iter().all(|code| code == "RLS110") && !report.succeeded, "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_a_list_of_several_pages() {
+    let Some(servers) = Servers::find("checks_a_cluster").unwrap() else { return };
+    let world = World::new(&servers).await;
+    world.cluster.create_namespace("many", &json!({}), &["rec"]).await.unwrap();
+    // One more than a page.
+    let numbers: Vec<_> = (0..=500).collect();
+    for some in numbers.chunks(20) {
+        let pods = some.iter().map(|i| world.create_bare_pod("many", format!("rec-{i}")));
+        futures::future::join_all(pods).await;
+    }
+    let report = world.check(&[]).await;
+    let problem = "namespace many has 501 Redis Enterprise pods and lacks the label redis-log-shipper.io/inject";
+    assert_eq!(report.problems(), [problem], "{report:#?}");
 }

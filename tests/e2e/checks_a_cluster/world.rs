@@ -79,6 +79,14 @@ impl World {
         self.cluster.create_pod(namespace, &pod, false).await.unwrap()
     }
 
+    /// Creates a Redis Enterprise pod without an owner.
+    pub(crate) async fn create_bare_pod(&self, namespace: &str, name: String) {
+        let mut pod = pod_fixture("a-vanilla").unwrap();
+        pod["metadata"]["name"] = json!(name);
+        pod["metadata"]["ownerReferences"] = json!([]);
+        self.cluster.create_pod(namespace, &pod, false).await.unwrap();
+    }
+
     /// Runs `check` as an administrator.
     pub(crate) async fn check(&self, flags: &[&str]) -> Report {
         self.run(&self.cluster.kubeconfig, flags).await

@@ -7,11 +7,13 @@
 //! sidecar        what a running sidecar says about its pushes
 //! certificate    the serving certificate, and the caBundle that must have signed it
 //! deployment     the webhook's Deployment, its pods and its Service
+//! bindings       roles and bindings in files: who may push
 //! configuration  the webhook's configuration file
 //! ```
 //!
 //! `check` reads the objects. What a person may not read is no finding here.
 
+pub(crate) mod bindings;
 pub(crate) mod certificate;
 pub(crate) mod configuration;
 pub(crate) mod deployment;

@@ -1,15 +1,17 @@
 //! Checks objects and configurations in files, without a cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use findings::{Outcome, Report};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use serde_json::Value;
 
+use crate::admission::annotations::overridden;
 use crate::admission::pod::name;
+use crate::admission::pusher::Pusher;
 use crate::admission::skip::Skip;
 use crate::admission::{Judged, Verdict};
-use crate::audit::{configuration, namespace, pod, registration};
+use crate::audit::{bindings, configuration, namespace, pod, registration};
 use crate::config::Config;
 use crate::offline::documents::Document;
 use crate::offline::pods::{Site, kind, sites, title};
@@ -17,6 +19,9 @@ use crate::offline::pods::{Site, kind, sites, title};
 /// The ConfigMap with the configuration, and its key.
 pub(crate) const CONFIG_MAP: &str = "redis-log-webhook";
 pub(crate) const CONFIG_KEY: &str = "config.yaml";
+
+/// Stands for a namespace that nobody named.
+const NO_NAMESPACE: &str = "NAMESPACE";
 
 /// Checks `documents`. Without a configuration among them, `config` applies. Objects without a namespace are in `namespace`.
 pub(crate) fn check(documents: &[Document], config: Config, namespace: Option<&str>) -> Report {
@@ -29,18 +34,24 @@ pub(crate) fn check(documents: &[Document], config: Config, namespace: Option<&s
         report.add("pods get the sidecar", Outcome::Skipped("the configuration is invalid".to_owned()));
         return report;
     };
-    let mut pods_of = BTreeMap::<String, usize>::new();
+    let (mut pods_of, mut pushers) = (BTreeMap::<String, usize>::new(), BTreeSet::new());
     report.group("pods");
     for object in &objects {
         for site in sites(object.value) {
             let Some(place) = object.value.pointer(&site.pointer) else { continue };
-            let of = site.namespace.as_deref().or(namespace).unwrap_or("NAMESPACE").to_owned();
+            let of = site.namespace.as_deref().or(namespace).unwrap_or(NO_NAMESPACE).to_owned();
             if one(&site, place, (&of, object.source), &config, &mut report) {
+                let pod = site.pod(place);
+                // The account of a pod that its operator has yet to create is not known.
+                if pod.pointer("/spec/serviceAccountName").is_some() && of != NO_NAMESPACE {
+                    pushers.extend(Pusher::of(&pod, Some(&of), &overridden(&pod, &config).config));
+                }
                 *pods_of.entry(of).or_default() += 1;
             }
         }
     }
     namespaces(&objects, &pods_of, &config, &mut report);
+    permissions(&objects, &pushers, &mut report);
     report
 }
 
@@ -156,6 +167,20 @@ fn namespaces(objects: &[Object<'_>], pods: &BTreeMap<String, usize>, config: &C
     }
 }
 
+/// Checks the bindings that the files contain. Files without any say nothing about permissions.
+fn permissions(objects: &[Object<'_>], pushers: &BTreeSet<Pusher>, report: &mut Report) {
+    let of = |kinds: [&str; 2]| -> Vec<&Value> {
+        objects.iter().map(|object| object.value).filter(|value| kinds.contains(&kind(value))).collect()
+    };
+    let (bindings, roles) = (of(["ClusterRoleBinding", "RoleBinding"]), of(["ClusterRole", "Role"]));
+    report.group("permissions");
+    for pusher @ Pusher { namespace, account, tenant } in pushers {
+        if let Some(outcome) = bindings::judge(pusher, &bindings, &roles) {
+            report.add(format!("ServiceAccount {namespace}/{account} may push to the tenant {tenant}"), outcome);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,5 +254,23 @@ mod tests {
         };
         assert_eq!(namespace("{}"), ["RLS201"]);
         assert_eq!(namespace("{redis-log-shipper.io/inject: enabled}"), [""; 0]);
+    }
+    #[test]
+    fn checks_the_bindings_among_the_files() {
+        let pod = fixture("a-vanilla.pod");
+        let namespace = pod.lines().find_map(|line| line.strip_prefix("  namespace: ")).unwrap_or("redis");
+        let account =
+            pod.lines().find_map(|line| line.strip_prefix("  serviceAccountName: ")?.split(' ').next()).unwrap();
+        let bound = |kind: &str, account: &str| {
+            let binding = format!(
+                "kind: {kind}\napiVersion: rbac.authorization.k8s.io/v1\nmetadata: {{name: b}}\n\
+                 roleRef: {{kind: ClusterRole, name: redis-log-shipper-writer}}\n\
+                 subjects: [{{kind: ServiceAccount, name: {account}, namespace: {namespace}}}]\n"
+            );
+            codes(&format!("{pod}\n---\n{binding}"))
+        };
+        assert_eq!(bound("ClusterRoleBinding", account), [""; 0]);
+        assert_eq!(bound("RoleBinding", account), ["RLS302"]);
+        assert_eq!(bound("ClusterRoleBinding", "other"), ["RLS303"]);
     }
 }

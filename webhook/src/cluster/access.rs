@@ -44,16 +44,20 @@ impl AskError {
 
 /// What keeps `pusher` from pushing; `None` if it may push.
 pub async fn ask(client: &kube::Client, pusher: &Pusher) -> Result<Option<Finding>, AskError> {
-    let asked = async {
-        if may_push(client, pusher, None).await? {
-            return Ok(None);
-        }
-        if may_push(client, pusher, Some(&pusher.namespace)).await? {
-            return Ok(Some(role_binding_only(pusher)));
-        }
-        let other = if may_list_bindings(client).await? { other_binding(client, pusher).await? } else { None };
-        Ok(Some(other.map_or_else(|| may_not_push(pusher), |other| binding_of_another(pusher, &other))))
-    };
+    let asked =
+        async {
+            if may_push(client, pusher, None).await? {
+                return Ok(None);
+            }
+            if may_push(client, pusher, Some(&pusher.namespace)).await? {
+                return Ok(Some(role_binding_only(pusher)));
+            }
+            let other = if may_list_bindings(client).await? { other_binding(client, pusher).await? } else { None };
+            Ok(Some(other.map_or_else(
+                || may_not_push(pusher),
+                |other| binding_of_another(pusher, &other.binding, &other.account),
+            )))
+        };
     tokio::time::timeout(TIMEOUT, asked).await.unwrap_or(Err(AskError::Slow))
 }
 
@@ -120,7 +124,7 @@ async fn other_binding(client: &kube::Client, pusher: &Pusher) -> kube::Result<O
 }
 
 /// The first ServiceAccount of the same namespace. The bindings of other namespaces are none of our business.
-fn other_account<'a>(pusher: &Pusher, subjects: &'a [Subject]) -> Option<&'a str> {
+pub(crate) fn other_account<'a>(pusher: &Pusher, subjects: &'a [Subject]) -> Option<&'a str> {
     let is_near = |subject: &&Subject| {
         subject.kind == "ServiceAccount"
             && subject.namespace.as_ref() == Some(&pusher.namespace)
@@ -130,7 +134,7 @@ fn other_account<'a>(pusher: &Pusher, subjects: &'a [Subject]) -> Option<&'a str
 }
 
 /// Whether a role with these rules grants a push to `tenant`.
-fn grants(rules: &[PolicyRule], tenant: &str) -> bool {
+pub(crate) fn grants(rules: &[PolicyRule], tenant: &str) -> bool {
     let has = |list: Option<&Vec<String>>, word: &str| list.into_iter().flatten().any(|it| it == word || it == "*");
     let is_for_logs = |rule: &PolicyRule| match rule.resource_names.as_deref() {
         None | Some([]) => true,
@@ -153,7 +157,8 @@ fn may_not_push(pusher: &Pusher) -> Finding {
     )
 }
 
-fn role_binding_only(pusher: &Pusher) -> Finding {
+/// The finding for a permission in one namespace only.
+pub(crate) fn role_binding_only(pusher: &Pusher) -> Finding {
     let Pusher { namespace, account, tenant } = pusher;
     finding(
         Code::RoleBindingOnly,
@@ -165,9 +170,9 @@ fn role_binding_only(pusher: &Pusher) -> Finding {
     )
 }
 
-fn binding_of_another(pusher: &Pusher, other: &OtherBinding) -> Finding {
+/// The finding for a permission of the account `other`.
+pub(crate) fn binding_of_another(pusher: &Pusher, binding: &str, other: &str) -> Finding {
     let Pusher { namespace, account, tenant } = pusher;
-    let OtherBinding { binding, account: other } = other;
     finding(
         Code::BindingOfAnotherAccount,
         pusher,
@@ -240,12 +245,11 @@ mod tests {
 
     #[test]
     fn names_the_account_and_the_command_that_helps() {
-        let other = OtherBinding { binding: "writers".to_owned(), account: "other".to_owned() };
         for (finding, code, words) in [
             (may_not_push(&pusher()), "RLS301", "ServiceAccount redis/rec may not push to the tenant application"),
             (role_binding_only(&pusher()), "RLS302", "in its namespace only"),
             (
-                binding_of_another(&pusher(), &other),
+                binding_of_another(&pusher(), "writers", "other"),
                 "RLS303",
                 "ClusterRoleBinding writers lets ServiceAccount redis/other",
             ),
