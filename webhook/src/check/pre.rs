@@ -20,10 +20,11 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const MONITORING: &str = "monitoring.coreos.com";
 
 /// The roles of the overlays. Nobody may create a role with permissions that they lack.
-const ROLES: [(&str, &str); 4] = [
+const ROLES: [(&str, &str); 5] = [
     ("base", include_str!("../../../manifests/base/rbac.yaml")),
     ("self-signed", include_str!("../../../manifests/components/self-signed/rbac.yaml")),
     ("step-aside", include_str!("../../../manifests/components/step-aside/rbac.yaml")),
+    ("ask-permissions", include_str!("../../../manifests/components/ask-permissions/rbac.yaml")),
     ("managed-rbac", include_str!("../../../manifests/components/managed-rbac/rbac.yaml")),
 ];
 
