@@ -43,13 +43,20 @@ impl Finding {
 
     /// The section of docs/troubleshooting.md that explains the code.
     pub fn url(&self) -> String {
-        url(self.code)
+        self.code.url()
     }
 }
 
-/// The section of docs/troubleshooting.md that explains `code`.
-fn url(code: Code) -> String {
-    format!("{PAGE}#{}", code.as_str().to_ascii_lowercase())
+impl Code {
+    /// A text about the finding, with the code and its section behind it.
+    pub fn explained(self, text: &str) -> String {
+        format!("{text} ({self}: see {})", self.url())
+    }
+
+    /// The section of docs/troubleshooting.md that explains the code.
+    pub fn url(self) -> String {
+        format!("{PAGE}#{}", self.as_str().to_ascii_lowercase())
+    }
 }
 
 /// `text` with names in place of its placeholders, which are words in capitals, and without the backticks of Markdown.

@@ -42,6 +42,7 @@ fn judge_among(pod: &Value, namespace: Option<&str>, config: &Config, known: &Su
     if let Verdict::Injected(patch) = &verdict {
         json_patch::patch(&mut pod, patch).unwrap();
     }
+    let warnings = warnings.iter().map(ToString::to_string).collect();
     Judged { verdict, warnings, pod }
 }
 

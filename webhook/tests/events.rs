@@ -176,6 +176,37 @@ async fn creates_events_with_the_outcome_for_the_pods_owner() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_about_a_finding_names_its_code_and_its_section() {
+    let annotate = |key: &'static str, value: &'static str| {
+        answer("a-vanilla", move |pod| {
+            pod["metadata"]["annotations"][format!("redis-log-shipper.io/{key}")] = json!(value);
+        })
+    };
+    let own_container = answer("a-vanilla", |pod| {
+        pod["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "log-shipper"}));
+    });
+    for (answer, code) in [
+        (answer("c-ephemeral", |_| {}), "RLS204"),
+        (annotate("tenant", ".."), "RLS205"),
+        (annotate("image", "elsewhere/image:1"), "RLS206"),
+        (annotate("image", "not an image"), "RLS205"),
+        (annotate("loki-url", "https://elsewhere/loki/api/v1/push"), "RLS207"),
+        (own_container, "RLS212"),
+    ] {
+        let Api { client, events: mut seen, .. } = Api::new();
+        let (events, queue) = Events::new(Metrics::register(&mut Registry::default()));
+        events.notify(&answer);
+        drop(events);
+        queue.send(client).await;
+        let (_, event) = seen.try_recv().unwrap();
+        let message = event["message"].as_str().unwrap();
+        let section = format!("docs/troubleshooting.md#{})", code.to_lowercase());
+        assert!(message.contains(&format!("({code}: see https://")) && message.ends_with(&section), "{message}");
+        assert!(message.len() < 1024, "{message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forged_review_creates_no_event() {
     let namespace = ("/api/v1/namespaces/redis", json!({"labels": {"redis-log-shipper.io/inject": "enabled"}}));
     let set = (SET, json!({"uid": UID}));

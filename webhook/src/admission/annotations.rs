@@ -5,11 +5,13 @@
 
 use std::borrow::Cow;
 
+use findings::Code;
 use serde_json::Value;
 
 use super::names::cut;
 use super::pod::{INJECT, PREFIX, annotation};
 use super::verdict::MOST_WARNINGS;
+use super::warning::Warning;
 use crate::config::tree::nearest;
 use crate::config::{
     Config, Quantity, drain_timeout, drop_rule, glob, image, is_allowed, redaction_rule, tenant, url, zone,
@@ -85,7 +87,7 @@ pub struct Overridden<'a> {
     /// The configuration.
     pub config: Cow<'a, Config>,
     /// A sentence for each override that is ignored.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The names of all annotations that the webhook reads or writes, without the prefix.
@@ -120,9 +122,22 @@ pub fn overridden<'a>(pod: &Value, config: &'a Config) -> Overridden<'a> {
             }
         };
         let annotation = cut(annotation, PREFIX.len() + MOST_GUESSED);
-        warnings.extend(fault.map(|fault| format!("annotation {annotation}: {fault}; it is ignored")));
+        let warning = |fault: String| {
+            let code = code(key, value.as_str().unwrap_or_default());
+            Warning::new(Some(code), format!("annotation {annotation}: {fault}; it is ignored"))
+        };
+        warnings.extend(fault.map(warning));
     }
     Overridden { config, warnings }
+}
+
+/// The finding for an override that is ignored. A valid image or URL is ignored only because no list allows it.
+fn code(key: &str, text: &str) -> Code {
+    match key {
+        "image" if image(text.trim()).is_ok() => Code::ImageNotAllowed,
+        "loki-url" if url(text.trim()).is_ok() => Code::LokiUrlNotAllowed,
+        _ => Code::InvalidAnnotation,
+    }
 }
 
 /// A pod's image or URL must be the configured one or on its allow-list: the token, which is worth more than the logs, goes

@@ -42,6 +42,7 @@ pub mod skip;
 pub mod surroundings;
 mod variables;
 mod verdict;
+mod warning;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -57,6 +58,7 @@ use review::{AdmissionReview, BadReview};
 use skip::Skip;
 use surroundings::{Hold, Identity, Surroundings};
 pub use verdict::{Judged, MOST_WARNINGS, Verdict};
+pub use warning::Warning;
 
 /// Answers one `AdmissionReview`. A body that is no review is an error. Every review is allowed.
 pub fn review(body: &[u8], config: &Config) -> Result<Answer, BadReview> {
@@ -133,12 +135,12 @@ fn judge_within(
         return Some(Judged::left_alone(skip, &case));
     }
     if let Some(Hold { skip, text }) = hold {
-        return Some(Judged { warnings: vec![text], ..Judged::skipped(skip) });
+        return Some(Judged { warnings: vec![Warning::new(skip.code(), text)], ..Judged::skipped(skip) });
     }
     warnings.extend(decision::other_readers(&case, &target).take(MOST_WARNINGS).map(|name| {
-        format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice")
+        format!("container {name} also mounts the log directory: if it ships logs, every line arrives twice").into()
     }));
-    warnings.extend(additions.warnings.iter().cloned());
+    warnings.extend(additions.warnings.iter().cloned().map(Warning::from));
     let patch = patch::patch(pod, additions);
     let (verdict, pusher) = match patch::applies(pod, &patch) {
         Ok(()) => (Verdict::Injected(patch), Pusher::of(pod, namespace, &config)),

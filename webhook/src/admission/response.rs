@@ -13,11 +13,13 @@ use super::review::{AdmissionResponse, AdmissionReview, AnsweredReview};
 use super::skip::Skip;
 use super::surroundings::Identity;
 use super::verdict::{Judged, MOST_WARNINGS, Verdict};
+use super::warning::Warning;
 
 /// The API server cuts longer warnings.
 const WARNING_CHARS: usize = 256;
-/// The API server refuses an Event with a longer message. The pod's name is added in front.
-const MESSAGE_CHARS: usize = 700;
+/// The API server refuses an Event whose message has more than 1024 characters. The pod's name comes before it, and the
+/// section that explains its code behind it.
+const MESSAGE_CHARS: usize = 600;
 /// The longest name in Kubernetes.
 const NAME_CHARS: usize = 253;
 
@@ -42,7 +44,7 @@ pub struct Answer {
     pub identity: Option<Identity>,
     /// Who will push, if the pod was injected.
     pub pusher: Option<Pusher>,
-    /// The warnings, cut later than those for API clients.
+    /// The warnings for Events: cut later than those for API clients, and with their codes.
     pub messages: Vec<String>,
     /// The size of the patch, in bytes before base64.
     pub patch_bytes: usize,
@@ -62,9 +64,9 @@ impl Answer {
             },
             Verdict::Skipped(_) | Verdict::Failed(_) | Verdict::Panicked(_) => None,
         };
-        let cut_to =
-            |chars| warnings.iter().take(MOST_WARNINGS).map(move |warning| presentable(warning, chars)).collect();
-        let (mut messages, mut warnings): (Vec<String>, Vec<String>) = (cut_to(MESSAGE_CHARS), cut_to(WARNING_CHARS));
+        let shown = || warnings.iter().take(MOST_WARNINGS);
+        let mut messages: Vec<_> = shown().map(message).collect();
+        let mut warnings: Vec<_> = shown().map(|warning| presentable(warning, WARNING_CHARS)).collect();
         if matches!(verdict, Verdict::Failed(_) | Verdict::Panicked(_)) {
             let error = "redis-log-shipper: an internal error kept this pod from getting its log shipper".to_owned();
             messages.push(error.clone());
@@ -113,6 +115,12 @@ fn audited(verdict: &Verdict) -> &'static str {
         Verdict::Skipped(Skip::AlreadyInjected) => "injected",
         verdict => verdict.outcome(),
     }
+}
+
+/// A warning for an Event, with the section that explains its code.
+fn message(warning: &Warning) -> String {
+    let text = presentable(warning, MESSAGE_CHARS);
+    warning.code.map_or_else(|| text.clone(), |code| code.explained(&text))
 }
 
 /// A warning as the API server accepts it: no control characters, at most `chars` characters.

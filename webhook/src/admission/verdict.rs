@@ -3,6 +3,7 @@
 use super::case::Case;
 use super::pusher::Pusher;
 use super::skip::Skip;
+use super::warning::Warning;
 
 /// The limit for the warnings in an answer. The API server passes 4096 characters on, which is 16 of the longest warnings.
 pub const MOST_WARNINGS: usize = 16;
@@ -38,7 +39,7 @@ pub struct Judged {
     /// The verdict.
     pub verdict: Verdict,
     /// Sentences for the user who created the pod.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Who will push, if the pod is given a sidecar that pushes to a gateway.
     pub pusher: Option<Pusher>,
 }
@@ -47,7 +48,8 @@ impl Judged {
     /// The pod is left alone. The owner is warned if they meant it to be injected; warnings about a sidecar that is not added
     /// are dropped.
     pub(super) fn left_alone(skip: Skip, case: &Case<'_>) -> Self {
-        let warnings = skip.is_worth_a_warning().then(|| skip.explanation(case)).into_iter().collect();
+        let warning = || Warning::new(skip.code(), skip.explanation(case));
+        let warnings = skip.is_worth_a_warning().then(warning).into_iter().collect();
         Self { verdict: Verdict::Skipped(skip), warnings, pusher: None }
     }
 

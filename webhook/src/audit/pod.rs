@@ -12,7 +12,7 @@ use crate::admission::pod::{
 use crate::admission::skip::Skip;
 use crate::admission::surroundings::Surroundings;
 use crate::admission::{self, Judged, Verdict, annotations};
-use crate::config::{self, Config};
+use crate::config::Config;
 
 /// A sidecar that has ended so often does not do its work. Fewer ends may come from restarts of the node.
 const MOST_RESTARTS: u64 = 3;
@@ -58,7 +58,7 @@ pub(crate) fn left_alone(judged: &Judged, (namespace, pod): (&str, &str)) -> Out
             return Outcome::Skipped(format!("this program failed: {error}"));
         }
     };
-    let said = judged.warnings.first().map_or_else(|| skip.reason().replace('_', " "), Clone::clone);
+    let said = judged.warnings.first().map_or_else(|| skip.reason().replace('_', " "), ToString::to_string);
     match skip.code() {
         Some(code) => Outcome::Found(finding(code, format!("pod {namespace}/{pod}: {said}"), namespace, pod)),
         None if skip == Skip::OptedOut => Outcome::Skipped(format!("the annotation {INJECT} opts out")),
@@ -126,13 +126,7 @@ pub(crate) fn invalid_annotations(pod: &Value, namespace: &str, config: &Config)
     ours.filter_map(|(key, value)| {
         let alone = json!({"metadata": {"annotations": { (key.as_str()): value }}});
         let warning = annotations::overridden(&alone, config).warnings.pop()?;
-        let is_valid =
-            |check: fn(&str) -> Result<String, String>| value.as_str().is_some_and(|text| check(text).is_ok());
-        let code = match key.strip_prefix(PREFIX) {
-            Some("image") if is_valid(config::image) => Code::ImageNotAllowed,
-            Some("loki-url") if is_valid(config::url) => Code::LokiUrlNotAllowed,
-            _ => Code::InvalidAnnotation,
-        };
+        let code = warning.code.unwrap_or(Code::InvalidAnnotation);
         Some(finding(code, format!("pod {namespace}/{pod_name}: {warning}"), namespace, pod_name))
     })
     .collect()

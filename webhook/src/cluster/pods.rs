@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use findings::Code;
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -194,7 +195,7 @@ impl Following {
         let Blown { namespace, pod, cause, .. } = blown;
         tracing::warn!(namespace, pod, cause, "a log shipper does not start; new pods of the namespace get none");
         if let Some(owner) = &blown.owner {
-            let message = format!("redis-log-shipper: {}", blown.text());
+            let message = format!("redis-log-shipper: {}", Code::FuseBlown.explained(&blown.text()));
             self.events.warn_owner(owner.clone(), namespace, "LogShipperFuseBlown", message);
         }
     }

@@ -96,6 +96,7 @@ impl Explanation {
                 "rule": row.rule,
                 "ok": fault.is_none(),
                 "reason": fault.map(|(skip, _)| skip.reason()),
+                "code": fault.and_then(|(skip, _)| skip.code()),
                 "explanation": fault.map(|(_, explanation)| explanation),
             })
         };

@@ -59,7 +59,7 @@ fn inject_review(object: &Value, config: &Config) -> Result<Outcome, InjectError
     let answer = admission::review(&serde_json::to_vec(object)?, config)?;
     let mut object = object.clone();
     let title = sites(&object).into_iter().next().map_or_else(|| title(&object), |site| site.title);
-    let warnings = answer.response.warnings.clone();
+    let warnings = answer.response.warnings.iter().map(|text| text.as_str().into()).collect();
     let mut judged = Judged { warnings, ..Judged::from(answer.verdict.clone()) };
     if let Some(place) = object.pointer_mut("/request/object") {
         apply(&mut judged, place);

@@ -78,7 +78,7 @@ impl Site {
                 let pod = self.pod(place);
                 let mut judged = admission::judge(&pod, namespace, config);
                 if matches!(judged.verdict, Verdict::Injected(_)) && shuts_out_account(&pod, config) {
-                    judged.warnings.push(ACCOUNT_SHUT_OUT.to_owned());
+                    judged.warnings.push(ACCOUNT_SHUT_OUT.into());
                 }
                 judged
             }

@@ -1,6 +1,7 @@
 //! A `RedisEnterpriseCluster`, for users who cannot run webhooks. It contains no pod, so the pod that its operator creates
 //! is judged, and the additions go into `sideContainersSpec` and `volumes`.
 
+use findings::Code;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::admission::case::Case;
 use crate::admission::pod::{CREDENTIALS_DIR, PREFIX, SIDECAR, items, mount_path, mounts, name};
 use crate::admission::presence::Presence;
-use crate::admission::{self, Judged, Verdict};
+use crate::admission::{self, Judged, Verdict, Warning};
 use crate::config::{Config, SidecarMode};
 
 /// The cluster's list of additional containers.
@@ -27,17 +28,20 @@ pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -
     let config = Config { sidecar_mode: SidecarMode::Container, ..config.clone() };
     let mut judged = admission::judge(&pod, namespace, &config);
     if wants_another_mode(cluster) {
-        judged.warnings.push(format!(
-            "annotation {PREFIX}sidecar-mode is ignored: a RedisEnterpriseCluster takes plain containers only"
-        ));
+        let text =
+            format!("annotation {PREFIX}sidecar-mode is ignored: a RedisEnterpriseCluster takes plain containers only");
+        judged.warnings.push(Warning::new(Some(Code::InvalidAnnotation), text));
     }
     let Verdict::Injected(patch) = &judged.verdict else { return judged };
     if !config.image_pull_secrets.is_empty() {
         let names = config.image_pull_secrets.join(", ");
-        judged.warnings.push(format!(
-            "a RedisEnterpriseCluster is given no imagePullSecrets; make sure that its spec.pullSecrets contains \
+        judged.warnings.push(
+            format!(
+                "a RedisEnterpriseCluster is given no imagePullSecrets; make sure that its spec.pullSecrets contains \
              {names}"
-        ));
+            )
+            .into(),
+        );
     }
     let (containers, volumes) = (added(patch, "containers"), added(patch, "volumes"));
     let presence = match sidecar(cluster) {
@@ -51,7 +55,7 @@ pub(super) fn judge(cluster: &Value, namespace: Option<&str>, config: &Config) -
         Err(skip) => {
             if skip.is_worth_a_warning() {
                 let case = Case { pod: &pod, namespace, config: &config, native_sidecars: None };
-                judged.warnings.push(skip.explanation(&case));
+                judged.warnings.push(Warning::new(skip.code(), skip.explanation(&case)));
             }
             Verdict::Skipped(skip)
         }

@@ -34,8 +34,9 @@ fn one(text: &mut String, explanation: &Explanation, style: Style) {
     line(text, "", &format!("{} ({namespace})", explanation.title));
     for row in &explanation.rules {
         line(text, mark(row.fault.is_none(), style), row.rule);
-        if let Some((_, fault)) = &row.fault {
-            line(text, INDENT, fault);
+        if let Some((skip, fault)) = &row.fault {
+            let code = skip.code().map(|code| format!(" ({code})")).unwrap_or_default();
+            line(text, INDENT, &format!("{fault}{code}"));
         }
     }
     let outcome = match &explanation.judged.verdict {
@@ -49,7 +50,7 @@ fn one(text: &mut String, explanation: &Explanation, style: Style) {
         line(text, INDENT, &format!("override {annotation}: {value}"));
     }
     for warning in &explanation.judged.warnings {
-        line(text, INDENT, &format!("warning: {warning}"));
+        line(text, INDENT, &format!("warning: {}", warning.with_code()));
     }
 }
 

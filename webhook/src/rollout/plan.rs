@@ -66,7 +66,7 @@ pub(crate) fn need(member: &Member, judged: &Judged, trial: &Trial, drift: bool)
         Verdict::Skipped(Skip::BeingDeleted) => keep("it is being deleted already"),
         Verdict::Skipped(skip) => {
             let said = judged.warnings.first().cloned();
-            let why = said.unwrap_or_else(|| skip.reason().replace('_', " "));
+            let why = said.map_or_else(|| skip.reason().replace('_', " "), |said| said.to_string());
             Need::Keep(format!("a restart would add no sidecar: {why}"))
         }
         Verdict::Failed(error) | Verdict::Panicked(error) => Need::Keep(format!("this program failed: {error}")),
