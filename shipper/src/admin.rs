@@ -1,4 +1,4 @@
-//! The admin port of a shipper: opened again and again where it is taken, which costs the metrics, not the logs.
+//! The admin port of a shipper. If another process uses the port, the shipper retries, and ships without metrics meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::status::{self, SharedStatus};
 
-/// How soon a port that is taken is tried again.
+/// The wait before the next attempt to open the port.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Where a shipper tells how it is.
+/// Serves metrics, health and status.
 #[derive(Debug)]
 pub(crate) struct AdminPort {
     listen: Option<SocketAddr>,
@@ -24,7 +24,7 @@ pub(crate) struct AdminPort {
 }
 
 impl AdminPort {
-    /// `/live`, `/ready`, `/metrics` and `/status`; nowhere where no address is given.
+    /// Serves `/live`, `/ready`, `/metrics` and `/status`, or nothing if there is no address.
     pub(crate) fn new(
         listen: Option<SocketAddr>,
         readiness: Readiness,
@@ -39,13 +39,13 @@ impl AdminPort {
     /// Serves until it is dropped.
     pub(crate) async fn serve(self) {
         let Some(address) = self.listen else { return std::future::pending().await };
-        let mut told = false;
+        let mut already_logged = false;
         let listener = loop {
             match tokio::net::TcpListener::bind(address).await {
                 Ok(listener) => break listener,
                 Err(error) => {
                     self.metrics.admin_port_error();
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut already_logged, true) {
                         tracing::error!(%address, %error, "no admin port, retrying; shipping goes on without it");
                     }
                 }

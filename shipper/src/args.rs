@@ -25,7 +25,7 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Follow the files and push their lines, until told to end.
+    /// Follow the files and push their lines, until SIGTERM.
     Run(Box<RunArgs>),
     /// Print the entries of files as they would be pushed, and push nothing.
     Preview(Box<PreviewArgs>),

@@ -1,4 +1,4 @@
-//! `redis-log-shipper`: parse, run, tell.
+//! `redis-log-shipper`: parses the command line, runs the command, and prints its error.
 
 use std::process::ExitCode;
 

@@ -47,7 +47,7 @@ pub(crate) struct Handed {
     pub(crate) cut: u64,
     /// Entries with invalid UTF-8.
     pub(crate) replaced: u64,
-    /// Entries that told a time that cannot be.
+    /// Entries whose timestamp is too far ahead of the clock.
     pub(crate) disbelieved: u64,
     /// Entries that Loki would reject for their age.
     pub(crate) old: u64,
@@ -112,7 +112,7 @@ impl Metrics {
         );
         r.register(
             "entries_disbelieved",
-            "Entries that told a time far ahead of the clock",
+            "Entries whose timestamp is far ahead of the clock",
             metrics.disbelieved.clone(),
         );
         r.register("redactions", "Secrets replaced in entries", metrics.redactions.clone());

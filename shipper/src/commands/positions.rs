@@ -1,4 +1,4 @@
-//! `positions`: how far each file is acknowledged, and how to have one shipped from its start again.
+//! `positions`: shows how far each file is acknowledged, and resets a file so that it is shipped from its start.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -28,7 +28,7 @@ pub struct PositionsArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &PositionsArgs) -> anyhow::Result<ExitCode> {
-    // An empty path is none: that is what an unset variable looks like in a manifest.
+    // An empty path means none: a manifest sets an unused variable to an empty string.
     let fallback = args.state_fallback_dir.as_ref().filter(|given| !given.is_empty()).map(PathBuf::from);
     let home = Home::new(Some(args.state_dir.clone()), fallback);
     if let Some(file) = &args.reset {
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &PositionsArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn reset(mut home: Home, dir: &Path, file: &str) -> anyhow::Result<()> {
-    // A running shipper would write its own positions over these within a second.
+    // A running shipper would overwrite these positions within a second.
     home.lock().context("nothing was reset")?;
     let (mut home, mut record) = load(home)?;
     let shown = printable(file);
@@ -54,7 +54,7 @@ fn reset(mut home: Home, dir: &Path, file: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The positions. One damaged generation is said; the command fails where neither can be read.
+/// Reads the positions. Prints a warning for one damaged generation, and fails if both are unreadable.
 pub(super) fn load(mut home: Home) -> anyhow::Result<(Home, Record)> {
     let (record, errors) = home.load();
     let damaged = !errors.is_empty();
@@ -86,7 +86,7 @@ fn table(record: &Record) -> String {
     text
 }
 
-/// The position is that in the live file; rotated ones that are not read to their end stand before it.
+/// One row: the file, its position in the live file, the number of rotated files before it, and the time of the last entry.
 fn row(file: &str, stream: &StreamRecord) -> [String; 4] {
     let live = stream.queue.last().map_or(0, |live| live.position);
     let rotated = stream.queue.len().saturating_sub(1);
@@ -139,7 +139,7 @@ dmcproxy.log        12        1  2026-02-20T22:31:00.123Z
         assert_eq!(shown.lines().count(), 2);
     }
 
-    /// A state folder with the positions of `record`.
+    /// A state directory with the positions of `record`.
     fn kept(record: &Record) -> (tempfile::TempDir, impl Fn() -> Home + use<>) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();

@@ -1,63 +1,63 @@
-//! The ending of a pod: when Redis has written its last line, and whether waiting any longer is of use.
+//! The ending of a pod: whether Redis has written its last line, and whether it helps to wait longer.
 //!
-//! All containers of a pod are told to end at the same moment, and Redis may take long. Its last lines matter, and every
-//! second after them holds up the deletion of the pod. The containers see nothing of each other's processes, but they share
-//! one network: while Redis Enterprise listens on a port of its own, it is there. After that, and where it never listened,
-//! quiet files tell that it has ended.
+//! All containers of a pod get SIGTERM at the same moment, and Redis may take long to end. Its last lines matter, but each second
+//! after them delays the deletion of the pod. The containers do not see each other's processes, but they share a network. While
+//! Redis Enterprise listens on one of its ports, it is running. After that, or if it never listened, quiet files show that it has
+//! ended.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Files that are quiet for so long are complete, where nothing else tells that Redis has ended.
+/// Files are complete after they were quiet for this long, if no port shows that Redis has ended.
 const QUIET: Duration = Duration::from_millis(1500);
-/// The same once Redis Enterprise listens no more.
+/// The same after Redis Enterprise has stopped listening.
 const QUIET_AFTER_REDIS: Duration = Duration::from_secs(1);
-/// Sockets of this state listen, in `/proc/net/tcp`.
+/// The state of a listening socket in `/proc/net/tcp`.
 const LISTENS: &str = "0A";
-/// The port of Redis Enterprise's REST API: who listens here is a node.
+/// The port of Redis Enterprise's REST API. Only a node listens on it.
 const REST_API: u16 = 9443;
 
-/// An ending that has begun.
+/// An ending in progress.
 #[derive(Debug)]
 pub(super) struct Ending {
     began: Instant,
     /// Whether a Redis Enterprise node listened when it began.
     node: bool,
-    /// When that node listened last.
+    /// The last time that this node listened.
     listened: Instant,
 }
 
 impl Ending {
-    /// The process was told to end, while somebody listens on these ports.
+    /// The process got SIGTERM while these ports were open.
     pub(super) fn begin(now: Instant, ports: &[u16]) -> Self {
         Self { began: now, node: ports.contains(&REST_API), listened: now }
     }
 
-    /// Takes in who listens now.
-    pub(super) fn look(&mut self, now: Instant, ports: &[u16]) {
+    /// Updates it with the ports that are open now.
+    pub(super) fn update(&mut self, now: Instant, ports: &[u16]) {
         if self.node && ports.iter().any(|port| is_redis(*port)) {
             self.listened = now;
         }
     }
 
-    /// Whether Redis has written its last line, as far as can be known, where the files grew last at `grew`.
+    /// Whether Redis has probably written its last line. `grew` is the last time that a file grew.
     pub(super) fn is_complete(&self, now: Instant, grew: Option<Instant>) -> bool {
         now >= self.complete_at(grew)
     }
 
-    /// When that will be, if nothing more happens.
+    /// When it will be complete if nothing more happens.
     pub(super) fn complete_at(&self, grew: Option<Instant>) -> Instant {
         let quiet = if self.node { QUIET_AFTER_REDIS } else { QUIET };
         grew.map_or(self.began, |grew| grew.max(self.began)).max(self.listened) + quiet
     }
 }
 
-/// The ports that Redis Enterprise takes for itself.
+/// Whether Redis Enterprise uses this port.
 fn is_redis(port: u16) -> bool {
     matches!(port, 3333..=3357 | 8000..=8006 | 8070 | 8071 | 8080 | 8443 | 8444 | 9080..=9082 | 9443 | 10000..=29999)
 }
 
-/// The TCP ports on which somebody listens in this network namespace; none where the kernel does not tell.
+/// The open TCP ports of this network namespace. Empty if the kernel does not list them.
 pub(super) fn listening_ports() -> Vec<u16> {
     let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(|path| std::fs::read_to_string(Path::new(path)));
     tables.iter().flatten().flat_map(|table| ports_of(table)).collect()
@@ -72,8 +72,8 @@ fn ports_of(table: &str) -> impl Iterator<Item = u16> {
     })
 }
 
-/// Whether the positions in `state` live as long as the logs: both lie on one volume. Then nothing is gained by waiting
-/// for a Loki that is away, because the next start ships the rest.
+/// Whether the positions in `state` live as long as the logs, because both are on one volume. Then it does not help to wait for an
+/// Loki that accepts nothing: the next start ships the rest.
 pub(super) fn outlives_us(state: Option<&Path>, logs: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let device = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.dev());
@@ -91,10 +91,10 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut ending = Ending::begin(start, &NODE);
-        // The REST API ends first; a database is still there.
-        ending.look(at(20_000), &[9464, 12000]);
+        // The REST API ends first. A database still runs.
+        ending.update(at(20_000), &[9464, 12000]);
         assert!(!ending.is_complete(at(20_500), None));
-        ending.look(at(20_500), &[9464]);
+        ending.update(at(20_500), &[9464]);
         assert!(ending.is_complete(at(21_000), Some(at(5000))));
         assert!(!ending.is_complete(at(21_000), Some(at(20_100))));
     }
@@ -103,11 +103,11 @@ mod tests {
     fn waits_for_quiet_files_where_nobody_listens_as_redis_does() {
         let start = Instant::now();
         let mut ending = Ending::begin(start, &[9464, 8080]);
-        ending.look(start + QUIET, &[9464, 8080]);
+        ending.update(start + QUIET, &[9464, 8080]);
         assert!(!ending.is_complete(start + Duration::from_millis(1499), None));
         assert!(ending.is_complete(start + QUIET, None));
         assert!(!ending.is_complete(start + QUIET, Some(start + Duration::from_millis(1))));
-        // What was quiet long before is no news.
+        // Files that were quiet long before prove nothing.
         assert!(ending.is_complete(start + QUIET, start.checked_sub(Duration::from_millis(5))));
     }
 

@@ -80,7 +80,7 @@ impl Shipper {
 
     /// Ships until `shutdown`, then ships the rest within the drain timeout.
     ///
-    /// Waits for what cannot be opened. With `once`, that is an error.
+    /// Waits until everything can be opened. With `once`, it fails instead.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), OpenError> {
         let Self { settings, report, admin, opened } = self;
         let mut beside = JoinSet::new();
@@ -130,10 +130,10 @@ async fn ship(settings: Settings, report: &Report, opened: Opened, shutdown: &Ca
     tokio::select! {
         ((), ()) = async { tokio::join!(reader.run(), pusher.run(incoming)) } => {}
         () = loki_is_away(&given_up, &finished, may_give_up, status) => {
-            tracing::warn!("Loki takes nothing now, and Redis has ended; what is left is shipped after the next start");
+            tracing::warn!("Loki accepts nothing, and Redis has ended; the next start ships the rest");
         }
         () = after_shutdown(shutdown, drain_timeout.saturating_sub(saving)) => {
-            tracing::warn!("the drain timeout is over; what is left is shipped after the next start");
+            tracing::warn!("the drain timeout is over; the next start ships the rest");
         }
     }
     tokio::select! {
@@ -156,8 +156,8 @@ fn log_start(settings: &Settings) {
     );
 }
 
-/// Completes once the rest can wait for the next start: the reader gives up, or it has handed over everything and Loki takes
-/// nothing.
+/// Completes once the rest can wait for the next start: the reader gives up, or it has handed over everything and Loki is
+/// unreachable.
 async fn loki_is_away(
     given_up: &CancellationToken,
     finished: &CancellationToken,

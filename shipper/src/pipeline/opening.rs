@@ -1,6 +1,6 @@
 //! Opens what shipping needs: a state directory that no other shipper uses, and a readable log directory.
 //!
-//! Waits for what is not there yet.
+//! Waits until both are available.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

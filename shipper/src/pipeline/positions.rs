@@ -1,4 +1,4 @@
-//! The position record in memory, and when it gets to disk.
+//! The position record in memory, and when it is saved.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,30 +13,30 @@ use crate::state::journal::Journal;
 use crate::state::plausible;
 use crate::state::{PositionError, Record, StreamRecord};
 
-/// Acknowledged positions are saved after this time at the latest; until then the journal has them.
+/// Acknowledged positions are saved after this time at the latest. Until then they are in the journal.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// That they cannot be saved is told again this often.
+/// A failure to save that lasts is logged again after this time.
 const REMINDER: Duration = Duration::from_mins(1);
 
-/// The record in memory, and when it gets to disk.
+/// The record in memory, and when it is saved.
 #[derive(Debug)]
 pub(super) struct Positions {
-    /// Locked by the one task at a time that saves.
+    /// Only one task at a time saves, and locks it.
     home: Arc<Mutex<Home>>,
     record: Record,
-    /// Where acknowledgements go until the next save; nothing where positions are not kept, or cannot be.
+    /// The journal for acknowledgements until the next save. `None` if positions are not kept, or cannot be saved.
     journal: Option<Journal>,
     dirty: bool,
     saved_at: Instant,
-    /// When it was told that they cannot be saved, as long as that lasts.
-    told_at: Option<Instant>,
-    /// Whether they are kept in the fallback directory, which was told.
+    /// When a failure to save was logged, while it lasts.
+    logged_at: Option<Instant>,
+    /// Whether positions are kept in the fallback directory, and that is logged.
     is_away: bool,
     metrics: Metrics,
 }
 
 impl Positions {
-    /// Those of the last run, as far as they could be read. `clock` is the present, in nanoseconds since 1970 UTC.
+    /// The readable positions of the last run. `clock` is the current time, in nanoseconds since 1970 UTC.
     pub(super) fn load(mut home: Home, metrics: Metrics, clock: i64) -> Self {
         let (mut record, errors) = home.load();
         for error in errors {
@@ -46,7 +46,7 @@ impl Positions {
         for file in plausible::forget_the_future(&mut record, clock) {
             tracing::warn!(
                 file = %printable(&file),
-                "the position record has times that lie more than a day ahead of the clock; they are left out"
+                "the position record has times more than a day ahead of the clock; they are ignored"
             );
             metrics.position_error();
         }
@@ -56,29 +56,29 @@ impl Positions {
             journal: None,
             dirty: true,
             saved_at: Instant::now(),
-            told_at: None,
+            logged_at: None,
             is_away: false,
             metrics,
         }
     }
 
-    /// All of them.
+    /// All positions.
     pub(super) fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Takes in where the streams of `record` stand.
+    /// Updates the streams of `record`.
     pub(super) fn extend(&mut self, record: Record) {
         self.dirty = true;
         self.record.extend(record);
     }
 
-    /// Whether what is not saved is older than it should be, or more than the journal holds.
+    /// Whether the last save is too long ago, or the journal is full.
     pub(super) fn are_overdue(&self) -> bool {
         self.saved_at.elapsed() >= SAVE_INTERVAL || self.journal.as_ref().is_some_and(Journal::is_full)
     }
 
-    /// Says where one stream stands.
+    /// Updates one stream.
     pub(super) fn set(&mut self, name: &str, record: StreamRecord) {
         self.dirty = true;
         if let Some(mut journal) = self.journal.take() {
@@ -95,13 +95,13 @@ impl Positions {
         }
     }
 
-    /// Says that a stream is history.
+    /// Removes a stream.
     pub(super) fn forget(&mut self, name: &str) {
         self.dirty = true;
         self.record.remove(name);
     }
 
-    /// Until there is something to save and it is time to.
+    /// Completes when there is something to save and it is time to save it.
     pub(super) async fn due(&self) {
         if self.dirty {
             tokio::time::sleep_until(self.saved_at + SAVE_INTERVAL).await;
@@ -112,9 +112,9 @@ impl Positions {
         }
     }
 
-    /// Takes in where the streams of `record` stand, and has that on the disk.
+    /// Updates the streams of `record`, and syncs them to disk.
     ///
-    /// The journal takes it, at the cost of `record` alone. A whole position file costs by the number of all streams.
+    /// It writes to the journal, because that costs by the size of `record`. A position file costs by the number of all streams.
     pub(super) async fn write_ahead(&mut self, record: Record) {
         let journal = self.journal.take_if(|journal| !journal.is_full());
         self.extend(record.clone());
@@ -126,18 +126,17 @@ impl Positions {
         });
         match written.await {
             Ok(Ok(journal)) => self.journal = Some(journal),
-            // The position file may still be written.
+            // The position file may still be writable.
             Ok(Err(_)) | Err(_) => self.save().await,
         }
     }
 
-    /// Saves what is not saved. A full or read-only disk is said and counted; shipping goes on, and what was not saved is
-    /// tried again.
+    /// Saves all changes. Logs and counts a full or read-only disk. Then shipping goes on, and the next save tries again.
     pub(super) async fn save(&mut self) {
         if !self.dirty && !self.is_away {
             return;
         }
-        // With another position file, or half of one, it is void.
+        // Another position file, even a partial one, makes the journal void.
         self.journal = None;
         let (home, record) = (self.home.clone(), self.record.clone());
         let save = move || home.lock().unwrap_or_else(PoisonError::into_inner).save(&record);
@@ -147,10 +146,10 @@ impl Positions {
             Ok(Ok(Saved { journal, why_not, fallback })) => {
                 self.journal = journal;
                 self.keeps_in(fallback.as_deref(), why_not.as_ref());
-                if self.told_at.take().is_some() {
+                if self.logged_at.take().is_some() {
                     tracing::info!("positions are saved again");
                 }
-                // Not before: whoever waits for this may give up, and another save makes up for it.
+                // Only now: the caller may stop waiting, and then the next save must still write.
                 self.dirty = false;
             }
             Ok(Err(error)) => self.failed(&error),
@@ -158,7 +157,7 @@ impl Positions {
         }
     }
 
-    /// Says once where positions are kept, and what to do where that is not the state directory.
+    /// Logs once where positions are kept, and what to do if that is not the state directory.
     fn keeps_in(&mut self, fallback: Option<&Path>, why_not: Option<&PositionError>) {
         self.metrics.state_fallback(fallback.is_some());
         match (fallback, why_not) {
@@ -183,8 +182,8 @@ impl Positions {
 
     fn failed(&mut self, error: &dyn std::error::Error) {
         self.metrics.position_error();
-        if self.told_at.is_none_or(|told| told.elapsed() >= REMINDER) {
-            self.told_at = Some(Instant::now());
+        if self.logged_at.is_none_or(|logged_at| logged_at.elapsed() >= REMINDER) {
+            self.logged_at = Some(Instant::now());
             tracing::error!(
                 error = chain(error),
                 "positions could not be saved; a restart would ship some lines again"
@@ -247,7 +246,7 @@ mod tests {
     async fn saves_what_it_could_not_save_once_the_disk_has_room_again() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        // Not even root can write to a folder that is a file.
+        // Even root cannot write to a directory that is a file.
         std::fs::write(&state, "a file").unwrap();
         let mut positions = Positions::load(Home::new(Some(state.clone()), None), Metrics::default(), 0);
         positions.set("a.log", StreamRecord::default());

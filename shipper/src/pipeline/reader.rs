@@ -16,21 +16,21 @@ use crate::metrics::Metrics;
 use crate::status::{SharedStatus, urgency};
 use crate::tail::{Now, Tail};
 
-/// How often the directory is looked at where no notification comes.
+/// The directory is scanned at this interval if no notification comes.
 pub(super) const POLL: Duration = Duration::from_millis(500);
-/// Notifications within this time are one: a busy log file changes thousands of times a second.
+/// Notifications within this time cause one scan, because a busy log file changes thousands of times a second.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Where a look at many files takes long, the next one waits so many times as long: looking takes a few hundredths of a core
-/// whatever there is to look at.
+/// After a long scan, the next scan waits this many times as long. So scans take about 2 % of a core, however many files there
+/// are.
 const PAUSE: u32 = 50;
-/// After a notification it waits for less: somebody has written.
+/// The same after a notification: it waits less, because a file changed.
 const PAUSE_AFTER_CHANGE: u32 = 5;
-/// No look waits longer.
+/// The longest wait between two scans.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// On the way out, a Loki that does not answer for so long is away.
+/// While the pod ends, Loki accepts nothing if it does not answer for this long.
 pub(super) const SILENCE: Duration = Duration::from_secs(3);
 
-/// Watches the directory; without notifications the poll alone finds what changed.
+/// Watches the directory. Without notifications only the poll finds changes.
 pub(super) fn watch(dir: &std::path::Path, wake: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if may_be_a_change(&event) {
@@ -41,10 +41,10 @@ pub(super) fn watch(dir: &std::path::Path, wake: Arc<Notify>) -> Option<notify::
         watcher.watch(dir, RecursiveMode::NonRecursive)?;
         Ok(watcher)
     });
-    watcher.inspect_err(|error| tracing::warn!(%error, "no notifications of changes, looking every {POLL:?}")).ok()
+    watcher.inspect_err(|error| tracing::warn!(%error, "no notifications of changes, scanning every {POLL:?}")).ok()
 }
 
-/// Our own opening and reading is no change; an error or an overflow may hide one.
+/// Opening and reading by this process are no changes. An error or an overflow may hide a change.
 fn may_be_a_change(event: &notify::Result<notify::Event>) -> bool {
     event.as_ref().map_or(true, |event| event.need_rescan() || !event.kind.is_access())
 }
@@ -56,13 +56,13 @@ pub(super) struct Reader {
     wake: Arc<Notify>,
     draining: CancellationToken,
     once: bool,
-    /// Whether the next start can ship what Loki does not take now.
+    /// Whether the next start can ship the rest if Loki accepts nothing now.
     may_give_up: bool,
-    /// Cancelled once Redis has ended while lines wait for a Loki that is away.
+    /// Cancelled once Redis has ended while lines wait for a Loki that accepts nothing.
     given_up: CancellationToken,
-    /// Cancelled once everything is handed over.
+    /// Cancelled once all lines are handed over.
     finished: CancellationToken,
-    /// Set once the process was told to end.
+    /// Set once the process got SIGTERM.
     ending: Option<Ending>,
     /// The streams that Loki refuses.
     aside: Aside,
@@ -113,22 +113,22 @@ impl Reader {
         Self { once, ..self }
     }
 
-    /// Sets whether to give up where Redis has ended and Loki is away.
+    /// Sets whether to give up if Redis has ended and Loki accepts nothing.
     pub(super) fn may_give_up(self, may_give_up: bool) -> Self {
         Self { may_give_up, ..self }
     }
 
-    /// Cancelled once Redis has ended while lines wait for a Loki that is away.
+    /// Cancelled once Redis has ended while lines wait for a Loki that accepts nothing.
     pub(super) fn given_up(&self) -> CancellationToken {
         self.given_up.clone()
     }
 
-    /// Cancelled once everything is handed over.
+    /// Cancelled once all lines are handed over.
     pub(super) fn finished(&self) -> CancellationToken {
         self.finished.clone()
     }
 
-    /// Reads until every line is handed over that will ever be written, or the pusher takes no more.
+    /// Reads until the last line is handed over, or the pusher accepts no more.
     pub(super) async fn run(mut self) {
         self.read().await;
         self.status.dropped(self.tail.dropped());
@@ -136,12 +136,12 @@ impl Reader {
     }
 
     async fn read(&mut self) {
-        let mut looked = Instant::now();
+        let mut scanned_at = Instant::now();
         loop {
             let draining = self.draining.is_cancelled();
-            if looked.elapsed() >= self.poll() {
-                self.look();
-                looked = Instant::now();
+            if scanned_at.elapsed() >= self.poll() {
+                self.scan();
+                scanned_at = Instant::now();
             }
             self.aside.hold(&mut self.tail);
             let now = self.clock.read(now());
@@ -157,14 +157,13 @@ impl Reader {
             if self.gives_up() || draining && self.tail.is_drained(self.may_give_up) && self.is_complete() {
                 return;
             }
-            self.rest(looked).await;
-            self.look();
-            looked = Instant::now();
+            self.rest(scanned_at).await;
+            self.scan();
+            scanned_at = Instant::now();
         }
     }
 
-    /// Waits for a place in the channel, and keeps an eye on the directory meanwhile: a rotation must not be missed
-    /// because Loki is slow.
+    /// Waits for a place in the channel. Keeps scanning meanwhile, so that no rotation is missed because Loki is slow.
     async fn hand_over(&mut self, batch: Batch) -> bool {
         let (batches, wake) = (self.batches.clone(), self.wake.clone());
         let place = batches.reserve();
@@ -179,8 +178,8 @@ impl Reader {
                     }
                     return open;
                 }
-                () = tokio::time::sleep(self.poll()) => self.look(),
-                () = settled(&wake, self.settle()) => self.look(),
+                () = tokio::time::sleep(self.poll()) => self.scan(),
+                () = settled(&wake, self.settle()) => self.scan(),
             }
             if self.gives_up() {
                 return false;
@@ -188,13 +187,13 @@ impl Reader {
         }
     }
 
-    /// Whether nothing more will be written, as far as can be known.
+    /// Whether Redis has probably written its last line.
     fn is_complete(&self) -> bool {
         let grew = self.tail.grew_at();
         self.once || self.ending.as_ref().is_some_and(|ending| ending.is_complete(now().instant, grew))
     }
 
-    /// Gives up where Redis has ended and Loki is away: the rest is as safe where it is, and nobody has to wait for it.
+    /// Gives up if Redis has ended and Loki accepts nothing: the rest is safe in its files, so the pod need not wait.
     fn gives_up(&self) -> bool {
         let gives_up = self.may_give_up
             && self.ending.is_some()
@@ -206,11 +205,11 @@ impl Reader {
         gives_up
     }
 
-    /// Until a file changes, a batch is due, or it is time to look anyway.
-    async fn rest(&mut self, looked: Instant) {
+    /// Waits until a file changes, a batch is due, or the next scan is due.
+    async fn rest(&mut self, scanned_at: Instant) {
         let draining = self.draining.is_cancelled();
-        let poll = looked + self.poll();
-        // While the clock is in doubt nothing is handed out, however long it is due.
+        let poll = scanned_at + self.poll();
+        // While the clock is in doubt, no batch is handed out, even if it is overdue.
         let due = self.tail.next_due().filter(|_| draining || !self.clock.is_in_doubt());
         let complete = self.ending.as_ref().map(|ending| ending.complete_at(self.tail.grew_at()));
         let complete = complete.filter(|at| *at > now().instant);
@@ -226,7 +225,7 @@ impl Reader {
         }
     }
 
-    /// How often the directory is looked at without a notification.
+    /// The interval between two scans without a notification.
     fn poll(&self) -> Duration {
         if self.draining.is_cancelled() {
             return POLL;
@@ -234,22 +233,22 @@ impl Reader {
         POLL.max((self.cost * PAUSE).min(LONGEST_PAUSE))
     }
 
-    /// How long notifications are gathered.
+    /// How long notifications are collected.
     fn settle(&self) -> Duration {
         SETTLE.max((self.cost * PAUSE_AFTER_CHANGE).min(LONGEST_PAUSE))
     }
 
-    fn look(&mut self) {
+    fn scan(&mut self) {
         let began = Instant::now();
-        self.look_now();
+        self.scan_now();
         self.cost = began.elapsed();
     }
 
-    fn look_now(&mut self) {
+    fn scan_now(&mut self) {
         let now = self.clock.read(now());
         if self.draining.is_cancelled() && !self.once {
             let ports = listening_ports();
-            self.ending.get_or_insert_with(|| Ending::begin(now.instant, &ports)).look(now.instant, &ports);
+            self.ending.get_or_insert_with(|| Ending::begin(now.instant, &ports)).update(now.instant, &ports);
         }
         let failed = self.tail.scan(now).err().map(|error| error.to_string());
         if self.failed != failed {
@@ -266,7 +265,7 @@ impl Reader {
         self.warn_before_loss(now.instant);
     }
 
-    /// Says so when unacknowledged lines come near to their deletion, and once more when they are about to be deleted.
+    /// Warns when unacknowledged lines will be deleted soon, and again when they will be deleted very soon.
     fn warn_before_loss(&mut self, now: std::time::Instant) {
         let nearest = self.status.until_loss(now);
         let is_near = nearest.is_some();
@@ -275,12 +274,12 @@ impl Reader {
             let (file, seconds) = (&*file, left.as_secs());
             tracing::warn!(file, seconds, "log rotation will delete lines that Loki has not acknowledged");
         }
-        // Once said, it is not said again while the rate wavers.
+        // A warning is not repeated while the estimate wavers.
         self.urgency = if is_near { urgency.max(self.urgency) } else { 0 };
     }
 }
 
-/// The present, the one that the pipeline's waits go by.
+/// The current time, from the clock of the pipeline's timers.
 fn now() -> Now {
     Now { instant: Instant::now().into_std(), ..Now::read() }
 }
@@ -305,7 +304,7 @@ mod tests {
 
     const LINE: &str = "2026-02-20 22:31:07,000 INFO x\n";
 
-    /// A reader of a directory, told of nothing but by `wake`, and what it hands over, on a paused clock.
+    /// A reader of a directory on a paused clock, and its batches. Only `wake` notifies it.
     struct Reading {
         dir: tempfile::TempDir,
         wake: Arc<Notify>,
@@ -326,7 +325,7 @@ mod tests {
             Self { dir, wake, batches }
         }
 
-        /// How long it takes until entries of what was written now are handed over.
+        /// How long it takes to hand over entries of the lines that were just written.
         async fn delay(&mut self) -> Duration {
             let start = Instant::now();
             while self.batches.recv().await.unwrap().entries == 0 {}
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn finds_a_new_file_within_a_second_though_nobody_tells_it() {
+    async fn finds_a_new_file_within_a_second_without_a_notification() {
         let mut reading = Reading::start();
         tokio::time::sleep(Duration::from_mins(1)).await;
         append(reading.dir.path(), &LINE.repeat(2));
@@ -350,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn hands_over_a_line_after_long_idleness_at_once_where_it_is_told() {
+    async fn hands_over_a_line_at_once_after_a_notification_however_long_it_was_idle() {
         let mut reading = Reading::start();
         append(reading.dir.path(), LINE);
         reading.delay().await;
@@ -366,7 +365,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sees_a_rotation_while_what_it_has_read_waits_to_be_pushed() {
         let mut reading = Reading::start();
-        // The place in the channel is taken, the next batch waits for it, and files come and go meanwhile.
+        // The channel is full and the next batch waits, while files appear and are deleted.
         for number in 0..4 {
             append(reading.dir.path(), &format!("2026-02-20 22:31:07,000 INFO {number}\n"));
             tokio::time::sleep(3 * POLL).await;
@@ -380,12 +379,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn says_once_each_that_lines_will_be_deleted_soon_and_very_soon() {
+    async fn warns_once_each_that_lines_will_be_deleted_soon_and_very_soon() {
         let (log, mut reading) = (testing::Log::default(), Reading::start());
         let _guard = log.listen();
         append(reading.dir.path(), LINE);
         let file = std::fs::File::options().append(true).open(reading.dir.path().join("a.log")).unwrap();
-        // Rotation deletes it a week after its last write, in four hours.
+        // Rotation will delete it a week after its last write: in four hours.
         let almost_a_week = Duration::from_hours(7 * 24 - 4);
         file.set_modified(std::time::SystemTime::now() - almost_a_week).unwrap();
         let warnings = async |hours: u64| {
@@ -393,28 +392,28 @@ mod tests {
             log.take().matches("log rotation will delete lines").count()
         };
         assert_eq!([warnings(1).await, warnings(2).await, warnings(1).await], [0, 1, 1]);
-        // It is on its way at last.
+        // The entry is handed over.
         reading.delay().await;
         assert_eq!(warnings(1).await, 0);
     }
 
-    /// Nothing says how long it takes, but that it comes.
+    /// It waits for notifications, however long they take.
     #[tokio::test]
-    async fn is_told_of_what_happens_in_the_directory() {
+    async fn is_notified_of_changes_in_the_directory() {
         let (dir, wake) = (tempfile::tempdir().unwrap(), Arc::new(Notify::new()));
         let _watcher = watch(dir.path(), wake.clone()).unwrap();
         let path = dir.path().join("a.log");
-        let told = || async { tokio::time::timeout(Duration::from_mins(1), wake.notified()).await.unwrap() };
+        let notified = || async { tokio::time::timeout(Duration::from_mins(1), wake.notified()).await.unwrap() };
         append(dir.path(), LINE);
-        told().await;
+        notified().await;
         append(dir.path(), LINE);
-        told().await;
+        notified().await;
         std::fs::rename(&path, dir.path().join("a.log.1")).unwrap();
-        told().await;
+        notified().await;
     }
 
     #[test]
-    fn looks_where_a_notification_says_or_may_have_been_lost() {
+    fn scans_after_a_notification_and_after_a_lost_one() {
         let of = |kind| Ok(Event::new(kind));
         assert!(may_be_a_change(&of(EventKind::Create(CreateKind::File))));
         assert!(may_be_a_change(&Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
@@ -423,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn does_without_notifications_where_there_are_none() {
+    fn works_without_notifications() {
         let dir = tempfile::tempdir().unwrap();
         assert!(watch(&dir.path().join("nowhere"), Arc::new(Notify::new())).is_none());
     }

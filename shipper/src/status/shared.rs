@@ -91,7 +91,7 @@ impl SharedStatus {
         self.change(|known| known.pushing_since = since);
     }
 
-    /// Whether Loki takes nothing now: the last attempt failed, or there is no answer to it for `patience`.
+    /// Whether Loki accepts nothing now: the last attempt failed, or has no answer for `patience`.
     pub fn is_away(&self, now: Instant, patience: Duration) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = |since: Instant| now.saturating_duration_since(since) >= patience;

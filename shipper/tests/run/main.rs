@@ -2,11 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod checking;
+mod invalid_settings;
+mod missing_resources;
 mod previewing;
-mod telling_how_it_is;
-mod told_to_end_during_an_outage;
+mod shutdown_during_an_outage;
+mod status_and_metrics;
 mod with_a_state_directory;
 mod with_a_stream_that_loki_refuses;
-mod with_settings_it_cannot_use;
-mod without_what_it_needs;
 mod world;

@@ -25,7 +25,7 @@ async fn lets_one_shipper_have_it_at_a_time() {
 }
 
 #[tokio::test]
-async fn shows_the_positions_and_forgets_the_one_it_is_told_to() {
+async fn shows_the_positions_and_resets_one() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     place.write(0, 3);
     let mut once = place.command(&loki.url);
@@ -52,7 +52,7 @@ async fn shows_the_positions_and_forgets_the_one_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn keeps_positions_in_the_fallback_directory_until_the_state_directory_can_be_written() {
+async fn keeps_positions_in_the_fallback_directory_until_the_state_directory_is_writable() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     let fallback = place.file("fallback");
     let ship_once = async |with_fallback: bool| {
@@ -88,7 +88,7 @@ async fn keeps_positions_in_the_fallback_directory_until_the_state_directory_can
 }
 
 #[tokio::test]
-async fn ships_whatever_somebody_puts_into_its_state_directory() {
+async fn ships_whatever_is_in_its_state_directory() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     std::fs::create_dir(place.state()).unwrap();
     let fifo = |name: &str| {

@@ -56,10 +56,10 @@ async fn loses_no_line_of_the_refused_one_when_it_is_killed() {
 }
 
 #[tokio::test]
-async fn is_gone_once_the_files_are_quiet_though_a_stream_is_refused() {
+async fn exits_once_the_files_are_quiet_even_if_a_stream_is_refused() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     let mut running = refused(&place, &mut loki).await;
     running.signal("-TERM");
-    running.says("Loki takes nothing now").await;
+    running.says("Loki accepts nothing").await;
     assert_eq!(running.ends().await.code(), Some(0));
 }

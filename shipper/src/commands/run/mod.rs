@@ -1,8 +1,8 @@
-//! `run`: ships until told to end, and stays up whatever is wrong with what it was told.
+//! `run`: ships until SIGTERM, and keeps running even with invalid settings.
 //!
-//! A sidecar that exits is restarted, and a pod whose container crashes looks broken to whoever watches the database. So
-//! settings that cannot be used leave the process up: not Ready, loud in the log, gone at once on SIGTERM. With `--once`
-//! somebody waits for the end, and gets exit code 2.
+//! A sidecar that exits is restarted, and a crashing container makes the database's pod look broken. So with invalid settings the
+//! process keeps running: it is not Ready, logs the errors every minute, and ends at once on SIGTERM. With `--once` it exits with
+//! code 2 instead, because its caller waits for the end.
 
 pub(crate) mod flags;
 
@@ -23,13 +23,13 @@ use crate::pipeline::Shipper;
 use crate::settings::{InvalidSettings, Settings};
 use crate::status::SharedStatus;
 
-/// The exit code of a command line that cannot be used, clap's own.
+/// The exit code of an invalid command line, the same as clap's.
 const USAGE: u8 = 2;
-/// Where `/status` tells what is wrong when `--listen` is a part of it: the port that injected pods use.
+/// Where `/status` shows the errors if `--listen` is invalid itself: the port that injected pods use.
 const FALLBACK_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 9464);
-/// A process that has not ended so long after the drain timeout is stuck. A pod may have a year to end, and would wait.
+/// A process that has not ended this long after the drain timeout is stuck, and exits. The grace period of a pod may be a year.
 const STUCK: Duration = Duration::from_secs(1);
-/// Settings that cannot be used are told again this often.
+/// Invalid settings are logged again after this time.
 const REMINDER: Duration = Duration::from_mins(1);
 
 /// Runs the command.
@@ -44,10 +44,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(USAGE));
     }
     runtime::tls::install_crypto_provider();
-    // One thread does it all; what blocks (syncing the position file, resolving names) has helpers.
+    // One thread does everything, except blocking work such as syncing the position file and resolving names.
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = threads.block_on(ship(args, settings));
-    // A disk or a name server that does not answer a helper must not hold up the end.
+    // Blocking work on a disk or a name server that does not answer must not delay the exit.
     threads.shutdown_background();
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -63,7 +63,7 @@ async fn ship(args: &RunArgs, settings: Result<Settings, InvalidSettings>) -> an
         }
     };
     let starts = async { Shipper::start(usable.await).await };
-    // Nobody has to wait for a log directory that will not be read, or for a disk that does not answer.
+    // SIGTERM ends the wait for a log directory or a disk.
     if let Some(shipper) = shutdown.run_until_cancelled(Box::pin(starts)).await {
         Box::pin(shipper.run(shutdown)).await?;
     } else {
@@ -72,12 +72,12 @@ async fn ship(args: &RunArgs, settings: Result<Settings, InvalidSettings>) -> an
     Ok(())
 }
 
-/// Says what is wrong with the settings, again and again, until they can be used: flags stay as they are, but a time zone
-/// may be there now.
+/// Logs every minute what is wrong with the settings, until they are valid. Flags do not change, but a missing time zone file may
+/// appear.
 async fn stay(
     mut error: InvalidSettings,
     listen: Option<SocketAddr>,
-    mut again: impl FnMut() -> Result<Settings, InvalidSettings>,
+    mut parse: impl FnMut() -> Result<Settings, InvalidSettings>,
 ) -> Settings {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -89,7 +89,7 @@ async fn stay(
             status.faults(&error.0);
             tracing::error!(faults = ?error.0, "the settings cannot be used, nothing is shipped; correct them and restart");
             tokio::time::sleep(REMINDER).await;
-            match again() {
+            match parse() {
                 Ok(settings) => return settings,
                 Err(still) => error = still,
             }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn says_every_minute_what_is_wrong_with_the_settings() {
+    async fn logs_every_minute_why_the_settings_are_invalid() {
         let log = Log::default();
         let _guard = log.listen();
         let minutes = Duration::from_secs(5 * 60 + 1);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn takes_settings_that_can_be_used_after_all() {
+    async fn accepts_settings_that_become_valid() {
         use clap::Parser as _;
         let line = ["redis-log-shipper", "run", "--loki-url=http://loki/push"];
         let crate::args::Command::Run(args) = crate::args::Args::parse_from(line).command else { panic!("no run") };

@@ -43,7 +43,7 @@ async fn waits_for_the_log_directory_and_ships_once_it_is_there() {
 }
 
 #[tokio::test]
-async fn ends_when_told_to_while_it_waits_and_fails_where_somebody_waits_for_the_end() {
+async fn ends_on_sigterm_while_it_waits_and_fails_with_once() {
     let place = Place::new();
     std::fs::remove_dir(place.logs()).unwrap();
     let mut running = Running::start(&mut place.command("http://127.0.0.1:9/push"));
@@ -67,7 +67,7 @@ async fn ships_without_an_admin_port_that_is_taken() {
 }
 
 #[tokio::test]
-async fn ships_without_a_state_directory_it_can_write_to() {
+async fn ships_without_a_writable_state_directory() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     // Not even root can create a directory below a file.
     append(&place.state(), "a file");
@@ -83,7 +83,7 @@ async fn ships_without_a_state_directory_it_can_write_to() {
 }
 
 #[tokio::test]
-async fn ships_though_nobody_takes_its_log() {
+async fn ships_even_if_nobody_reads_its_log() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     place.write(0, 3);
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -94,7 +94,7 @@ async fn ships_though_nobody_takes_its_log() {
 }
 
 #[tokio::test]
-async fn ships_once_the_token_and_the_ca_are_there_that_it_was_told_of() {
+async fn ships_once_its_token_and_its_ca_file_exist() {
     let (place, mut loki) = (Place::new(), Loki::start_with_tls().await);
     place.write(0, 3);
     let (token, ca) = (place.file("token"), place.file("ca.crt"));

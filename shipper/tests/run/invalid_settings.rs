@@ -1,4 +1,4 @@
-//! Settings that cannot be used.
+//! Invalid settings.
 
 use serde_json::Value;
 
@@ -13,9 +13,9 @@ async fn stays_up_not_ready_and_says_what_is_wrong() {
     let said = running.says("the settings cannot be used").await;
     let admin = running.admin().await;
     let (status, body) = get(admin, "/status").await;
-    let told: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(told["ready"], false);
-    let faults = told["faults"].clone();
+    let shown: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(shown["ready"], false);
+    let faults = shown["faults"].clone();
     assert_eq!((status, faults.as_array().unwrap().len()), (200, 3), "{body}");
     for flag in ["--loki-url", "--max-age", "--once"] {
         assert!(said.contains(flag) && body.contains(flag), "{flag} missing in {said} or {body}");
@@ -26,7 +26,7 @@ async fn stays_up_not_ready_and_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn stays_up_where_the_admin_address_is_what_is_wrong() {
+async fn stays_up_if_the_admin_address_is_invalid() {
     let place = Place::new();
     let mut command = place.command("http://127.0.0.1:9/push");
     let mut running = Running::start(command.env("REDIS_LOG_SHIPPER_LISTEN", "x"));
@@ -35,7 +35,7 @@ async fn stays_up_where_the_admin_address_is_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn fails_at_once_where_somebody_waits_for_the_end() {
+async fn fails_at_once_with_once() {
     let place = Place::new();
     let output = output(place.command("loki:3100").args(["--once", "--max-age=old"])).await;
     let said = String::from_utf8(output.stderr).unwrap();
@@ -44,7 +44,7 @@ async fn fails_at_once_where_somebody_waits_for_the_end() {
 }
 
 #[tokio::test]
-async fn takes_an_unknown_flag_for_a_mistake_in_typing() {
+async fn refuses_an_unknown_flag() {
     let place = Place::new();
     let output = output(place.command("http://127.0.0.1:9/push").arg("--max-ages=1h")).await;
     assert_eq!(output.status.code(), Some(2));

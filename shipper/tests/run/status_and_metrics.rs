@@ -13,7 +13,7 @@ fn file(status: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn says_how_each_file_stands_while_a_push_fails_and_after() {
+async fn shows_the_state_of_each_file_while_a_push_fails_and_after() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     loki.refuse(Some((403, "You don't have permission to access this tenant")));
     place.write(0, 3);
@@ -48,7 +48,7 @@ async fn says_how_each_file_stands_while_a_push_fails_and_after() {
 }
 
 #[tokio::test]
-async fn says_where_a_new_file_stands_before_anything_of_it_was_pushed() {
+async fn shows_a_new_file_before_anything_of_it_is_pushed() {
     let (place, loki) = (Place::new(), Loki::start().await);
     loki.refuse(Some((503, "")));
     let mut running = Running::start(place.command(&loki.url).args(["--listen=127.0.0.1:0", "--drain-timeout=100ms"]));
@@ -63,7 +63,7 @@ async fn says_where_a_new_file_stands_before_anything_of_it_was_pushed() {
 }
 
 #[tokio::test]
-async fn says_after_a_restart_how_far_a_file_was_acknowledged_before() {
+async fn shows_after_a_restart_how_far_a_file_was_acknowledged() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     place.write(0, 3);
     assert_eq!(output(place.command(&loki.url).arg("--once")).await.status.code(), Some(0));
@@ -76,7 +76,7 @@ async fn says_after_a_restart_how_far_a_file_was_acknowledged_before() {
 }
 
 #[tokio::test]
-async fn says_which_generation_is_shipped_while_younger_ones_wait() {
+async fn shows_which_generation_is_shipped_while_younger_ones_wait() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     loki.refuse(Some((503, "")));
     place.write(0, 3);
@@ -102,11 +102,11 @@ async fn prints_at_the_start_how_much_memory_its_buffers_take() {
     let (place, loki) = (Place::new(), Loki::start().await);
     let mut running = Running::start(&mut place.command(&loki.url));
     let line: Value = serde_json::from_str(&running.says("\"shipping\"").await).unwrap();
-    assert_eq!(line["buffers"], "5.6 MiB", "{line}");
+    assert_eq!(line["buffers"], "6.8 MiB", "{line}");
     running.ends_when_told_to().await;
     let mut running = Running::start(place.command(&loki.url).arg("--batch-bytes=4MiB"));
     let line: Value = serde_json::from_str(&running.says("\"shipping\"").await).unwrap();
-    assert_eq!(line["buffers"], "19.1 MiB", "{line}");
+    assert_eq!(line["buffers"], "23.8 MiB", "{line}");
     running.ends_when_told_to().await;
 }
 

@@ -46,9 +46,9 @@ async fn pods_of_a_stateful_set(cluster: &Cluster, namespace: &str) -> Vec<Value
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_pods_of_a_stateful_set_get_their_sidecar_and_a_stopped_webhook_keeps_none_from_being_made() {
-    let Some(servers) = Servers::find("makes_pods_whatever_becomes_of_the_webhook").unwrap() else { return };
-    let Some(tools) = Tools::find("makes_pods_whatever_becomes_of_the_webhook").unwrap() else { return };
+async fn the_pods_of_a_stateful_set_get_sidecars_and_a_stopped_webhook_prevents_no_pod() {
+    let Some(servers) = Servers::find("creates_pods_while_the_webhook_fails").unwrap() else { return };
+    let Some(tools) = Tools::find("creates_pods_while_the_webhook_fails").unwrap() else { return };
     let cluster = Cluster::start(&servers).await.unwrap();
     let _controllers = Controllers::start(&tools, &cluster).await.unwrap();
     let installation = Installation::start(&cluster, "https://loki.example/loki/api/v1/push").await.unwrap();
@@ -123,9 +123,9 @@ fn silent() -> Trouble {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_a_babbling_or_an_expired_webhook_keeps_no_pod_from_being_made() {
-    let Some(servers) = Servers::find("makes_pods_whatever_becomes_of_the_webhook").unwrap() else { return };
-    let Some(tools) = Tools::find("makes_pods_whatever_becomes_of_the_webhook").unwrap() else { return };
+async fn a_slow_verbose_or_expired_webhook_prevents_no_pod() {
+    let Some(servers) = Servers::find("creates_pods_while_the_webhook_fails").unwrap() else { return };
+    let Some(tools) = Tools::find("creates_pods_while_the_webhook_fails").unwrap() else { return };
     let cluster = Cluster::start(&servers).await.unwrap();
     let _controllers = Controllers::start(&tools, &cluster).await.unwrap();
     let answering = |answer: &'static str| {

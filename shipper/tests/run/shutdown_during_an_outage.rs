@@ -14,7 +14,7 @@ async fn stuck(place: &Place, drain: &str) -> (Running, tokio::net::TcpListener)
 }
 
 #[tokio::test]
-async fn is_gone_after_the_drain_timeout_and_ships_the_rest_next_time() {
+async fn exits_after_the_drain_timeout_and_ships_the_rest_next_time() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     let (mut running, _silent) = stuck(&place, "100ms").await;
     running.signal("-TERM");
@@ -25,14 +25,14 @@ async fn is_gone_after_the_drain_timeout_and_ships_the_rest_next_time() {
 }
 
 #[tokio::test]
-async fn is_gone_once_the_files_are_quiet_where_its_positions_are_kept_and_ships_the_rest_next_time() {
+async fn exits_once_the_files_are_quiet_if_its_positions_are_kept_and_ships_the_rest_next_time() {
     let (place, mut loki) = (Place::new(), Loki::start().await);
     loki.refuse(Some((503, "down")));
     place.write(0, 3);
     let mut running = Running::start(place.command(&loki.url).arg("--drain-timeout=1h"));
     running.says("push failed, retrying").await;
     running.signal("-TERM");
-    running.says("Loki takes nothing now, and Redis has ended").await;
+    running.says("Loki accepts nothing, and Redis has ended").await;
     assert_eq!(running.ends().await.code(), Some(0));
     loki.refuse(None);
     assert_eq!(output(place.command(&loki.url).arg("--once")).await.status.code(), Some(0));
@@ -40,16 +40,16 @@ async fn is_gone_once_the_files_are_quiet_where_its_positions_are_kept_and_ships
 }
 
 #[tokio::test]
-async fn is_gone_though_loki_never_answers_where_its_positions_are_kept() {
+async fn exits_if_loki_never_answers_and_its_positions_are_kept() {
     let place = Place::new();
     let (mut running, _silent) = stuck(&place, "1h").await;
     running.signal("-TERM");
-    running.says("Loki takes nothing now, and Redis has ended").await;
+    running.says("Loki accepts nothing, and Redis has ended").await;
     assert_eq!(running.ends().await.code(), Some(0));
 }
 
 #[tokio::test]
-async fn waits_for_loki_until_the_drain_timeout_where_its_positions_are_lost() {
+async fn waits_for_loki_until_the_drain_timeout_if_its_positions_are_lost() {
     let (place, loki) = (Place::new(), Loki::start().await);
     loki.refuse(Some((503, "down")));
     let logs = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -80,7 +80,7 @@ async fn ships_the_lines_that_are_written_while_the_writer_ends() {
 }
 
 #[tokio::test]
-async fn is_gone_at_once_when_told_twice() {
+async fn exits_at_once_on_a_second_signal() {
     let place = Place::new();
     let (mut running, _silent) = stuck(&place, "1h").await;
     running.signal("-TERM");
@@ -102,7 +102,7 @@ async fn frozen(place: &Place, loki: &Loki, drain: &str) -> Running {
 }
 
 #[tokio::test]
-async fn is_gone_after_the_drain_timeout_though_it_is_stuck() {
+async fn exits_after_the_drain_timeout_even_if_it_is_stuck() {
     let (place, loki) = (Place::new(), Loki::start_with_tls().await);
     let mut running = frozen(&place, &loki, "100ms").await;
     running.signal("-TERM");
@@ -111,7 +111,7 @@ async fn is_gone_after_the_drain_timeout_though_it_is_stuck() {
 }
 
 #[tokio::test]
-async fn is_gone_at_once_when_told_twice_though_it_is_stuck() {
+async fn exits_at_once_on_a_second_signal_even_if_it_is_stuck() {
     let (place, loki) = (Place::new(), Loki::start_with_tls().await);
     let mut running = frozen(&place, &loki, "1h").await;
     running.signal("-TERM");
@@ -144,7 +144,7 @@ fn stop_the_disk(place: &Place) {
 }
 
 #[tokio::test]
-async fn is_gone_though_the_disk_does_not_answer_from_the_start() {
+async fn exits_even_if_the_disk_never_answers() {
     let (place, loki) = (Place::new(), Loki::start().await);
     place.write(0, 3);
     stop_the_disk(&place);
@@ -156,7 +156,7 @@ async fn is_gone_though_the_disk_does_not_answer_from_the_start() {
 }
 
 #[tokio::test]
-async fn is_gone_in_time_though_the_disk_does_not_answer_any_more() {
+async fn exits_in_time_even_if_the_disk_stops_answering() {
     // The positions of three lines are not saved yet, and more lines may be pushed only after that.
     for more in [3, 6] {
         let (place, mut loki) = (Place::new(), Loki::start().await);
