@@ -3,8 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use certs::Authority;
+use harness::controllers::{Controllers, stateful_set_of};
 use harness::installation::NAMESPACE;
-use harness::servers::Servers;
+use harness::pod_fixture;
+use harness::process::eventually;
+use harness::servers::{Servers, Tools};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::core::ApiResource;
@@ -13,6 +16,7 @@ use std::time::Duration;
 
 use super::world::{OPTED_IN, World};
 
+const PATIENCE: Duration = Duration::from_mins(2);
 const DAY: Duration = Duration::from_hours(24);
 
 impl World {
@@ -154,4 +158,48 @@ async fn names_a_certificate_that_the_api_server_does_not_trust() {
         // The webhook still serves the certificate that it read first.
         assert!(codes.contains(&code.to_owned()), "{codes:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_a_pod_that_a_quota_refused_with_the_sidecar_and_accepts_one_that_was_fitted() {
+    let (Some(servers), Some(tools)) =
+        (Servers::find("checks_a_cluster").unwrap(), Tools::find("checks_a_cluster").unwrap())
+    else {
+        return;
+    };
+    let world = World::new(&servers).await;
+    let controllers = ["statefulset-controller", "resourcequota-controller"];
+    let _controllers = Controllers::start_only(&tools, &world.cluster, &controllers).await.unwrap();
+    let bounds = |kind: &str, namespace: &str, spec: &Value| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "bounds", "namespace": namespace}, "spec": spec});
+    for namespace in ["full", "least"] {
+        world.cluster.create_namespace(namespace, &json!({OPTED_IN: "enabled"}), &["rec"]).await.unwrap();
+    }
+    let limits = json!({"limits": [{"type": "Container", "min": {"memory": "128Mi"}}]});
+    world.cluster.apply(&bounds("LimitRange", "least", &limits)).await.unwrap();
+    world.cluster.apply(&bounds("ResourceQuota", "full", &json!({"hard": {"limits.cpu": "2150m"}}))).await.unwrap();
+    let pod = pod_fixture("a-vanilla").unwrap();
+    eventually("the quota refuses the sidecar, and the webhook knows the limits", PATIENCE, || async {
+        let is_refused = world.cluster.create_pod("full", &pod, true).await.is_err();
+        Ok((is_refused && world.cluster.create_pod("least", &pod, true).await.is_ok()).then_some(()))
+    })
+    .await
+    .unwrap();
+    for namespace in ["full", "least"] {
+        world.cluster.apply(&stateful_set_of(&pod, namespace, 1)).await.unwrap();
+        eventually("the pod", PATIENCE, || async {
+            Ok((!world.cluster.pods(namespace).await?.is_empty()).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+    eventually("the Event", PATIENCE, || async {
+        let events = world.cluster.events("full").await?;
+        Ok(events.iter().any(|(reason, _)| reason == "LogShipperSteppedAside").then_some(()))
+    })
+    .await
+    .unwrap();
+    let report = world.check(&[]).await;
+    assert_eq!(report.codes(), ["RLS209"], "{report:#?}");
+    assert!(report.problems()[0].starts_with("pod full/rec-0: stepped aside: "), "{report:#?}");
+    assert_eq!(report.result("pod least/rec-0 has the current sidecar"), Some("ok"), "{report:#?}");
 }

@@ -70,8 +70,10 @@ pub(crate) fn left_alone(judged: &Judged, (namespace, pod): (&str, &str)) -> Out
 fn absent(pod: &Value, (namespace, pod_name): (&str, &str), known: &Known<'_>) -> Finding {
     let of_pod = format!("pod {pod_name}: ");
     let mut left_alone = known.left_alone.into_iter().flatten().rev();
-    if let Some((code, message)) = left_alone.find(|(_, message)| message.starts_with(&of_pod)) {
-        return finding(*code, format!("pod {namespace}/{message}").replacen("/pod ", "/", 1), namespace, pod_name);
+    let said = left_alone.find_map(|(code, message)| Some((*code, message.split_once(&of_pod)?.1)));
+    if let Some((code, said)) = said {
+        let said = said.trim_start_matches("redis-log-shipper: ");
+        return finding(code, format!("pod {namespace}/{pod_name}: {said}"), namespace, pod_name);
     }
     let created = text(pod, "/metadata/creationTimestamp").and_then(|time| time.parse::<Timestamp>().ok());
     let said = |code: Code, why: String| {
@@ -223,7 +225,7 @@ mod tests {
         assert!(found.starts_with("RLS203") && found.contains("before the webhook was registered"), "{found}");
         let found = checked(&pod(), |known| known.labelled = None);
         assert!(found.starts_with("RLS203") && found.contains("does not tell when"), "{found}");
-        let aside = vec![(Code::SteppedAside, "pod rec-0: stepped aside: the quota".to_owned())];
+        let aside = vec![(Code::SteppedAside, "pod rec-0: redis-log-shipper: stepped aside: the quota".to_owned())];
         let aside: &Vec<_> = Box::leak(Box::new(aside));
         let found = checked(&pod(), |known| known.left_alone = Some(aside));
         assert!(found.starts_with("RLS209: pod redis/rec-0: stepped aside: the quota; fix: "), "{found}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::http;
 use findings::{Code, Finding, Outcome};
+use http_body_util::BodyExt as _;
 use kube::api::ListParams;
 use kube::core::Request;
 use runtime::chain;
@@ -113,10 +114,28 @@ impl Reader {
         self.within(self.client.request_text(request)).await
     }
 
-    /// Creates `object` at `path`: a question to the API server, or a dry run.
+    /// Creates `object` at `path`: a question to the API server.
     pub(crate) async fn create(&self, path: &str, object: &Value) -> Result<Value, Unread> {
-        let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
-        self.request(request.body(object.to_string().into_bytes())).await
+        self.request(post(path, object)).await
+    }
+
+    /// Tries to create `object` at `path`, and returns it as it would be stored, with the warnings of the answer.
+    pub(crate) async fn try_create(&self, path: &str, object: &Value) -> Result<(Value, Vec<String>), Unread> {
+        let failed = |error: &dyn fmt::Display| Unread::Failed(error.to_string());
+        let request = post(&format!("{path}?dryRun=All"), object).map_err(|error| failed(&error))?;
+        let answer = self.within(self.client.send(request.map(kube::client::Body::from))).await?;
+        let warnings = answer.headers().get_all(http::header::WARNING).iter();
+        let warnings = warnings.map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned()).collect();
+        let status = answer.status();
+        let body = tokio::time::timeout(self.timeout, answer.into_body().collect()).await;
+        let body = body.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?.to_bytes();
+        let object: Value = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
+        let said = || object.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
+        match status {
+            status if status.is_success() => Ok((object, warnings)),
+            http::StatusCode::FORBIDDEN => Err(Unread::Forbidden(said())),
+            status => Err(Unread::Failed(format!("{status}: {}", said()))),
+        }
     }
 
     /// All objects of a list.
@@ -159,4 +178,9 @@ impl Reader {
             Err(_elapsed) => Err(Unread::Failed(format!("no answer within {:?}", self.timeout))),
         }
     }
+}
+
+fn post(path: &str, object: &Value) -> http::Result<http::Request<Vec<u8>>> {
+    let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
+    request.body(object.to_string().into_bytes())
 }

@@ -10,8 +10,11 @@ use super::installation::Installed;
 use super::namespaces::Namespaces;
 use super::reader::{Reader, Unread, What};
 use crate::admission::pod::{INJECTED, STATUS, annotation};
-use crate::audit::namespace;
+use crate::audit::{finding, namespace};
 use crate::config::Config;
+
+/// The start of the webhook's warnings.
+const OURS: &str = "redis-log-shipper: ";
 
 /// Tries the first namespace that opted in.
 pub(crate) async fn check(reader: &Reader, namespaces: &Namespaces, installed: &Installed, report: &mut Report) {
@@ -23,10 +26,10 @@ pub(crate) async fn check(reader: &Reader, namespaces: &Namespaces, installed: &
     });
     let Some((namespace, _)) = opted_in else { return };
     let check = format!("a sample pod in namespace {namespace} gets the sidecar (a dry run)");
-    let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
-    let outcome = match reader.create(&path, &pod(&installed.config)).await {
-        Ok(pod) if annotation(&pod, STATUS) == Some(INJECTED) => Outcome::Passed(String::new()),
-        Ok(_) => Outcome::Found(not_injected(namespace, report)),
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
+    let outcome = match reader.try_create(&path, &pod(&installed.config)).await {
+        Ok((pod, _)) if annotation(&pod, STATUS) == Some(INJECTED) => Outcome::Passed(String::new()),
+        Ok((_, warnings)) => Outcome::Found(not_injected(namespace, &warnings, report)),
         // A quota or a policy may refuse the sample.
         Err(Unread::Forbidden(said)) if !said.contains("cannot create resource") => {
             Outcome::Skipped(format!("the namespace refuses the sample pod: {said}"))
@@ -36,8 +39,16 @@ pub(crate) async fn check(reader: &Reader, namespaces: &Namespaces, installed: &
     report.add(check, outcome);
 }
 
-/// The finding, under the code of the error that explains it.
-fn not_injected(namespace: &str, report: &Report) -> Finding {
+/// The finding, under the code that explains it: in the words of the webhook, or of an error of the installation.
+fn not_injected(namespace: &str, warnings: &[String], report: &Report) -> Finding {
+    let said = [(Code::FuseBlown, "fuse blown: "), (Code::NoRoom, "the LimitRange ")];
+    for (code, start) in said {
+        let is_it = |warning: &&String| warning.contains(OURS) && warning.contains(start);
+        if let Some(warning) = warnings.iter().find(is_it) {
+            let said = warning.split_once(OURS).map_or(warning.as_str(), |(_, said)| said).trim_end_matches('"');
+            return finding(code, format!("namespace {namespace}: {said}"), namespace, "POD");
+        }
+    }
     let explains =
         |finding: &&Finding| finding.severity() == Severity::Error || finding.code == Code::SelectorMatchesNothing;
     let code = report.findings().find(explains).map_or(Code::WebhookUnreachable, |finding| finding.code);
@@ -69,4 +80,29 @@ fn pod(config: &Config) -> Value {
             "volumes": [{"name": "logs", "emptyDir": {}}],
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explains_a_sample_without_sidecar_by_the_webhook_or_by_the_installation() {
+        let code = |warnings: &[&str], found: Option<Code>| {
+            let mut report = Report::default();
+            report.add("before", Outcome::Passed(String::new()));
+            if let Some(code) = found {
+                report.add("other", Outcome::Found(Finding::new(code, "", "")));
+            }
+            let warnings: Vec<_> = warnings.iter().map(|it| format!("299 - \"{it}\"")).collect();
+            not_injected("redis", &warnings, &report)
+        };
+        assert_eq!(code(&[], None).code, Code::WebhookUnreachable);
+        assert_eq!(code(&[], Some(Code::CaBundleMismatch)).code, Code::CaBundleMismatch);
+        assert_eq!(code(&[], Some(Code::SelectorMatchesNothing)).code, Code::SelectorMatchesNothing);
+        assert_eq!(code(&[], Some(Code::NamespaceNotLabelled)).code, Code::WebhookUnreachable);
+        let fuse = code(&["other", "redis-log-shipper: fuse blown: the log shipper of pod rec-0 does not start"], None);
+        assert_eq!(fuse.code, Code::FuseBlown);
+        assert_eq!(fuse.problem, "namespace redis: fuse blown: the log shipper of pod rec-0 does not start");
+    }
 }
