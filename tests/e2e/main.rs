@@ -17,6 +17,7 @@ mod keeps_its_certificate;
 mod leaves_nothing_behind;
 mod manages_permissions;
 mod manifests_fit_together;
+mod names_faults;
 mod proves_what_was_shipped;
 mod pushing;
 mod reloads_certificates;

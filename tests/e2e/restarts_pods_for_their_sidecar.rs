@@ -347,7 +347,9 @@ async fn refuses_where_a_restart_would_gain_nothing() {
     });
     let (api, name) = cluster.api_of(&configuration).unwrap();
     api.delete(&name, &DeleteParams::default()).await.unwrap();
+    let started = std::time::Instant::now();
     rollout().await.stopped_with("RLS101");
+    harness::say(&format!("RLS101: rollout after {:.1} s", started.elapsed().as_secs_f32()));
     let pods = cluster.whole_pods("redis").await.unwrap();
     assert!(pods.iter().all(|pod| before.values().any(|old| old == pod)), "nothing was touched");
 }

@@ -2,6 +2,7 @@
 //! result.
 
 pub(crate) mod check;
+mod connection;
 pub(crate) mod explain;
 pub(crate) mod inject;
 pub(crate) mod rbac;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use jiff::SignedDuration;
 
+use crate::commands::connection::Connection;
 use crate::config::Config;
 use crate::offline::output::print;
 use crate::rollout::cluster::Cluster;
@@ -32,6 +32,8 @@ pub(crate) struct Rollout {
     /// The webhook's configuration, a YAML file [default: the ConfigMap of the installation]
     #[arg(long, env = "REDIS_LOG_WEBHOOK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Prints the plan, and restarts the pods. The exit code is 1 if it stops before the last one.
@@ -42,7 +44,7 @@ pub(crate) fn run(args: Rollout) -> anyhow::Result<ExitCode> {
 
 async fn roll_out(args: Rollout) -> anyhow::Result<ExitCode> {
     let config = args.config.as_deref().map(Config::read).transpose()?;
-    let mut connection = kube::Config::infer().await.context("failed to find a cluster: set KUBECONFIG")?;
+    let mut connection = args.connection.config().await?;
     // A budget answers 429. The rollout says so and waits itself.
     connection.default_retry = false;
     let client = kube::Client::try_from(connection)?;

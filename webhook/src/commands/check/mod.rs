@@ -20,7 +20,7 @@ use crate::offline::input;
 pub(crate) struct Check {
     /// Check a file instead of a cluster: pods, workloads, Redis Enterprise clusters, the configuration, manifests; may be
     /// given more than once. - is standard input.
-    #[arg(short, long = "file", value_name = "FILE")]
+    #[arg(short, long = "file", value_name = "FILE", conflicts_with = "Connection")]
     files: Vec<PathBuf>,
     /// Check whether the webhook can be installed, and whether you may do it.
     #[arg(long, conflicts_with = "files")]
