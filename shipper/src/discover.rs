@@ -40,12 +40,12 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    /// Of a path. A link is not followed.
+    /// The stat of a path. Does not follow a link.
     fn at_path(path: &Path) -> std::io::Result<Self> {
         Self::at(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Of an open file.
+    /// The stat of an open file.
     fn of(file: &File) -> std::io::Result<Self> {
         Self::at(file, Path::new(""), AtFlags::EMPTY_PATH)
     }
@@ -230,7 +230,7 @@ impl Discovery {
     }
 
     /// Opens a file if it is still the listed one, and still below the directory. Since the listing, somebody may have
-    /// replaced the file, a link, or a folder on the link's path.
+    /// replaced the file, a link, or a directory on the link's path.
     pub fn open(&self, found: &Found) -> std::io::Result<Option<File>> {
         // The name may be a FIFO by now: NONBLOCK keeps open() from waiting for its writer.
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY | if found.link { OFlags::empty() } else { OFlags::NOFOLLOW };
@@ -246,13 +246,13 @@ impl Discovery {
         Ok((same && (!found.link || self.holds(&file)?)).then_some(file))
     }
 
-    /// Whether an open file lies below the directory, whichever path led to it.
+    /// Whether an open file is below the directory, whichever path led to it.
     fn holds(&self, file: &File) -> std::io::Result<bool> {
         let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         Ok(path.starts_with(self.dir.canonicalize()?))
     }
 
-    /// The target of a link, if it lies below the directory.
+    /// The target of a link, if it is below the directory.
     fn target(&self, link: &Path) -> Option<Snapshot> {
         let target = link.canonicalize().ok()?;
         target.starts_with(self.dir.canonicalize().ok()?).then(|| Snapshot::at_path(&target).ok())?
@@ -404,7 +404,7 @@ mod tests {
         std::os::unix::fs::symlink("folder/token", dir.path().join("a.log")).unwrap();
         let mut found = discovery.list().unwrap().remove(0);
         assert!(discovery.open(&found).unwrap().is_some());
-        // The folder becomes a link out of the directory after the listing resolved the first link.
+        // The subdirectory becomes a link out of the log directory after the listing resolved the first link.
         std::fs::remove_dir_all(dir.path().join("folder")).unwrap();
         std::os::unix::fs::symlink(outside.path(), dir.path().join("folder")).unwrap();
         found.inode = Snapshot::at_path(&outside.path().join("token")).unwrap().inode;

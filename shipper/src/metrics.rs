@@ -1,4 +1,4 @@
-//! What the shipper counts.
+//! The shipper's metrics.
 
 use std::sync::atomic::AtomicU64;
 
@@ -12,14 +12,14 @@ use crate::discover::LeftOut;
 use crate::push::answer::Trouble;
 use crate::push::rejections::Rejections;
 
-/// How bytes got lost.
+/// Why bytes were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// Truncated away where no copy was kept.
+    /// A truncation removed them, and there is no copy.
     Truncated,
-    /// The file was gone when it was to be taken up again.
+    /// The file was missing when it should have been opened again.
     Missing,
-    /// Deleted by others, and held by us for too long.
+    /// A deleted file was closed, because deleted files took too much disk.
     Shed,
     /// A run of NULs, left by a writer that did not notice a truncation. Nothing was ever written there.
     Zeros,
@@ -38,12 +38,12 @@ impl Lost {
     }
 }
 
-/// What was handed out for pushing, and what was not.
+/// The entries that were handed out or skipped.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Handed {
     /// Entries.
     pub(crate) entries: u64,
-    /// Entries of which the length limit cut a line.
+    /// Entries with a line that the length limit cut.
     pub(crate) cut: u64,
     /// Entries with invalid UTF-8.
     pub(crate) replaced: u64,
@@ -67,7 +67,7 @@ struct Rule {
     rule: String,
 }
 
-/// The shipper's metrics; all names start with `redis_log_shipper_`.
+/// The metrics. All names start with `redis_log_shipper_`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     entries: Counter,
@@ -182,17 +182,17 @@ impl Metrics {
         }
     }
 
-    /// Counts what one rule replaces.
+    /// The counter of one redaction rule.
     pub(crate) fn redactions(&self, rule: &str) -> Counter {
         self.redactions.get_or_create_owned(&Rule { rule: rule.to_owned() })
     }
 
-    /// Counts what one rule drops.
+    /// The counter of one drop rule.
     pub(crate) fn dropped(&self, rule: &str) -> Counter {
         self.dropped.get_or_create_owned(&Rule { rule: rule.to_owned() })
     }
 
-    /// Files are not read: their names are not UTF-8, or there are too many.
+    /// Sets how many files are not read: there are too many, or their names are not UTF-8.
     pub(crate) fn left_out(&self, left_out: LeftOut) {
         for (reason, files) in [("name", left_out.not_utf8), ("too_many", left_out.too_many)] {
             let files = i64::try_from(files).unwrap_or(i64::MAX);
@@ -200,7 +200,7 @@ impl Metrics {
         }
     }
 
-    /// So many files share one stream of Loki.
+    /// Sets how many files share one stream of Loki.
     pub(crate) fn sharing(&self, files: usize) {
         self.sharing.set(i64::try_from(files).unwrap_or(i64::MAX));
     }

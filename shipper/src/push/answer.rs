@@ -1,4 +1,4 @@
-//! What Loki, or the gateway before it, meant: one table from status and body to what is to be done.
+//! The meaning of an answer from Loki, or from the gateway before it: one table from status and body to the next step.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,67 +9,67 @@ use hyper::StatusCode;
 use super::fault::ConnectionFault;
 use super::rejections::{Reason, Rejections};
 
-/// What is to be done about an answer.
+/// The next step after an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// All entries are stored.
     Stored,
-    /// Some entries were rejected for good, all others are stored. Sending them again would change nothing.
+    /// Some entries were rejected for good, and all others are stored. A retry would change nothing.
     StoredExcept(Rejections),
-    /// Structured metadata is not allowed: send the same entries without it.
+    /// Loki does not allow structured metadata: push the same entries without it.
     WithoutMetadata,
-    /// Larger than is allowed: send it in pieces.
+    /// The push is too large: push it in pieces.
     Split,
-    /// A 400 with words that are not known. Either the request is at fault or a few of its entries: find out.
+    /// A 400 with an unknown text. Find out whether the request is at fault, or a few of its entries.
     Suspect,
-    /// Nothing is certain to be stored: retry the same bytes later.
+    /// Perhaps nothing is stored: retry the same bytes later.
     RetryLater(Trouble),
 }
 
 /// Why a push was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// 403: the token is good, the permission is missing.
+    /// 403: the token is valid, but the permission is missing.
     Forbidden,
-    /// 302 and its kin: a login page instead of an answer, the token is missing, expired or for another audience. Without
-    /// OAuth metadata the gateway has no login page, and says 401 instead.
+    /// 302 and other redirects to a login page: the token is missing, expired or for another audience. Without OAuth metadata the
+    /// gateway has no login page, and answers 401.
     Login,
     /// There is no token to send.
     NoToken,
-    /// 400: the port speaks https, and the URL says http.
+    /// 400: the port expects https, and the URL says http.
     PlainHttp,
-    /// 401: an unknown tenant, a gateway that is still starting, or one that could not ask the API server.
+    /// 401: the tenant is unknown, or the gateway is still starting or could not ask the API server.
     Unauthorized,
     /// 404, 405: the URL is wrong.
     WrongUrl,
-    /// 260 and its kin: Loki took the push and stored nothing.
+    /// 260 and similar: Loki accepted the push and stored nothing.
     Blocked,
-    /// 400 for the whole request, such as labels that cannot be parsed.
+    /// 400 for the whole request, for example because of invalid labels.
     BadRequest,
     /// 429: push more slowly.
     Throttled {
         /// The limit that the answer names.
         limit: Limit,
-        /// The least time to wait, where the answer said one.
+        /// The minimum wait, if the answer names one.
         after: Option<Duration>,
-        /// Whether the push is larger than what is allowed in a second, so that waiting alone may never help.
+        /// Whether the push is larger than the limit of a second, so that a wait alone may never help.
         over: bool,
     },
-    /// 400: entries lie further ahead than Loki's clock allows. They are taken once that time has come.
+    /// 400: entries are too far ahead of Loki's clock. Loki accepts them later.
     TooNew,
-    /// 5xx: down, or on its way up.
+    /// 5xx: Loki or the gateway is down, or still starting.
     Unavailable(Option<Duration>),
-    /// 500: the gateway could not ask whether the push is allowed. Loki was not asked at all.
+    /// 500: the gateway could not ask whether the push is allowed. The push did not reach Loki.
     Gateway(Option<Duration>),
-    /// 429, or 503 from older versions: the gateway answers as many requests as it can.
+    /// 429, or 503 from older versions: the gateway is busy.
     GatewayBusy(Option<Duration>),
-    /// No answer, and what kept it from coming.
+    /// No answer, and why.
     NoAnswer(ConnectionFault),
-    /// Something that is in no table.
+    /// An unknown answer.
     Unexpected,
 }
 
-/// A limit of Loki on what a tenant may push.
+/// A limit on the pushes of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// The number of active streams of the tenant.
@@ -97,14 +97,14 @@ impl Limit {
         }
     }
 
-    /// Whether Loki refuses one stream because of it, and may accept others.
+    /// Whether it makes Loki refuse one stream and accept others.
     pub(crate) fn is_of_one_stream(self) -> bool {
         matches!(self, Self::Streams | Self::StreamRate)
     }
 }
 
 impl Trouble {
-    /// One stable word for logs and metrics.
+    /// Its stable name in logs and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Forbidden => "forbidden",
@@ -125,7 +125,7 @@ impl Trouble {
         }
     }
 
-    /// Whether waiting alone will not help: somebody must grant or change something.
+    /// Whether a wait alone does not help, because somebody must grant or change something.
     pub fn needs_somebody(&self) -> bool {
         !matches!(
             self,
@@ -143,7 +143,7 @@ impl Trouble {
         matches!(self, Self::Forbidden | Self::Login | Self::Unauthorized)
     }
 
-    /// The least time to wait, where the answer said one.
+    /// The minimum wait, if the answer names one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled { after, .. }
@@ -158,7 +158,7 @@ impl Trouble {
 /// Reads the table for a push of `entries` entries.
 pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, entries: u64) -> Meaning {
     let trouble = match status.as_u16() {
-        // Loki says nothing when it has stored a push. A text is that of a proxy or of another program.
+        // Loki answers a stored push without a text. A text comes from a proxy or another program.
         204 => return Meaning::Stored,
         200 if body.is_empty() => return Meaning::Stored,
         201..=299 => Trouble::Blocked,
@@ -167,7 +167,7 @@ pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, en
         401 => return Meaning::RetryLater(of_unauthorized(body)),
         403 => Trouble::Forbidden,
         404 | 405 => Trouble::WrongUrl,
-        // The limit of Loki's own parts on what they say to each other: it never gets better.
+        // A limit between the components of Loki. A retry never helps.
         500..=599 if body.contains("message larger than max") => return Meaning::Split,
         500..=599 if is_of_the_gateway(body) => Trouble::Gateway(retry_after),
         429 | 503 if body.contains("Server capacity exceeded") => Trouble::GatewayBusy(retry_after),
@@ -180,17 +180,17 @@ pub fn meaning(status: StatusCode, body: &str, retry_after: Option<Duration>, en
     Meaning::RetryLater(trouble)
 }
 
-/// Without OAuth metadata the gateway has no login page to send a bad token to.
+/// The cause of a 401. Without OAuth metadata the gateway has no login page, and answers 401 to an invalid token.
 fn of_unauthorized(body: &str) -> Trouble {
     if body.contains("OAuth authentication not available") { Trouble::Login } else { Trouble::Unauthorized }
 }
 
-/// Whether the gateway itself speaks, and not Loki behind it.
+/// Whether the answer comes from the gateway itself, and not from Loki.
 fn is_of_the_gateway(body: &str) -> bool {
     body.contains("errorType") && body.contains("observatorium-api")
 }
 
-/// A 400 may speak of the request, of a few of its entries, or of something else altogether.
+/// A 400 is about the request, about a few of its entries, or about something else.
 fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Meaning {
     let says = |signs: &[&str]| signs.iter().any(|sign| body.contains(sign));
     if says(&["structured metadata"]) {
@@ -230,7 +230,7 @@ fn of_bad_request(body: &str, retry_after: Option<Duration>, entries: u64) -> Me
     }
 }
 
-/// Loki's words without the label sets it names: those are the user's words, which may be any.
+/// Loki's text without label sets, because users choose the labels.
 fn without_streams(body: &str) -> Cow<'_, str> {
     const BEFORE: [&str; 4] = ["stream '", "stream: ", "stream ", "labels '"];
     let (mut kept, mut rest) = (String::new(), body);
@@ -244,7 +244,7 @@ fn without_streams(body: &str) -> Cow<'_, str> {
     if kept.is_empty() { Cow::Borrowed(body) } else { Cow::Owned(kept + rest) }
 }
 
-/// Where a label set ends: at the first closing brace that stands in no quotes.
+/// The end of a label set: the first closing brace outside of quotes.
 fn end_of_set(set: &str) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in set.bytes().enumerate() {
@@ -263,9 +263,9 @@ fn throttled(body: &str, after: Option<Duration>) -> Trouble {
     Trouble::Throttled { limit: Limit::named_by(body), after, over: is_over(body) }
 }
 
-/// Whether a 429 names a size larger than what it allows in a second. Loki tells the rate, not the burst; the burst is
-/// never smaller in any configuration that works, and pieces that are smaller than needed do no harm. The ingester tells
-/// the size of one entry, and how many there are.
+/// Whether a 429 names a size above its limit of a second. Loki names the rate, but not the burst. In a working configuration the
+/// burst is not smaller, and pieces that are smaller than necessary do no harm. The ingester names the size of one entry, and the
+/// number of entries.
 fn is_over(body: &str) -> bool {
     let size_after = |words: &str| {
         let rest = body.split(words).nth(1)?.trim_start_matches('\'');
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn takes_no_label_for_lokis_words() {
-        // Labels are the user's: a cluster may be called anything.
+        // Users choose the labels: a cluster may have any name.
         for odd in ["snappy-0", "org id", "a } rate limit exceeded", "\\\"} unexpected EOF", "max entry size"] {
             let stream = format!("{{job=\"{odd}\", log_file=\"structured metadata\"}}");
             let old = format!(
@@ -369,7 +369,7 @@ mod tests {
         };
         let cases = [
             (400, format!("entry for stream '{stream}' has timestamp too old: t, oldest acceptable timestamp is: t"), only(Reason::TooOld, 1)),
-            // They are taken later.
+            // Loki accepts them later.
             (400, format!("7 errors like: entry for stream '{stream}' has timestamp too new: t"), Meaning::RetryLater(Trouble::TooNew)),
             (400, format!("1 errors like: entry for stream '{stream}' has timestamp too old: t; 7 errors like: entry for stream '{stream}' has timestamp too new: t"), Meaning::RetryLater(Trouble::TooNew)),
             (400, format!("max entry size '256000' bytes exceeded for stream '{stream}' while adding an entry with length '300000' bytes"), only(Reason::LineTooLong, 1)),
@@ -379,7 +379,7 @@ mod tests {
             (400, format!("stream '{stream}' has duplicate label name: 'x'"), only(Reason::LabelLimit, 100)),
             (400, ooo("entry too far behind, entry timestamp is: t, oldest acceptable timestamp is: t"), only(Reason::TooFarBehind, 3)),
             (400, ooo("entry out of order"), only(Reason::OutOfOrder, 3)),
-            // Some of those that were ignored would be taken later.
+            // Loki would accept some of the ignored entries later.
             (400, ooo("Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest for stream '{}' totaling 165B, consider splitting a stream via additional labels"), later(Limit::StreamRate)),
             (429, ooo("Per stream rate limit exceeded (limit: 3MB/sec) while attempting to ingest for stream '{}' totaling 165B, consider splitting a stream via additional labels"), later(Limit::StreamRate)),
             (400, format!("5 errors like: stream '{stream}' includes structured metadata, but this feature is disallowed. Please see `limits_config.allow_structured_metadata`"), Meaning::WithoutMetadata),

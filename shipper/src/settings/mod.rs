@@ -1,4 +1,4 @@
-//! What was typed becomes what is meant, once, and every fault is reported together.
+//! Parses the flags into settings, once, and reports all errors together.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -22,37 +22,37 @@ use crate::push::{PushSettings, shown_url};
 use crate::redaction::{OwnRule, Redaction};
 use crate::tail::TailSettings;
 
-/// Which files are shipped where nothing is said about it.
+/// The files that are shipped by default.
 const DEFAULT_INCLUDE: &str = "*.log";
-/// No duration is longer: a hundred years can be added to any clock, and longer ones are typing errors.
+/// The longest duration. A hundred years can be added to any clock, and a longer duration is a typing error.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// Everything a shipper is told.
+/// All settings of a shipper.
 #[derive(Debug)]
 pub struct Settings {
-    /// Which files.
+    /// Which files are shipped.
     pub discovery: Discovery,
-    /// How they are read.
+    /// How files are read.
     pub tail: TailSettings,
-    /// Where they go.
+    /// Where entries are pushed.
     pub push: PushSettings,
-    /// Where positions are kept; in memory only without it.
+    /// Where positions are kept. Without it, only in memory.
     pub state_dir: Option<PathBuf>,
-    /// Where positions are kept while the state directory cannot be written.
+    /// Where positions are kept while the state directory is not writable.
     pub state_fallback_dir: Option<PathBuf>,
-    /// Where the admin port is, if there is one.
+    /// The address of the admin port, if there is one.
     pub listen: Option<SocketAddr>,
-    /// How long the ending may take.
+    /// How long the shipper may take to end.
     pub drain_timeout: Duration,
     /// Whether to end once everything is shipped.
     pub once: bool,
-    /// What the user should change about these settings.
+    /// What the user should change in these settings.
     pub warnings: Vec<String>,
-    /// What follows from these settings and may be as it should.
+    /// Effects of these settings that may be intended.
     pub notes: Vec<String>,
 }
 
-/// Settings that cannot be used: all that is wrong with them.
+/// The errors of invalid settings.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid settings: {}", .0.join("; "))]
 pub struct InvalidSettings(pub Vec<String>);
@@ -121,9 +121,9 @@ impl Settings {
 /// What reading the files needs: the settings of `preview`.
 #[derive(Debug)]
 pub(crate) struct ReadSettings {
-    /// Which files.
+    /// Which files are shipped.
     pub(crate) discovery: Discovery,
-    /// How they are read.
+    /// How files are read.
     pub(crate) tail: TailSettings,
 }
 

@@ -1,24 +1,24 @@
 //! When log rotation deletes lines that Loki has not acknowledged: the lag as a deadline.
 //!
-//! Redis Enterprise rotates its logs by a known policy. From it, the rate at which a file is written and the place of the
-//! oldest unacknowledged line follows the time of its deletion, if nothing more is acknowledged. Every estimate errs on the
-//! early side. This is not about bytes that are lost already: the metrics count those.
+//! Redis Enterprise rotates its logs by a known policy. The policy, the write rate of a file and the position of the oldest
+//! unacknowledged line give the time at which this line is deleted if nothing more is acknowledged. Every estimate is rather too
+//! early than too late. Metrics count the bytes that are already lost.
 
 use std::time::{Duration, Instant};
 
-/// Lines that wait for less are on their way: there is no deadline for them.
+/// Lines that have waited for less have no deadline yet.
 const ON_ITS_WAY: Duration = Duration::from_mins(1);
-/// The write rate is an average over about this time: bursts shorter than this should not move the deadline much.
+/// The write rate is an average over about this time, so that shorter bursts move the deadline only a little.
 const AVERAGED_OVER: Duration = Duration::from_mins(10);
-/// Below this, somebody has to act today, and below this, now.
+/// Below the first limit, somebody must act today. Below the second limit, now.
 const SOON: [Duration; 2] = [Duration::from_hours(2), Duration::from_mins(15)];
 
 /// How a log file is rotated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
-    /// A larger live file is rotated.
+    /// A live file above this size is rotated.
     pub(crate) max_size: u64,
-    /// How many rotated files are kept.
+    /// The number of rotated files that are kept.
     pub(crate) kept: u32,
     /// A rotated file of this age is deleted.
     pub(crate) max_age: Duration,
@@ -37,14 +37,14 @@ pub(crate) const REDIS_ENTERPRISE: Policy = Policy {
     shortest: Duration::from_mins(5),
 };
 
-/// How a file stands that has lines which Loki has not acknowledged.
+/// A file with unacknowledged lines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
     /// How long the oldest of these lines has waited.
     pub(crate) waits: Duration,
-    /// How often the file that holds it has been rotated: 0 for the live file.
+    /// How often the file with this line was rotated: 0 for the live file.
     pub(crate) rotations: u32,
-    /// How long nothing has been written to that file.
+    /// The time since the last write to this file.
     pub(crate) quiet: Duration,
     /// The size of the live file.
     pub(crate) live_size: u64,
@@ -53,27 +53,27 @@ pub(crate) struct Standing {
 }
 
 impl Policy {
-    /// When the oldest of the lines is deleted, if nothing more is acknowledged; `None` while they are on their way.
+    /// When the oldest line is deleted if nothing more is acknowledged. `None` if the lines have waited only briefly.
     pub(crate) fn until_loss(&self, standing: &Standing) -> Option<Duration> {
         (standing.waits >= ON_ITS_WAY).then(|| self.by_age(standing).min(self.by_number(standing)))
     }
 
-    /// Until the file is too old. Rotation goes by the time of the last write.
+    /// The time until the file is too old. Rotation uses the time of the last write.
     fn by_age(&self, standing: &Standing) -> Duration {
         self.max_age.saturating_sub(standing.quiet)
     }
 
-    /// Until there are too many younger files.
+    /// The time until there are too many younger files.
     fn by_number(&self, standing: &Standing) -> Duration {
-        // A file beyond the policy is still there, so more are kept. It may go with the next rotation all the same.
+        // The file is beyond the policy, so more files are kept than expected. The next rotation may still delete it.
         let rotations_left = (self.kept + 1).saturating_sub(standing.rotations).max(1);
-        // The next rotation of the day may be due at any moment; only a file that grows tells its own.
+        // The daily rotation may be due at any moment. Only the size of a growing file gives a better estimate.
         let first = self.time_to_write(self.max_size.saturating_sub(standing.live_size), standing).min(self.longest);
         let each = self.time_to_write(self.max_size, standing).clamp(self.shortest, self.longest);
         first.saturating_add(each.saturating_mul(rotations_left - 1))
     }
 
-    /// How long it takes to write so many bytes.
+    /// The time to write this many bytes.
     #[expect(clippy::cast_precision_loss, reason = "an estimate needs no exact size")]
     fn time_to_write(&self, bytes: u64, standing: &Standing) -> Duration {
         let seconds = bytes as f64 / standing.bytes_per_second;
@@ -81,12 +81,12 @@ impl Policy {
     }
 }
 
-/// How near a deadline is: how many of the limits in `SOON` it is below.
+/// How near a deadline is: the number of limits in `SOON` above it.
 pub(crate) fn urgency(until_loss: Option<Duration>) -> usize {
     until_loss.map_or(0, |left| SOON.iter().filter(|limit| left < **limit).count())
 }
 
-/// How fast a file is written: an average of the past minutes.
+/// The write rate of a file: an average of the past minutes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WriteRate {
     /// The first and the last observation, with the size of the file at the last.
@@ -95,7 +95,7 @@ pub(crate) struct WriteRate {
 }
 
 impl WriteRate {
-    /// The live file had this size at this time.
+    /// Adds the size of the live file at a time.
     #[expect(clippy::cast_precision_loss, reason = "an estimate needs no exact size")]
     pub(crate) fn observe(&mut self, size: u64, now: Instant) {
         let Some((first, last, before)) = self.seen else {
@@ -106,9 +106,9 @@ impl WriteRate {
             return;
         }
         let passed = now.saturating_duration_since(last).as_secs_f64();
-        // A smaller file is a new one, or was truncated: everything in it was written since.
+        // A smaller file is new or truncated, so all its bytes are new.
         let written = size.checked_sub(before).unwrap_or(size);
-        // The first minutes count in full, as there is nothing before them.
+        // The first minutes count fully, because nothing precedes them.
         let window = now.saturating_duration_since(first).min(AVERAGED_OVER).as_secs_f64();
         let weight = (passed / window).min(1.0);
         self.bytes_per_second += weight * (written as f64 / passed - self.bytes_per_second);
@@ -155,7 +155,7 @@ mod tests {
         // 200 MiB in 2,000 seconds.
         let steady = Standing { bytes_per_second: MIB_PER_SECOND / 10.0, ..standing() };
         assert_eq!(left(steady), Some(Duration::from_secs(11 * 2000)));
-        // Half of the live file is written, and the line stands in the seventh of the rotated files.
+        // Half of the live file is written, and the line is in the seventh rotated file.
         let late = Standing { rotations: 7, live_size: 100 * MIB, ..steady };
         assert_eq!(left(late), Some(Duration::from_secs(1000 + 3 * 2000)));
         let last = Standing { rotations: 10, live_size: 200 * MIB, ..steady };
@@ -196,10 +196,10 @@ mod tests {
             rate.observe(1000 * MIB + second * 100, after(second));
         }
         assert!((rate.bytes_per_second() - 100.0).abs() < 1.0, "{rate:?}");
-        // A rotation: the file begins anew and grows as before.
+        // After a rotation, a new file grows as before.
         rate.observe(6000, after(120));
         assert!((rate.bytes_per_second() - 100.0).abs() < 1.0, "{rate:?}");
-        // Nothing is written any more; after an hour hardly anything is left of it.
+        // Without writes, the rate is almost zero after an hour.
         for second in 121..=3720 {
             rate.observe(6000, after(second));
         }
@@ -245,7 +245,7 @@ mod tests {
             }
         }
 
-        /// A rotation that happens as foreseen neither jumps ahead nor puts the deadline off by more than its own interval.
+        /// An expected rotation does not move the deadline earlier, and moves it later by at most one interval.
         #[test]
         fn a_rotation_takes_its_own_time_off_the_deadline(
             rotations in 0_u32..10, bytes_per_second in 1e3..6e5,

@@ -1,8 +1,8 @@
-//! How each file stands, as metrics. They are made of the status when somebody asks for them: shipping pays nothing for
-//! them, and what is gone is not there any more.
+//! The state of each file, as metrics. A scrape creates them from the status: they cost nothing while shipping, and forgotten
+//! files disappear.
 //!
-//! There may be any number of files, and every series costs whoever keeps them. So the first files by name have series of
-//! their own, up to a number, and all others share one.
+//! There may be any number of files, and every series costs the monitoring system memory. So only the first files by name have
+//! their own series, and all others share one.
 
 use std::time::Instant;
 
@@ -15,17 +15,17 @@ use prometheus_client::registry::{Registry, Unit};
 use super::answer::FileStatus;
 use super::shared::SharedStatus;
 
-/// So many files have series of their own: three times what a Redis Enterprise node writes.
+/// This many files have their own series: three times the log files of a Redis Enterprise node.
 pub const MOST_FILES: usize = 64;
-/// The name under which all further files are one.
+/// The name of the series for all other files.
 const OTHERS: &str = "(others)";
 
-/// Makes metrics of a status.
+/// Creates metrics from a status.
 #[derive(Debug)]
 pub struct FileMetrics(SharedStatus);
 
 impl FileMetrics {
-    /// Shows the files of `status` with the other metrics; all names start with `redis_log_shipper_file`.
+    /// Adds the files of `status` to the metrics. All names start with `redis_log_shipper_file`.
     pub fn register(registry: &mut Registry, status: SharedStatus) {
         registry.sub_registry_with_prefix("redis_log_shipper").register_collector(Box::new(Self(status)));
     }
@@ -52,7 +52,7 @@ struct FileGauge {
     name: &'static str,
     help: &'static str,
     unit: Option<Unit>,
-    /// `None` where a file has none.
+    /// `None` if the file has no value.
     value: fn(&Series) -> Option<u64>,
 }
 
@@ -106,7 +106,7 @@ struct File {
     file: String,
 }
 
-/// The values of one file, or of all those that share a name.
+/// The values of one file, or of all files that share a series.
 #[derive(Debug)]
 struct Series {
     file: File,
@@ -133,7 +133,7 @@ impl Series {
         }
     }
 
-    /// What can be added up is; of ages and errors the worst counts.
+    /// Adds sizes and counts. Keeps the worst age, deadline and error.
     fn take_in(&mut self, other: &Self) {
         self.size += other.size;
         self.position += other.position;
@@ -145,9 +145,9 @@ impl Series {
     }
 }
 
-/// The first files in the order of their names, then the others as one.
+/// The first files by name, then all others as one.
 fn series(files: &[FileStatus]) -> Vec<Series> {
-    // No file may take the name of the others: a series that is there twice spoils all.
+    // No file may have the name of the shared series: a duplicate series makes a scrape fail.
     let (own, others): (Vec<_>, Vec<_>) =
         files.iter().enumerate().partition(|(at, file)| *at < MOST_FILES && file.file != OTHERS);
     let mut series: Vec<_> = own.into_iter().map(|(_, file)| Series::of(file)).collect();
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::tail::FileState;
 
-    /// All but the deadline.
+    /// All metrics except the deadline.
     const OF_EVERY_FILE: usize = GAUGES.len() - 1;
 
     fn file(name: &str) -> FileState {
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    /// The status of these files, and what is shown of it.
+    /// The status of these files, and their metrics.
     struct World(SharedStatus, Registry);
 
     impl World {
@@ -285,7 +285,7 @@ mod tests {
         files.extend([file(OTHERS), file("!\"\\\n.log")]);
         let world = World::new(files);
         assert_eq!(world.value("file_size_bytes", r#"!\"\\\n.log"#), "30");
-        // The one that is called so, and the two last ones.
+        // The file with this name, and the last two files.
         assert_eq!(world.value("file_size_bytes", OTHERS), "90");
         assert_eq!(world.shown().len(), OF_EVERY_FILE * MOST_FILES);
     }

@@ -16,7 +16,7 @@ pub use answer::{FileStatus, LastError, Status, TroubleStatus};
 pub(crate) use deadline::urgency;
 pub use shared::SharedStatus;
 
-/// The route that is the shipper's own.
+/// The shipper's own route.
 pub fn routes(status: SharedStatus, readiness: Readiness) -> Router {
     let answer = async |State((status, readiness)): State<(SharedStatus, Readiness)>| {
         axum::Json(Status { ready: readiness.get(), ..status.get(Instant::now()) })

@@ -1,4 +1,4 @@
-//! The status that the tasks share: who knows something writes it here, and who is asked reads it.
+//! The status that the tasks share: shipping writes it, and the admin port reads it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +11,11 @@ use crate::push::rejections::Rejections;
 use crate::state::StreamRecord;
 use crate::tail::FileState;
 
-/// The status, shared between those who know and those who ask.
+/// The shared status.
 #[derive(Clone, Debug, Default)]
 pub struct SharedStatus(Arc<Mutex<Known>>);
 
-/// What is known, times as instants.
+/// The state, with times as instants.
 #[derive(Debug, Default)]
 struct Known {
     status: Status,
@@ -28,10 +28,10 @@ struct Known {
     progress: BTreeMap<Arc<str>, Progress>,
 }
 
-/// What pushing knows of a file.
+/// The pushes of a file.
 #[derive(Debug, Default)]
 struct Progress {
-    /// Since when the batches wait that are handed out, oldest first.
+    /// Since when each handed-out batch waits, oldest first.
     waiting: VecDeque<Option<Instant>>,
     /// The generation that is being shipped, and how far it is acknowledged.
     acknowledged: Option<(u64, u64)>,
@@ -59,17 +59,17 @@ impl SharedStatus {
         });
     }
 
-    /// Where a file stands before anything is pushed of it.
+    /// Sets the position of a file before its first push.
     pub fn begins_at(&self, file: &str, record: &StreamRecord) {
         self.change(|known| known.progress(&Arc::from(file)).acknowledged = front(record));
     }
 
-    /// A batch of a file was made, the first byte of which came at this time.
+    /// A batch of a file was handed out. Its first byte was seen at `since`.
     pub fn handed_out(&self, file: &Arc<str>, since: Option<Instant>) {
         self.change(|known| known.progress(file).waiting.push_back(since));
     }
 
-    /// The oldest batch of a file that was handed out is acknowledged; this is where the file stands now.
+    /// The oldest handed-out batch of a file is acknowledged. Sets the new position.
     pub fn acknowledged(&self, file: &Arc<str>, record: Option<&StreamRecord>) {
         self.change(|known| {
             let progress = known.progress(file);
@@ -79,7 +79,7 @@ impl SharedStatus {
         });
     }
 
-    /// How long the oldest byte of all files waits that is not acknowledged.
+    /// How long the oldest unacknowledged byte of all files has waited.
     pub fn oldest_unacknowledged(&self, now: Instant) -> Option<Duration> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = known.files.iter().filter_map(|file| known.unacknowledged_since(file)).min();
@@ -98,7 +98,7 @@ impl SharedStatus {
         known.pushing_since.is_some_and(|since| known.status.trouble.is_some() || waits(since))
     }
 
-    /// Whether Loki is away, or nothing is left to push but streams that it refuses.
+    /// Whether Loki accepts nothing, or only refused streams are left to push.
     fn is_away_or_refuses(&self, now: Instant, patience: Duration) -> bool {
         let refuses = {
             let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +112,7 @@ impl SharedStatus {
         self.change(|known| known.refuses_some = some);
     }
 
-    /// Until Loki is away, looked at every so often.
+    /// Completes once Loki accepts nothing. Checks at intervals.
     pub async fn away(&self, patience: Duration, every: Duration) {
         while !self.is_away_or_refuses(tokio::time::Instant::now().into_std(), patience) {
             tokio::time::sleep(every).await;
@@ -149,7 +149,7 @@ impl SharedStatus {
         }
     }
 
-    /// How many entries each drop rule has dropped.
+    /// Sets how many entries each drop rule has dropped.
     pub fn dropped<'a>(&self, counts: impl Iterator<Item = (&'a str, u64)>) {
         let mut counts = counts.peekable();
         if counts.peek().is_some() {
@@ -157,12 +157,12 @@ impl SharedStatus {
         }
     }
 
-    /// The settings cannot be used.
+    /// The settings are invalid.
     pub fn faults(&self, faults: &[String]) {
         self.change(|known| known.status.faults = faults.to_vec());
     }
 
-    /// Shipping cannot begin for this reason, or there is none any more.
+    /// Sets why shipping cannot begin. `None` once it can.
     pub fn waits_for(&self, what: Option<String>) {
         self.change(|known| known.status.waits_for = what);
     }
@@ -175,14 +175,14 @@ impl SharedStatus {
         });
     }
 
-    /// The file of which log rotation deletes unacknowledged lines first, and the time until then.
+    /// The file whose unacknowledged lines log rotation deletes first, and the time until then.
     pub fn until_loss(&self, now: Instant) -> Option<(Arc<str>, Duration)> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |file: &FileState| Some((file.name.clone(), known.until_loss(file, now)?));
         known.files.iter().filter_map(of).min_by_key(|(_, left)| *left)
     }
 
-    /// What is known by now.
+    /// The current status.
     pub fn get(&self, now: Instant) -> Status {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let files = known.files.iter().filter(|file| known.is_there(file)).map(|file| known.file(file, now));
@@ -206,13 +206,13 @@ impl Known {
         self.progress.entry(file.clone()).or_default()
     }
 
-    /// Whether there is a file of this name, or something left of one that was.
+    /// Whether a file of this name exists, or has unacknowledged lines.
     fn is_there(&self, file: &FileState) -> bool {
         let waits = self.progress.get(&file.name).is_some_and(|progress| !progress.waiting.is_empty());
         file.generations > 0 || waits || file.error.is_some()
     }
 
-    /// Names come and go for as long as the process lives.
+    /// Forgets files that no longer exist, so that memory stays bounded.
     fn forget_what_is_gone(&mut self) {
         let files = &self.files;
         let is_known = |name: &Arc<str>| {
@@ -232,7 +232,7 @@ impl Known {
         let waits = now.saturating_duration_since(self.unacknowledged_since(file)?);
         let progress = self.progress.get(&file.name);
         let acknowledged = progress.and_then(|progress| progress.acknowledged);
-        // What is read already and not acknowledged may stand in the file before that.
+        // Bytes that are read but not acknowledged may be in the file before it.
         let is_ahead = acknowledged.zip(file.front).is_some_and(|((inode, _), (front, _))| inode != front);
         let rotations = file.generations.saturating_sub(1) + usize::from(is_ahead);
         REDIS_ENTERPRISE.until_loss(&Standing {
@@ -249,7 +249,7 @@ impl Known {
         let progress = self.progress.get(&file.name);
         let acknowledged = progress.and_then(|progress| progress.acknowledged);
         let position = acknowledged.map_or(0, |(_, position)| position);
-        // What is handed out and not acknowledged; the generation that is read may be a younger one by then.
+        // Handed-out bytes may be unacknowledged. By now a younger generation may be read.
         let pushing = progress.filter(|progress| !progress.waiting.is_empty());
         let pushed = pushing.map_or(0, |_| file.position.saturating_sub(position));
         let last_error = progress.and_then(|progress| progress.last_error.as_ref());
@@ -320,13 +320,13 @@ mod tests {
         status.begins_at("a.log", &record(7, 5));
         status.files(vec![FileState { position: 5, unread: 25, ..state(None) }], Instant::now());
         assert_eq!(stands(), (Some(7), 5, 25));
-        // Handed out is not acknowledged.
+        // A handed-out batch is not acknowledged.
         status.handed_out(&file, None);
         status.files(vec![state(None)], Instant::now());
         assert_eq!(stands(), (Some(7), 5, 25));
         status.acknowledged(&file, Some(&record(7, 20)));
         assert_eq!(stands(), (Some(7), 20, 10));
-        // A younger one is next.
+        // A younger generation follows.
         status.handed_out(&file, None);
         status.acknowledged(&file, Some(&record(8, 0)));
         assert_eq!(stands(), (Some(8), 0, 10));
@@ -348,7 +348,7 @@ mod tests {
         status.begins_at("a.log", &record(7, 0));
         status.files(vec![quiet(7)], start);
         assert_eq!([left(69), left(70), left(day)], [None, Some(7 * day - 70), Some(6 * day)]);
-        // Another, which grows by 1 MiB/s, was rotated nine times, and is the nearest to its deletion.
+        // Another file grows by 1 MiB/s and was rotated nine times. Its deletion is next.
         let busy = |size, generations| {
             let front = Some((8, after(0)));
             FileState { name: "b.log".into(), size, front, generations, ..state(Some(after(10))) }
@@ -357,10 +357,10 @@ mod tests {
         status.files(vec![quiet(7), busy(100 * mib, 10)], after(100));
         assert_eq!(left(100), Some(100 + 300));
         assert_eq!(status.until_loss(after(100)).unwrap().0, "b.log".into());
-        // What is acknowledged of it stands in a file before the one that is read: that goes with the next rotation.
+        // Its unacknowledged lines are in the file before the file that is read. The next rotation deletes that file.
         status.begins_at("b.log", &record(6, 0));
         assert_eq!(left(100), Some(100));
-        // All of it is acknowledged.
+        // Everything is acknowledged.
         status.files(vec![FileState { unread: 0, ..state(None) }], after(100));
         status.handed_out(&file, Some(after(10)));
         assert!(left(100).is_some());
@@ -428,7 +428,7 @@ mod tests {
         gone();
         assert_eq!(status.get(Instant::now()).files.len(), 0);
         assert!(status.0.lock().unwrap().progress.is_empty());
-        // One that comes back has no past.
+        // A file that comes back has no history.
         status.files(vec![state(None)], Instant::now());
         assert_eq!(status.get(Instant::now()).files.remove(0).last_error, None);
     }
