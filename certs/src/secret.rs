@@ -41,7 +41,7 @@ pub enum KeepError {
         /// The API server's error.
         source: kube::Error,
     },
-    /// Other writers changed the Secret again and again.
+    /// Other writers changed the Secret before each attempt.
     #[error("failed to write the Secret {namespace}/{name}: others changed it {ATTEMPTS} times in between")]
     Contended {
         /// Its namespace.

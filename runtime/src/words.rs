@@ -1,4 +1,4 @@
-//! Settings that are one of a few words, and those that both programs know: the webhook checks a value, and the shipper
+//! Settings with a fixed set of values, and settings of both programs: the webhook checks a value, and the shipper
 //! applies it.
 
 use clap::ValueEnum;

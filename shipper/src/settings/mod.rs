@@ -337,8 +337,8 @@ mod tests {
         // As in the overlay for a Loki without authentication: said, and no warning.
         assert!(withheld.notes.iter().any(|note| note.contains("the token is not sent")), "{:?}", withheld.notes);
         assert!(!withheld.warnings.iter().any(|warning| warning.contains("token")), "{:?}", withheld.warnings);
-        let told = ["--loki-url=http://loki/push", "--token-file=/token", "--allow-plaintext-token"];
-        assert!(settings(&told).unwrap().push.token_file.is_some());
+        let flags = ["--loki-url=http://loki/push", "--token-file=/token", "--allow-plaintext-token"];
+        assert!(settings(&flags).unwrap().push.token_file.is_some());
     }
 
     #[test]

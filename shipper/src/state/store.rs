@@ -148,7 +148,7 @@ struct Checked<'a> {
 fn checked(bytes: &[u8]) -> Result<Checked<'_>, &'static str> {
     let text = std::str::from_utf8(bytes).map_err(|_not_utf8| "it is not UTF-8")?;
     let (header, body) = text.split_once('\n').ok_or("it has no header line")?;
-    let said = header.strip_prefix(MAGIC).ok_or("its header is not that of version 1")?.trim();
+    let said = header.strip_prefix(MAGIC).ok_or("it has no header of version 1")?.trim();
     let (said, serial) = said.split_once(' ').unwrap_or((said, "0"));
     let serial = serial.parse().map_err(|_no_number| "its serial number is no number")?;
     let checksum = xxh3_64_with_seed(body.as_bytes(), serial);

@@ -59,7 +59,7 @@ pub enum ManageError {
         /// The role that it binds.
         role: String,
     },
-    /// Other writers changed the binding again and again.
+    /// Other writers changed the binding before each attempt.
     #[error("failed to write the ClusterRoleBinding {BINDING}: others changed it {ATTEMPTS} times in between")]
     Contended,
     /// The API server does not answer.

@@ -196,7 +196,7 @@ impl Stream {
         }
     }
 
-    /// Finds the copy of a file of which so little was read that other files may begin with the same bytes. It is the first
+    /// Finds the copy of a file that is read only so far that other files may begin with the same bytes. It is the first
     /// match that is younger than the first `generations` of the queue.
     pub(super) fn find_ambiguous(
         &mut self,
