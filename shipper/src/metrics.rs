@@ -82,6 +82,8 @@ pub struct Metrics {
     sharing: Gauge,
     lost_files: Family<Reason, Counter>,
     lost_bytes: Family<Reason, Counter>,
+    /// How often unread lines were lost for certain. Not registered: it makes a finding.
+    losses: Counter,
     pushed_entries: Counter,
     pushed_bytes: Counter,
     rejected: Family<Reason, Counter>,
@@ -211,8 +213,24 @@ impl Metrics {
     }
 
     pub(crate) fn lost(&self, reason: Lost, bytes: u64) {
+        self.losses.inc();
+        self.possibly_lost(reason, bytes);
+    }
+
+    /// A fully read file is gone, and may have got more lines.
+    pub(crate) fn possibly_lost(&self, reason: Lost, bytes: u64) {
         self.lost_files.get_or_create(&reason.reason()).inc();
         self.lost_bytes.get_or_create(&reason.reason()).inc_by(bytes);
+    }
+
+    /// How often unread lines were lost.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.get()
+    }
+
+    /// How many entries were skipped for their age.
+    pub(crate) fn skipped_old(&self) -> u64 {
+        self.skipped_old.get()
     }
 
     pub(crate) fn pushed(&self, entries: usize, bytes: usize) {

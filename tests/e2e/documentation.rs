@@ -87,6 +87,10 @@ fn shown() -> Vec<String> {
         &mut registry,
         redis_log_shipper::status::SharedStatus::default(),
     );
+    redis_log_shipper::status::finding_metrics::FindingMetrics::register(
+        &mut registry,
+        redis_log_shipper::status::SharedStatus::default(),
+    );
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
@@ -97,6 +101,27 @@ fn shown() -> Vec<String> {
 fn every_link_leads_to_a_file_and_to_one_heading() {
     let broken = links::broken();
     assert!(broken.is_empty(), "links that lead nowhere, or to one of several headings:\n{}", broken.join("\n"));
+}
+
+/// An alert on findings leads to the section of its code, which is a label.
+#[test]
+fn every_alert_leads_to_a_section_of_the_page_on_troubleshooting() {
+    const PAGE: &str = "https://github.com/redis-log-shipper/redis-log-shipper/blob/main/docs/troubleshooting.md#";
+    let page = read("docs/troubleshooting.md");
+    for path in ["manifests/components/monitoring/rules.yaml", "manifests/sidecars/rules.yaml"] {
+        let rules = harness::read_object(&repository().join(path)).unwrap();
+        for rule in rules["spec"]["groups"][0]["rules"].as_array().unwrap() {
+            let url = rule["annotations"]["runbook_url"].as_str();
+            let anchor = url.and_then(|url| url.strip_prefix(PAGE)).unwrap_or_else(|| panic!("no section: {rule}"));
+            let anchors: Vec<_> = match anchor {
+                "{{ $labels.code | toLower }}" => findings::ALL.iter().map(|row| row.text.to_lowercase()).collect(),
+                anchor => vec![anchor.to_owned()],
+            };
+            for anchor in anchors {
+                assert!(links::has_heading(&page, &anchor), "no heading {anchor}: {rule}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::push::{Loki, shown_url};
 use crate::settings::Settings;
 use crate::status::SharedStatus;
 use crate::status::file_metrics::FileMetrics;
+use crate::status::finding_metrics::FindingMetrics;
 use aside::Aside;
 use ending::outlives_us;
 pub use opening::OpenError;
@@ -67,9 +68,10 @@ impl Shipper {
         let metrics = Metrics::register(&mut registry);
         let (status, readiness) = (SharedStatus::default(), Readiness::default());
         FileMetrics::register(&mut registry, status.clone());
+        FindingMetrics::register(&mut registry, status.clone());
         let admin =
             AdminPort::new(settings.listen, readiness.clone(), Arc::new(registry), status.clone(), metrics.clone());
-        let opened = opening::open(&settings, &metrics).await;
+        let opened = opening::open(&settings, &metrics, &status).await;
         Self { settings, report: Report { metrics, status, readiness }, admin, opened }
     }
 

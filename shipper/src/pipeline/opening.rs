@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use ::findings::Finding;
 use runtime::chain;
 
 use super::positions::Positions;
@@ -12,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::state::LockError;
 use crate::state::home::Home;
-use crate::status::SharedStatus;
+use crate::status::{Condition, SharedStatus, findings};
 use crate::tail::{Now, Tail};
 
 /// How soon opening is retried.
@@ -36,6 +37,17 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// What is wrong, and how to fix it.
+    fn finding(&self) -> Finding {
+        match self {
+            Self::State(error @ LockError::Taken(_)) => findings::state_in_use(&chain(error)),
+            Self::State(error) => findings::state_not_writable(&chain(error), None),
+            Self::Logs { dir, source } => findings::unreadable_directory(dir, &chain(source)),
+        }
+    }
+}
+
 /// What shipping begins with.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -45,7 +57,7 @@ pub(super) struct Opened {
 }
 
 /// Opens the files at their positions.
-pub(super) async fn open(settings: &Settings, metrics: &Metrics) -> Result<Opened, OpenError> {
+pub(super) async fn open(settings: &Settings, metrics: &Metrics, status: &SharedStatus) -> Result<Opened, OpenError> {
     let discovery = &settings.discovery;
     let unreadable = |source| OpenError::Logs { dir: discovery.dir().to_owned(), source };
     // Check this first: it fails most often, and later steps log on every retry.
@@ -53,7 +65,7 @@ pub(super) async fn open(settings: &Settings, metrics: &Metrics) -> Result<Opene
     let mut home = Home::new(settings.state_dir.clone(), settings.state_fallback_dir.clone());
     home.lock().map_err(OpenError::State)?;
     let now = Now::read();
-    let mut positions = Positions::load(home, metrics.clone(), now.clock);
+    let mut positions = Positions::load(home, metrics.clone(), status.clone(), now.clock);
     let tail = Tail::resume(discovery.clone(), settings.tail.clone(), positions.record(), metrics.clone(), now)
         .map_err(unreadable)?;
     positions.extend(tail.record());
@@ -70,15 +82,19 @@ pub(super) async fn wait(
 ) -> Opened {
     let mut logged: Option<Instant> = None;
     loop {
+        let finding = error.finding();
         status.waits_for(Some(chain(&error)));
+        status.condition(Condition::Start, Some(finding.clone()));
         if logged.is_none_or(|logged| logged.elapsed() >= REMINDER) {
             logged = Some(Instant::now());
-            tracing::error!(error = chain(&error), "nothing is shipped yet, retrying");
+            let (code, fix) = (finding.code.as_str(), finding.fix);
+            tracing::error!(code, error = chain(&error), fix, "nothing is shipped yet, retrying");
         }
         tokio::time::sleep(RETRY).await;
-        match open(settings, metrics).await {
+        match open(settings, metrics, status).await {
             Ok(opened) => {
                 status.waits_for(None);
+                status.condition(Condition::Start, None);
                 return opened;
             }
             Err(next) => error = next,

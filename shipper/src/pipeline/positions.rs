@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ::findings::Code;
 use runtime::{chain, printable};
 use tokio::time::Instant;
 
@@ -12,6 +13,7 @@ use crate::state::home::{Home, RETRY, Saved};
 use crate::state::journal::Journal;
 use crate::state::plausible;
 use crate::state::{PositionError, Record, StreamRecord};
+use crate::status::{Condition, SharedStatus, findings};
 
 /// Acknowledged positions are saved after this time at the latest. Until then they are in the journal.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,11 +35,12 @@ pub(super) struct Positions {
     /// Whether positions are kept in the fallback directory, and that is logged.
     is_away: bool,
     metrics: Metrics,
+    status: SharedStatus,
 }
 
 impl Positions {
     /// The readable positions of the last run. `clock` is the current time, in nanoseconds since 1970 UTC.
-    pub(super) fn load(mut home: Home, metrics: Metrics, clock: i64) -> Self {
+    pub(super) fn load(mut home: Home, metrics: Metrics, status: SharedStatus, clock: i64) -> Self {
         let (mut record, errors) = home.load();
         for error in errors {
             tracing::error!(error = chain(&error), "positions are damaged");
@@ -59,6 +62,7 @@ impl Positions {
             logged_at: None,
             is_away: false,
             metrics,
+            status,
         }
     }
 
@@ -147,7 +151,7 @@ impl Positions {
                 self.journal = journal;
                 self.keeps_in(fallback.as_deref(), why_not.as_ref());
                 if self.logged_at.take().is_some() {
-                    tracing::info!("positions are saved again");
+                    tracing::info!(code = Code::StateNotWritable.as_str(), "positions are saved again");
                 }
                 // Only now: the caller may stop waiting, and then the next save must still write.
                 self.dirty = false;
@@ -160,10 +164,15 @@ impl Positions {
     /// Logs once where positions are kept, and what to do if that is not the state directory.
     fn keeps_in(&mut self, fallback: Option<&Path>, why_not: Option<&PositionError>) {
         self.metrics.state_fallback(fallback.is_some());
+        let finding =
+            why_not.filter(|_| fallback.is_some()).map(|why| findings::state_not_writable(&chain(why), fallback));
+        self.status.condition(Condition::State, finding);
+        let code = Code::StateNotWritable.as_str();
         match (fallback, why_not) {
             (Some(fallback), Some(why_not)) if !self.is_away => {
                 self.metrics.position_error();
                 tracing::warn!(
+                    code,
                     error = chain(why_not),
                     fallback = %fallback.display(),
                     "the state directory cannot be written; positions are kept in the fallback directory, which ends with \
@@ -173,7 +182,7 @@ impl Positions {
                 self.is_away = true;
             }
             (None, _) if self.is_away => {
-                tracing::info!("the state directory can be written; positions have moved there");
+                tracing::info!(code, "the state directory can be written; positions have moved there");
                 self.is_away = false;
             }
             _ => {}
@@ -182,9 +191,13 @@ impl Positions {
 
     fn failed(&mut self, error: &dyn std::error::Error) {
         self.metrics.position_error();
+        let finding = findings::state_not_writable(&chain(error), None);
+        let code = finding.code.as_str();
+        self.status.condition(Condition::State, Some(finding));
         if self.logged_at.is_none_or(|logged_at| logged_at.elapsed() >= REMINDER) {
             self.logged_at = Some(Instant::now());
             tracing::error!(
+                code,
                 error = chain(error),
                 "positions could not be saved; a restart would ship some lines again"
             );
@@ -200,7 +213,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn knows_after_a_kill_what_was_acknowledged_since_they_were_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let load = || Positions::load(Home::new(Some(dir.path().to_owned()), None), Metrics::default(), 0);
+        let load = || {
+            Positions::load(
+                Home::new(Some(dir.path().to_owned()), None),
+                Metrics::default(),
+                SharedStatus::default(),
+                0,
+            )
+        };
         let stream = |position| StreamRecord {
             queue: vec![GenerationRecord { position, ..GenerationRecord::default() }],
             ..StreamRecord::default()
@@ -225,7 +245,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn saves_a_position_file_before_the_journal_is_too_large_to_be_read() {
         let dir = tempfile::tempdir().unwrap();
-        let load = || Positions::load(Home::new(Some(dir.path().to_owned()), None), Metrics::default(), 0);
+        let load = || {
+            Positions::load(
+                Home::new(Some(dir.path().to_owned()), None),
+                Metrics::default(),
+                SharedStatus::default(),
+                0,
+            )
+        };
         let mut positions = load();
         positions.save().await;
         let mut saves = 0;
@@ -248,7 +275,8 @@ mod tests {
         let state = dir.path().join("state");
         // Even root cannot write to a directory that is a file.
         std::fs::write(&state, "a file").unwrap();
-        let mut positions = Positions::load(Home::new(Some(state.clone()), None), Metrics::default(), 0);
+        let mut positions =
+            Positions::load(Home::new(Some(state.clone()), None), Metrics::default(), SharedStatus::default(), 0);
         positions.set("a.log", StreamRecord::default());
         positions.save().await;
         std::fs::remove_file(&state).unwrap();

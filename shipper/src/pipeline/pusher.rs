@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use findings::{Code, Finding};
 use runtime::tls::HttpConnector;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -15,9 +16,9 @@ use super::positions::Positions;
 use crate::batch::Batch;
 use crate::metrics::Metrics;
 use crate::push::rejections::Rejections;
-use crate::push::{Dial, Loki, Outcome, Parcel};
+use crate::push::{Dial, Loki, Outcome, Parcel, wrong_clock};
 use crate::state::{Record, StreamRecord};
-use crate::status::SharedStatus;
+use crate::status::{Condition, SharedStatus};
 
 /// The limit of compressed bytes that are set aside. Above it, all streams wait.
 const MAX_SET_ASIDE: usize = 4 << 20;
@@ -208,6 +209,7 @@ impl<D: Dial> Pusher<D> {
         let failed = |failure: &crate::push::Failure<'_>| {
             metrics.failed(failure.trouble);
             status.trouble(&batch.name, failure);
+            report_clock(&status, failure.clock_skew);
             let words = (failure.trouble.reason(), failure.answer.to_owned(), failure.finding.clone());
             *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(words);
         };
@@ -223,6 +225,7 @@ impl<D: Dial> Pusher<D> {
             }
         };
         self.status.pushing(None);
+        report_clock(&self.status, self.loki.clock_skew());
         self.metrics.metadata(metadata.is_on());
         if let (Outcome::SetAside(_), false, Some((reason, answer, finding))) =
             (&outcome, was_refused, last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
@@ -240,5 +243,38 @@ impl<D: Dial> Pusher<D> {
             );
         }
         outcome
+    }
+}
+
+/// Reports once that the clock differs from the server's, and once that it does not any more.
+fn report_clock(status: &SharedStatus, ahead_seconds: Option<i64>) {
+    let Some(ahead_seconds) = ahead_seconds else { return };
+    let finding = wrong_clock(ahead_seconds);
+    match (status.condition(Condition::Clock, finding.clone()), finding) {
+        (false, Some(Finding { code, problem, fix })) => {
+            tracing::warn!(code = code.as_str(), problem, fix, "the clock differs from the clock of the server");
+        }
+        (true, None) => tracing::info!(code = Code::ClockSkew.as_str(), "the clock agrees with the server's again"),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_once_that_the_clock_is_wrong_and_once_that_it_is_right_again() {
+        let (log, status) = (testing::Log::default(), SharedStatus::default());
+        let _guard = log.listen();
+        for skew in [None, Some(10), Some(100), Some(101), None] {
+            report_clock(&status, skew);
+        }
+        assert_eq!(log.take().matches("the clock differs").count(), 1);
+        assert_eq!(status.findings(std::time::Instant::now())[0].code, Code::ClockSkew);
+        report_clock(&status, Some(-1));
+        report_clock(&status, Some(0));
+        assert_eq!(log.take().matches("the clock agrees").count(), 1);
+        assert!(status.findings(std::time::Instant::now()).is_empty());
     }
 }

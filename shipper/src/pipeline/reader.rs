@@ -1,8 +1,10 @@
 //! The reading half: files to batches, woken by notifications and a poll.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::findings::Code;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -13,7 +15,7 @@ use super::clock::WallClock;
 use super::ending::{Ending, listening_ports};
 use crate::batch::Batch;
 use crate::metrics::Metrics;
-use crate::status::{SharedStatus, urgency};
+use crate::status::{Condition, SharedStatus, findings, urgency};
 use crate::tail::{Now, Tail};
 
 /// The directory is scanned at this interval if no notification comes.
@@ -71,6 +73,11 @@ pub(super) struct Reader {
     status: SharedStatus,
     /// Why the last scan of the directory failed. Each error is logged once.
     failed: Option<String>,
+    /// The log directory.
+    dir: PathBuf,
+    /// How often lines were lost, and how many entries were skipped for their age, by the last scan.
+    losses: u64,
+    skipped: u64,
     /// How near the deletion of unacknowledged lines was at the last scan.
     urgency: usize,
     /// How long the last scan took.
@@ -88,6 +95,7 @@ impl Reader {
         metrics: Metrics,
         status: SharedStatus,
     ) -> Self {
+        let dir = tail.dir().to_owned();
         Self {
             tail,
             batches,
@@ -103,6 +111,9 @@ impl Reader {
             metrics,
             status,
             failed: None,
+            dir,
+            losses: 0,
+            skipped: 0,
             urgency: 0,
             cost: Duration::ZERO,
         }
@@ -252,17 +263,39 @@ impl Reader {
         }
         let failed = self.tail.scan(now).err().map(|error| error.to_string());
         if self.failed != failed {
-            if let Some(error) = &failed {
-                tracing::warn!(error, "failed to scan the log directory, retrying");
-            }
-            self.failed = failed;
+            self.report_scan(failed);
         }
         let files = self.tail.files();
         let unread = files.iter().map(|file| file.unread).sum();
         self.status.files(files, now.instant);
         self.status.dropped(self.tail.dropped());
         self.metrics.unread(unread, self.status.oldest_unacknowledged(now.instant));
+        self.report_losses(now.instant);
         self.warn_before_loss(now.instant);
+    }
+
+    /// Reports a new reason why the directory cannot be scanned, or that it can be scanned again.
+    fn report_scan(&mut self, failed: Option<String>) {
+        let code = Code::NoLogDirectory.as_str();
+        if let Some(error) = &failed {
+            tracing::warn!(code, error, "failed to scan the log directory, retrying");
+        } else {
+            tracing::info!(code, "the log directory can be scanned again");
+        }
+        let finding = failed.as_deref().map(|error| findings::unreadable_directory(&self.dir, error));
+        self.status.condition(Condition::LogDirectory, finding);
+        self.failed = failed;
+    }
+
+    /// Reports lines that were lost or skipped since the last scan. The tail logs each file.
+    fn report_losses(&mut self, now: std::time::Instant) {
+        let (losses, skipped) = (self.metrics.losses(), self.metrics.skipped_old());
+        if std::mem::replace(&mut self.losses, losses) < losses {
+            self.status.event(findings::lines_lost(), now);
+        }
+        if std::mem::replace(&mut self.skipped, skipped) < skipped {
+            self.status.event(findings::too_old_to_push(), now);
+        }
     }
 
     /// Warns when unacknowledged lines will be deleted soon, and again when they will be deleted very soon.
@@ -271,8 +304,8 @@ impl Reader {
         let is_near = nearest.is_some();
         let urgency = urgency(nearest.as_ref().map(|(_, left)| *left));
         if let Some((file, left)) = nearest.filter(|_| urgency > self.urgency) {
-            let (file, seconds) = (&*file, left.as_secs());
-            tracing::warn!(file, seconds, "log rotation will delete lines that Loki has not acknowledged");
+            let (code, file, seconds) = (Code::LossAhead.as_str(), &*file, left.as_secs());
+            tracing::warn!(code, file, seconds, "log rotation will delete lines that Loki has not acknowledged");
         }
         // A warning is not repeated while the estimate wavers.
         self.urgency = if is_near { urgency.max(self.urgency) } else { 0 };
@@ -337,6 +370,30 @@ mod tests {
         use std::io::Write as _;
         let file = std::fs::File::options().create(true).append(true).open(dir.join("a.log"));
         file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reports_a_directory_that_cannot_be_scanned_and_lines_that_were_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs");
+        std::fs::create_dir(&logs).unwrap();
+        let discovery = Discovery::new(logs.clone(), &[Glob::new("*.log").unwrap()], &[]).unwrap();
+        let metrics = Metrics::default();
+        let tail = Tail::resume(discovery, TailSettings::default(), &Record::new(), metrics.clone(), now()).unwrap();
+        let (status, (sender, _batches)) = (SharedStatus::default(), mpsc::channel(1));
+        let (wake, draining) = (Arc::new(Notify::new()), CancellationToken::new());
+        let mut reader = Reader::new(tail, sender, wake, draining, Aside::default(), metrics.clone(), status.clone());
+        let mut codes = || {
+            reader.scan();
+            status.findings(now().instant).into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(), []);
+        std::fs::remove_dir(&logs).unwrap();
+        assert_eq!(codes(), [Code::NoLogDirectory]);
+        std::fs::create_dir(&logs).unwrap();
+        assert_eq!(codes(), []);
+        metrics.lost(crate::metrics::Lost::Truncated, 9);
+        assert_eq!(codes(), [Code::LinesLost]);
     }
 
     #[tokio::test(start_paused = true)]

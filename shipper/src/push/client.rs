@@ -85,6 +85,8 @@ pub(super) struct Client<D> {
     http: legacy::Client<HttpsConnector<MeteredDial<D>>, Full<Bytes>>,
     ca_files: CaFiles,
     ca_checked: Instant,
+    /// How many seconds this clock was ahead of the server's at the last answer that had a date.
+    clock_skew: Option<i64>,
 }
 
 impl<D: Dial> Client<D> {
@@ -99,6 +101,7 @@ impl<D: Dial> Client<D> {
             ca_files: CaFiles::read(&settings.ca_files),
             http: http_client_over(trust::roots(&settings), dial.clone()),
             ca_checked: Instant::now(),
+            clock_skew: None,
             settings,
             dial,
         }
@@ -142,6 +145,11 @@ impl<D: Dial> Client<D> {
         }
     }
 
+    /// How many seconds this clock was ahead of the server's at the last answer that had a date.
+    pub(super) fn clock_skew(&self) -> Option<i64> {
+        self.clock_skew
+    }
+
     /// Posts `body` and waits for the answer.
     pub(super) async fn post(&mut self, body: &Bytes) -> Reply {
         if self.ca_checked.elapsed() >= CA_INTERVAL {
@@ -164,8 +172,10 @@ impl<D: Dial> Client<D> {
         match timeout(TIMEOUT, self.http.request(request)).await {
             Ok(Ok(answer)) => {
                 let (head, body) = answer.into_parts();
-                let retry_after = retry_after(&head.headers, SystemTime::now());
+                let now = SystemTime::now();
+                let retry_after = retry_after(&head.headers, now);
                 let date = date(&head.headers, DATE);
+                self.clock_skew = date.map(|date| ahead_seconds(now, date)).or(self.clock_skew);
                 let body = text(body).await;
                 let text = self.shown(head.status, &body);
                 Reply::Answer { status: head.status, body, text, retry_after, date }
@@ -247,12 +257,27 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
     Some(SystemTime::from(date.timestamp()))
 }
 
+/// How many seconds `now` is ahead of `date`.
+fn ahead_seconds(now: SystemTime, date: SystemTime) -> i64 {
+    let seconds = |between: Duration| i64::try_from(between.as_secs()).unwrap_or(i64::MAX);
+    now.duration_since(date).map_or_else(|behind| -seconds(behind.duration()), seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn headers(given: &[(HeaderName, &str)]) -> HeaderMap {
         given.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn compares_the_clock_with_the_date_of_the_answer() {
+        let now = SystemTime::from("2026-02-20T22:31:00Z".parse::<jiff::Timestamp>().unwrap());
+        let skew = |text| date(&headers(&[(DATE, text)]), DATE).map(|date| ahead_seconds(now, date));
+        assert_eq!(skew("Fri, 20 Feb 2026 22:29:00 GMT"), Some(120));
+        assert_eq!(skew("Fri, 20 Feb 2026 22:31:30 GMT"), Some(-30));
+        assert_eq!((skew("soon"), date(&HeaderMap::new(), DATE)), (None, None));
     }
 
     #[test]

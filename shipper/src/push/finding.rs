@@ -17,6 +17,11 @@ use super::settings::PushSettings;
 /// The ready-made role of OpenShift Logging that allows pushes to the tenant `application`.
 const READY_MADE_ROLE: &str = "cluster-logging-write-application-logs";
 
+/// The gateway's words for a tenant that it does not know.
+const UNKNOWN_TENANT: &str = "tenant not found";
+/// A smaller difference of the clocks, in seconds, may come from the network.
+const MAX_CLOCK_SKEW: u64 = 60;
+
 /// An attempt that was not acknowledged.
 #[derive(Debug)]
 pub struct Failure<'a> {
@@ -26,6 +31,8 @@ pub struct Failure<'a> {
     pub answer: &'a str,
     /// What is wrong, and how to fix it.
     pub finding: &'a Finding,
+    /// How many seconds this clock was ahead of the server's at the last answer that had a date.
+    pub clock_skew: Option<i64>,
 }
 
 /// What is known of a failed push.
@@ -84,6 +91,7 @@ pub(crate) fn finding(case: &Case<'_>) -> Finding {
     let host = case.url.authority().map_or_else(String::new, |authority| super::shown_url(authority.as_str()));
     match case.trouble {
         Trouble::NoToken => no_token(case.answer),
+        Trouble::Unauthorized if case.answer.contains(UNKNOWN_TENANT) => unknown_tenant(case.tenant),
         Trouble::Forbidden | Trouble::Login | Trouble::Unauthorized if case.token == Sent::Nothing => {
             no_token_sent(&host)
         }
@@ -150,6 +158,19 @@ pub(crate) fn not_reached(settings: &PushSettings, fault: ConnectionFault) -> Fi
         tenant: settings.tenant(),
         token: Sent::Nothing,
         missing_ca_files: settings.ca_files.iter().filter(|path| !path.exists()).cloned().collect(),
+    })
+}
+
+/// What is wrong with the clock, which is so many seconds ahead of the server's.
+pub(crate) fn wrong_clock(ahead_seconds: i64) -> Option<Finding> {
+    let direction = if ahead_seconds > 0 { "ahead of" } else { "behind" };
+    let seconds = ahead_seconds.unsigned_abs();
+    (seconds > MAX_CLOCK_SKEW).then(|| {
+        Finding::new(
+            Code::ClockSkew,
+            format!("the clock of this node is {seconds} seconds {direction} the clock of the server"),
+            "correct the clock of the node, or of the server if other nodes differ from it, too",
+        )
     })
 }
 
@@ -269,21 +290,21 @@ fn cannot_ask() -> Finding {
 }
 
 fn unauthorized(case: &Case<'_>) -> Finding {
-    if case.token.was_accepted() && !case.answer.contains("tenant not found") {
+    if case.token.was_accepted() {
         return cannot_ask();
-    }
-    let unknown = tenant(case.tenant);
-    if case.answer.contains("tenant not found") {
-        return Finding::new(
-            Code::UnknownTenant,
-            format!("the gateway does not know {unknown}"),
-            "correct the tenant in --loki-url",
-        );
     }
     Finding::new(
         Code::UnknownTenant,
-        format!("the gateway does not know {unknown}, is still starting, or cannot reach the API server"),
+        format!("the gateway does not know {}, is still starting, or cannot reach the API server", tenant(case.tenant)),
         "check the tenant in --loki-url first",
+    )
+}
+
+fn unknown_tenant(name: Option<&str>) -> Finding {
+    Finding::new(
+        Code::UnknownTenant,
+        format!("the gateway does not know {}", tenant(name)),
+        "correct the tenant in --loki-url",
     )
 }
 
@@ -456,9 +477,11 @@ mod tests {
     #[test]
     fn names_a_tenant_that_the_gateway_does_not_know() {
         let answer = "401 Unauthorized: tenant not found, have you registered it?";
-        let finding = of(&Trouble::Unauthorized, answer, token(true));
-        assert_eq!(finding.code, Code::UnknownTenant);
-        assert_eq!(finding.problem, "the gateway does not know tenant application");
+        for token in [token(true), Sent::Nothing] {
+            let finding = of(&Trouble::Unauthorized, answer, token);
+            assert_eq!(finding.code, Code::UnknownTenant);
+            assert_eq!(finding.problem, "the gateway does not know tenant application");
+        }
     }
 
     #[test]
@@ -506,6 +529,13 @@ mod tests {
         ] {
             assert_eq!(coded(&trouble), code);
         }
+    }
+
+    #[test]
+    fn says_which_clock_is_ahead_from_a_minute_on() {
+        assert_eq!((wrong_clock(60), wrong_clock(-60)), (None, None));
+        assert!(wrong_clock(61).unwrap().problem.contains("61 seconds ahead of"));
+        assert!(wrong_clock(-3600).unwrap().problem.contains("3600 seconds behind"));
     }
 
     #[test]

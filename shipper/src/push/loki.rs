@@ -69,6 +69,11 @@ impl<D: Dial> Loki<D> {
         &self.judge.metadata
     }
 
+    /// How many seconds this clock was ahead of the server's at the last answer that had a date.
+    pub fn clock_skew(&self) -> Option<i64> {
+        self.judge.client.clock_skew()
+    }
+
     /// Pushes a batch of `entries` entries until Loki has stored all but the rejected entries, which it returns.
     /// `failed` is called for every attempt that was not acknowledged.
     pub async fn push(&mut self, body: &Bytes, entries: usize, failed: impl Fn(&Failure<'_>)) -> Rejections {
@@ -120,7 +125,7 @@ impl<D: Dial> Loki<D> {
         let Judge { client, log, .. } = &mut self.judge;
         let settings = client.settings();
         let finding = client.finding(trouble, answer);
-        let failure = Failure { trouble, answer, finding: &finding };
+        let failure = Failure { trouble, answer, finding: &finding, clock_skew: client.clock_skew() };
         if !is_set_aside {
             log.failure(&shown_url(&settings.url.to_string()), &failure);
         }

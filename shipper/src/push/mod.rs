@@ -32,7 +32,7 @@ mod trust;
 pub(crate) use claims::Claims;
 pub use fault::ConnectionFault;
 pub use finding::Failure;
-pub(crate) use finding::not_reached;
+pub(crate) use finding::{not_reached, rejection, wrong_clock};
 pub use loki::{Loki, Outcome, Parcel};
 pub use metered::{BoxError, Dial, Wire};
 pub(crate) use probe::{Probe, probe};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use findings::Code;
+use findings::{Finding, Severity};
 use serde::Serialize;
 
 /// The answer of `/status`.
@@ -12,6 +12,8 @@ pub struct Status {
     pub ready: bool,
     /// One element per log file.
     pub files: Vec<FileStatus>,
+    /// What is wrong now, at most one finding of each code, the worst first.
+    pub findings: Vec<FindingStatus>,
     /// Why the last attempt to push failed, until one succeeds.
     pub trouble: Option<TroubleStatus>,
     /// The errors of the settings. While there are any, nothing is shipped.
@@ -34,18 +36,31 @@ pub struct Status {
 pub struct TroubleStatus {
     /// The file of the batch.
     pub file: String,
-    /// The stable code of the finding, the same as in the log, the metrics and the documentation.
-    pub code: Code,
     /// One stable word, the same as in the log and the metrics.
     pub reason: &'static str,
     /// The answer, or why there was none.
     pub answer: String,
     /// What is wrong.
-    pub problem: String,
-    /// How to fix it.
-    pub fix: String,
+    #[serde(flatten)]
+    pub finding: FindingStatus,
+}
+
+/// What is wrong, and how to fix it: the code, the problem and the fix are the same as in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FindingStatus {
+    /// The code, the problem and the fix.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// How bad it is.
+    pub severity: Severity,
     /// The section of the documentation that explains the code.
     pub docs: String,
+}
+
+impl From<Finding> for FindingStatus {
+    fn from(finding: Finding) -> Self {
+        Self { severity: finding.severity(), docs: finding.url(), finding }
+    }
 }
 
 /// The state of one file.

@@ -1,8 +1,10 @@
-//! The status of every file, and why a push waits: for `/status` and for the metrics of each file.
+//! The status of every file, why a push waits, and the findings that hold: for `/status` and for metrics.
 
 mod answer;
 mod deadline;
 pub mod file_metrics;
+pub mod finding_metrics;
+pub(crate) mod findings;
 mod shared;
 
 use std::time::Instant;
@@ -12,8 +14,9 @@ use axum::extract::State;
 use axum::routing::get;
 use runtime::admin::Readiness;
 
-pub use answer::{FileStatus, LastError, Status, TroubleStatus};
+pub use answer::{FileStatus, FindingStatus, LastError, Status, TroubleStatus};
 pub(crate) use deadline::urgency;
+pub(crate) use findings::Condition;
 pub use shared::SharedStatus;
 
 /// The shipper's own route.

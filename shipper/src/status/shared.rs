@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use findings::Finding;
+
 use super::answer::{FileStatus, LastError, Status, TroubleStatus};
 use super::deadline::{REDIS_ENTERPRISE, Standing, WriteRate};
-use crate::push::Failure;
+use super::findings::{Condition, Reported, invalid_settings, loss_ahead, one_of_each, unreadable_files};
 use crate::push::rejections::Rejections;
+use crate::push::{Failure, rejection};
 use crate::state::StreamRecord;
 use crate::tail::FileState;
 
@@ -26,6 +29,8 @@ struct Known {
     refuses_some: bool,
     /// By file.
     progress: BTreeMap<Arc<str>, Progress>,
+    /// The findings that the tasks report.
+    reported: Reported,
 }
 
 /// The pushes of a file.
@@ -36,7 +41,7 @@ struct Progress {
     /// The generation that is being shipped, and how far it is acknowledged.
     acknowledged: Option<(u64, u64)>,
     /// Why its batch is not acknowledged.
-    error: Option<String>,
+    error: Option<(String, Finding)>,
     last_error: Option<(String, Instant)>,
     /// How fast the live file grows.
     rate: WriteRate,
@@ -123,17 +128,14 @@ impl SharedStatus {
     pub fn trouble(&self, file: &Arc<str>, failure: &Failure<'_>) {
         let trouble = TroubleStatus {
             file: file.to_string(),
-            code: failure.finding.code,
             reason: failure.trouble.reason(),
             answer: failure.answer.to_owned(),
-            problem: failure.finding.problem.clone(),
-            fix: failure.finding.fix.clone(),
-            docs: failure.finding.url(),
+            finding: failure.finding.clone().into(),
         };
         let error = format!("{}: {}", trouble.reason, trouble.answer);
         self.change(|known| {
             let progress = known.progress(file);
-            progress.error = Some(error.clone());
+            progress.error = Some((error.clone(), failure.finding.clone()));
             progress.last_error = Some((error, Instant::now()));
             known.status.trouble = Some(trouble);
         });
@@ -145,7 +147,13 @@ impl SharedStatus {
             let reasons: Vec<_> =
                 rejected.iter().map(|(reason, entries)| format!("{entries} {}", reason.word())).collect();
             let error = format!("entries rejected for good: {}", reasons.join(", "));
-            self.change(|known| known.progress(file).last_error = Some((error, Instant::now())));
+            self.change(|known| {
+                known.progress(file).last_error = Some((error, Instant::now()));
+                for (reason, _) in rejected.iter() {
+                    let Finding { code, problem, fix } = rejection(reason);
+                    known.reported.event(Finding::new(code, format!("{file}: {problem}"), fix), Instant::now());
+                }
+            });
         }
     }
 
@@ -167,6 +175,21 @@ impl SharedStatus {
         self.change(|known| known.status.waits_for = what);
     }
 
+    /// A condition begins or lasts, or is over. Returns whether it held before.
+    pub(crate) fn condition(&self, condition: Condition, finding: Option<Finding>) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reported.condition(condition, finding)
+    }
+
+    /// Something happened that is worth a finding for a while.
+    pub(crate) fn event(&self, finding: Finding, now: Instant) {
+        self.change(|known| known.reported.event(finding, now));
+    }
+
+    /// The findings that hold now, at most one of each code, the worst first.
+    pub fn findings(&self, now: Instant) -> Vec<Finding> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).findings(now)
+    }
+
     /// A push was acknowledged.
     pub fn pushed(&self, entries: usize) {
         self.change(|known| {
@@ -177,9 +200,7 @@ impl SharedStatus {
 
     /// The file whose unacknowledged lines log rotation deletes first, and the time until then.
     pub fn until_loss(&self, now: Instant) -> Option<(Arc<str>, Duration)> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |file: &FileState| Some((file.name.clone(), known.until_loss(file, now)?));
-        known.files.iter().filter_map(of).min_by_key(|(_, left)| *left)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).nearest_loss(now)
     }
 
     /// The current status.
@@ -188,7 +209,8 @@ impl SharedStatus {
         let files = known.files.iter().filter(|file| known.is_there(file)).map(|file| known.file(file, now));
         let files: Vec<_> = files.collect();
         let seconds_until_loss = files.iter().filter_map(|file| file.seconds_until_loss).min();
-        Status { files, seconds_until_loss, ..known.status.clone() }
+        let findings = known.findings(now).into_iter().map(Into::into).collect();
+        Status { files, findings, seconds_until_loss, ..known.status.clone() }
     }
 
     fn change(&self, change: impl FnOnce(&mut Known)) {
@@ -220,6 +242,19 @@ impl Known {
             place.and_then(|place| files.get(place)).is_some_and(|file| file.generations > 0)
         };
         self.progress.retain(|name, progress| !progress.waiting.is_empty() || is_known(name));
+    }
+
+    fn findings(&self, now: Instant) -> Vec<Finding> {
+        let pushes = self.progress.values().filter_map(|progress| Some(progress.error.as_ref()?.1.clone()));
+        let loss = self.nearest_loss(now).and_then(|(file, left)| loss_ahead(&file, left));
+        let settings = invalid_settings(&self.status.faults);
+        let derived = settings.into_iter().chain(unreadable_files(self.files.iter())).chain(loss);
+        one_of_each(derived.chain(pushes).chain(self.reported.holding(now)))
+    }
+
+    fn nearest_loss(&self, now: Instant) -> Option<(Arc<str>, Duration)> {
+        let of = |file: &FileState| Some((file.name.clone(), self.until_loss(file, now)?));
+        self.files.iter().filter_map(of).min_by_key(|(_, left)| *left)
     }
 
     fn unacknowledged_since(&self, file: &FileState) -> Option<Instant> {
@@ -262,7 +297,7 @@ impl Known {
             lag_bytes: file.unread + pushed,
             oldest_unacknowledged_seconds: self.unacknowledged_since(file).map(seconds),
             seconds_until_loss: self.until_loss(file, now).map(|left| left.as_secs()),
-            error: file.error.clone().or_else(|| progress.and_then(|progress| progress.error.clone())),
+            error: file.error.clone().or_else(|| Some(progress?.error.as_ref()?.0.clone())),
             last_error: last_error.map(|(what, at)| LastError { what: what.clone(), seconds_ago: seconds(*at) }),
         }
     }
@@ -270,7 +305,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use findings::{Code, Finding};
+    use findings::Code;
 
     use super::*;
     use crate::push::answer::Trouble;
@@ -289,7 +324,10 @@ mod tests {
 
     fn fails(status: &SharedStatus, file: &Arc<str>) {
         let finding = Finding::new(Code::MayNotPush, "it may not push", "grant it");
-        status.trouble(file, &Failure { trouble: &Trouble::Forbidden, answer: "403 Forbidden: no", finding: &finding });
+        status.trouble(
+            file,
+            &Failure { trouble: &Trouble::Forbidden, answer: "403 Forbidden: no", finding: &finding, clock_skew: None },
+        );
     }
 
     #[test]
@@ -398,6 +436,38 @@ mod tests {
         both(None);
         status.rejected(&pushed, &Rejections::of(Reason::TooOld, 2));
         assert_eq!(errors(), [(None, last("entries rejected for good: 2 too_old")), (None, last("EIO"))]);
+    }
+
+    #[test]
+    fn has_a_finding_of_each_code_while_its_cause_lasts() {
+        let (status, start) = (SharedStatus::default(), Instant::now());
+        let codes = |after: u64| -> Vec<_> {
+            let findings = status.findings(start + Duration::from_secs(after));
+            findings.into_iter().map(|finding| finding.code).collect()
+        };
+        let (held, other): (Arc<str>, Arc<str>) = (Arc::from("a.log"), Arc::from("b.log"));
+        for file in [&held, &other] {
+            status.handed_out(file, None);
+            fails(&status, file);
+        }
+        let unreadable = FileState { error: Some("EACCES".to_owned()), ..state(None) };
+        status.files(vec![unreadable, FileState { name: other.clone(), ..state(None) }], start);
+        assert_eq!(codes(0), [Code::MayNotPush, Code::LogsUnreadable]);
+
+        // Another stream is acknowledged, and this one is still refused.
+        status.acknowledged(&other, Some(&record(7, 20)));
+        status.pushed(1);
+        assert_eq!(codes(0), [Code::MayNotPush, Code::LogsUnreadable]);
+        status.acknowledged(&held, Some(&record(7, 20)));
+        assert_eq!(codes(0), [Code::LogsUnreadable]);
+
+        status.files(vec![state(None)], start);
+        status.rejected(&held, &Rejections::of(Reason::TooOld, 2));
+        assert_eq!(codes(60), [Code::LinesTooOld]);
+        assert_eq!(codes(2 * 3600), []);
+        // A week after its last write a file is deleted.
+        status.files(vec![FileState { front: Some((7, start)), ..state(Some(start)) }], start);
+        assert_eq!(codes(7 * 86400 - 3600), [Code::LossAhead]);
     }
 
     #[test]

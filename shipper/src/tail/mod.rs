@@ -27,6 +27,7 @@ mod stream;
 mod testing;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -122,6 +123,11 @@ impl Tail {
         tail.scan(now)?;
         tail.streams.iter_mut().for_each(Stream::recorded);
         Ok(tail)
+    }
+
+    /// The log directory.
+    pub fn dir(&self) -> &Path {
+        self.discovery.dir()
     }
 
     /// The switch that turns structured metadata off once Loki refuses it.

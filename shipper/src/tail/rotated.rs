@@ -51,7 +51,8 @@ impl<'a> Siblings<'a> {
         let mut generation = match Generation::new(content, found.inode, kind, now) {
             // It is not an archive in the making: then the plain file would still be there.
             Err(error) if is_compressed(&found.name) => {
-                tracing::warn!(file = found.name, %error, "failed to read an archive: it is damaged");
+                let code = findings::Code::LinesLost.as_str();
+                tracing::warn!(code, file = found.name, %error, "failed to read an archive: it is damaged");
                 return Ok(None);
             }
             generation => generation?,

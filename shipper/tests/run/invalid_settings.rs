@@ -21,7 +21,10 @@ async fn stays_up_not_ready_and_says_what_is_wrong() {
         assert!(said.contains(flag) && body.contains(flag), "{flag} missing in {said} or {body}");
     }
     assert_eq!((get(admin, "/live").await.0, get(admin, "/ready").await.0), (200, 503));
-    assert!(get(admin, "/metrics").await.1.contains("redis_log_shipper_unusable_settings 3"));
+    let metrics = get(admin, "/metrics").await.1;
+    assert!(metrics.contains("redis_log_shipper_unusable_settings 3"), "{metrics}");
+    assert!(metrics.contains("redis_log_shipper_finding{code=\"RLS506\",severity=\"error\"} 1\n"), "{metrics}");
+    assert_eq!(shown["findings"][0]["code"], "RLS506");
     running.ends_when_told_to().await;
 }
 

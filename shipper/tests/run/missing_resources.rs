@@ -32,13 +32,15 @@ async fn waits_for_the_log_directory_and_ships_once_it_is_there() {
     let admin = running.admin().await;
     assert_eq!(get(admin, "/ready").await.0, 503);
     let (_, status) = get(admin, "/status").await;
-    assert!(status.contains("failed to read the log directory"), "{status}");
+    assert!(status.contains("failed to read the log directory") && status.contains("RLS502"), "{status}");
+    assert!(said.contains("RLS502"), "{said}");
 
     std::fs::create_dir(place.logs()).unwrap();
     place.write(0, 3);
     assert_eq!(loki.has(3).await, numbered(0, 3));
     assert_eq!(get(admin, "/ready").await.0, 200);
-    assert!(!get(admin, "/status").await.1.contains("waits_for"));
+    let (_, status) = get(admin, "/status").await;
+    assert!(!status.contains("waits_for") && !status.contains("RLS502"), "{status}");
     running.ends_when_told_to().await;
 }
 
@@ -79,6 +81,7 @@ async fn ships_without_a_writable_state_directory() {
     let (_, metrics) = get(admin, "/metrics").await;
     let errors = metrics.lines().find_map(|line| line.strip_prefix("redis_log_shipper_position_errors_total "));
     assert!(errors.unwrap().parse::<u64>().unwrap() > 0, "{metrics}");
+    assert!(metrics.contains("redis_log_shipper_finding{code=\"RLS503\",severity=\"warning\"} 1\n"), "{metrics}");
     running.ends_when_told_to().await;
 }
 

@@ -30,7 +30,15 @@ async fn shows_the_state_of_each_file_while_a_push_fails_and_after() {
     assert_eq!((&held["position"], &held["generation"], &held["generations"]), (&json!(0), &json!(inode), &json!(1)));
     assert!(held["oldest_unacknowledged_seconds"].is_u64(), "{held}");
     assert_eq!((&held["error"], &held["last_error"]["what"]), (&json!(error), &json!(error)));
+    // The gateway would ask for a token, and this shipper sends none.
+    let finding = &status["findings"][0];
+    assert_eq!((&finding["code"], &finding["severity"]), (&json!("RLS306"), &json!("error")), "{status}");
+    for field in ["code", "problem", "fix", "docs"] {
+        assert_eq!(finding[field], status["trouble"][field], "{field}");
+    }
+    assert!(finding["docs"].as_str().unwrap().ends_with("/docs/troubleshooting.md#rls306"), "{finding}");
     let metrics = get(admin, "/metrics").await.1;
+    assert!(metrics.contains("redis_log_shipper_finding{code=\"RLS306\",severity=\"error\"} 1\n"), "{metrics}");
     for metric in ["size_bytes{file=\"a.log\"} 21", "lag_bytes{file=\"a.log\"} 21", "error{file=\"a.log\"} 1"] {
         assert!(metrics.contains(&format!("redis_log_shipper_file_{metric}\n")), "{metric} missing in {metrics}");
     }
@@ -40,6 +48,8 @@ async fn shows_the_state_of_each_file_while_a_push_fails_and_after() {
     let status = running.status_when(|status| status["files"][0]["lag_bytes"] == 0).await;
     let shipped = file(&status);
     assert_eq!((&status["trouble"], &status["entries_pushed"]), (&Value::Null, &json!(3)));
+    assert_eq!(status["findings"], json!([]));
+    assert!(!get(admin, "/metrics").await.1.contains("redis_log_shipper_finding{"));
     assert_eq!((&shipped["position"], &shipped["generation"]), (&json!(21), &json!(inode)));
     assert_eq!((&shipped["error"], &shipped["oldest_unacknowledged_seconds"]), (&Value::Null, &Value::Null));
     assert_eq!(shipped["last_error"]["what"], error);
@@ -141,5 +151,15 @@ async fn says_which_rules_drop_entries_and_counts_by_rule() {
     assert_eq!(status["dropped"], json!({"level=debug": 0, "a:pattern=line [1-9]$": 9}), "{status}");
     let metrics = get(running.admin().await, "/metrics").await.1;
     assert!(metrics.contains("entries_dropped_total{rule=\"a:pattern=line [1-9]$\"} 9\n"), "{metrics}");
+    running.ends_when_told_to().await;
+}
+
+#[tokio::test]
+async fn finds_entries_that_are_too_old_to_be_pushed() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    append(&place.logs().join("a.log"), "2020-02-20 22:31:07,000 INFO x\n");
+    let mut running = Running::start(place.command(&loki.url).args(["--listen=127.0.0.1:0", "--max-age=168h"]));
+    assert!(running.says("skipping entries").await.contains("RLS404"));
+    running.status_when(|status| status["findings"][0]["code"] == "RLS404").await;
     running.ends_when_told_to().await;
 }

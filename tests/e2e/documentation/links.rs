@@ -21,6 +21,11 @@ pub(crate) fn broken() -> Vec<String> {
         .collect()
 }
 
+/// Whether exactly one heading of `markdown` has this anchor.
+pub(crate) fn has_heading(markdown: &str, anchor: &str) -> bool {
+    page(markdown).anchors.get(anchor) == Some(&1)
+}
+
 /// The anchors and the links of a page.
 struct Page {
     /// How many headings have each anchor. A second heading with the same words makes a link ambiguous.

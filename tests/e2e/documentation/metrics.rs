@@ -68,11 +68,11 @@ fn registered(source: &str) -> Vec<Metric> {
                 metrics.push(Metric { name: format!("{prefix}_{name}{unit}{total}"), kind, labels, help });
             }
             // A row of the table of gauges that are computed at each scrape: name, help, unit.
-            "FileGauge" if word(at + 1) == "(" => {
+            gauge @ ("FileGauge" | "FindingGauge") if word(at + 1) == "(" => {
                 let (Some(name), Some(help)) = (literal(at + 4), literal(at + 8)) else { continue };
                 let unit = all[at..].windows(4).take(16).find(|four| four[0] == "Unit");
                 let unit = unit.map_or(String::new(), |four| format!("_{}", four[3].to_lowercase()));
-                let labels = labels(&all, "File");
+                let labels = labels(&all, if gauge == "FileGauge" { "File" } else { "FindingLabels" });
                 metrics.push(Metric { name: format!("{prefix}_{name}{unit}"), kind: "gauge", labels, help });
             }
             _ => {}

@@ -23,6 +23,7 @@ const NOT_OURS_TO_EXPLAIN: &[&str] = &[
     "shipper/src/push/answer.rs",
     "shipper/src/push/finding.rs",
     "shipper/src/push/rejections.rs",
+    "shipper/src/status/findings.rs",
 ];
 /// Texts that are not errors: names, formats, parts of other texts.
 const NO_ERRORS: &[&str] = &[

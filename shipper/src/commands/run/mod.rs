@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use findings::Code;
 use prometheus_client::registry::Registry;
 use runtime::admin::Readiness;
 use runtime::{logging, shutdown};
@@ -22,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::Shipper;
 use crate::settings::{InvalidSettings, Settings};
 use crate::status::SharedStatus;
+use crate::status::finding_metrics::FindingMetrics;
 
 /// The exit code of an invalid command line, the same as clap's.
 const USAGE: u8 = 2;
@@ -82,12 +84,14 @@ async fn stay(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let status = SharedStatus::default();
+    FindingMetrics::register(&mut registry, status.clone());
     let port = AdminPort::new(listen, Readiness::default(), Arc::new(registry), status.clone(), metrics.clone());
+    let code = Code::SettingsInvalid.as_str();
     let remind = async {
         loop {
             metrics.unusable_settings(error.0.len());
             status.faults(&error.0);
-            tracing::error!(faults = ?error.0, "the settings cannot be used, nothing is shipped; correct them and restart");
+            tracing::error!(code, faults = ?error.0, "the settings cannot be used, nothing is shipped; correct them and restart");
             tokio::time::sleep(REMINDER).await;
             match parse() {
                 Ok(settings) => return settings,

@@ -1,5 +1,7 @@
 //! Bytes of the front generation to entries of a batch.
 
+use findings::Code;
+
 use super::super::generation::Changed;
 use super::{MAX_SPAN, RETRY, Stream, Surprise, Workshop};
 use crate::entries::Clock;
@@ -31,7 +33,10 @@ impl Stream {
                     return Err(Surprise);
                 }
             };
-            self.failed = None;
+            if self.failed.take().is_some() {
+                let code = Code::LogsUnreadable.as_str();
+                tracing::info!(code, file = %self.name, "the log file can be read again");
+            }
             let clock = *clock.get_or_insert_with(|| {
                 let untimed = !self.chain.timed;
                 let first =
@@ -66,7 +71,8 @@ impl Stream {
         }
         if handed.old > 0 && !std::mem::replace(&mut self.old_entries_logged, true) {
             let max_age = workshop.settings.max_age;
-            tracing::warn!(file = %self.name, ?max_age, "skipping entries that Loki would reject for their age");
+            let code = Code::LinesTooOld.as_str();
+            tracing::warn!(code, file = %self.name, ?max_age, "skipping entries that Loki would reject for their age");
         }
         workshop.metrics.handed(&handed);
         Ok(clock.filter(|_| depends_on_clock && replayed.is_none()))

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use findings::Code;
+
 use super::super::generation::{Generation, Kind};
 use super::{LINGER, Stream};
 use crate::metrics::{Lost, Metrics};
@@ -72,6 +74,7 @@ impl Stream {
         let bytes = shed.rest();
         metrics.lost(Lost::Shed, bytes);
         tracing::error!(
+            code = Code::LinesLost.as_str(),
             file = %self.name,
             bytes,
             "closed a deleted file before it was shipped: deleted files took too much disk"

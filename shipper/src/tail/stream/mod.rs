@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use replay::Until;
 
+use findings::Code;
+
 use super::file_state::FileState;
 use super::generation::{Generation, Kind};
 use super::now::Now;
@@ -415,7 +417,8 @@ impl Stream {
     /// A file could not be read. Logs each new reason once.
     fn fail(&mut self, error: &str, retry_at: Instant) {
         if self.failed.as_ref().is_none_or(|(before, _)| before != error) {
-            tracing::warn!(file = %self.name, error, "failed to read a log file, retrying");
+            let code = Code::LogsUnreadable.as_str();
+            tracing::warn!(code, file = %self.name, error, "failed to read a log file, retrying");
         }
         self.failed = Some((error.to_owned(), retry_at));
     }
@@ -424,7 +427,7 @@ impl Stream {
     /// before.
     fn count_possibly_missing(&self, siblings: &Siblings<'_>, metrics: &Metrics) {
         if !siblings.are_gone() {
-            metrics.lost(Lost::Missing, 0);
+            metrics.possibly_lost(Lost::Missing, 0);
         }
         tracing::info!(file = %self.name, "a fully read file is gone; lines written to it since the last scan are lost");
     }
@@ -433,6 +436,7 @@ impl Stream {
     fn count_missing(&self, generation: &GenerationRecord, metrics: &Metrics) {
         metrics.lost(Lost::Missing, 0);
         tracing::warn!(
+            code = Code::LinesLost.as_str(),
             file = %self.name,
             inode = generation.inode,
             position = generation.position,

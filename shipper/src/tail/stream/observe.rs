@@ -1,5 +1,7 @@
 //! Finds out at a scan what happened to the files of a stream since the previous one.
 
+use findings::Code;
+
 use super::super::generation::{Changed, Generation, Kind};
 use super::super::rotated::Siblings;
 use super::{LINGER, RETRY, Stream};
@@ -79,7 +81,8 @@ impl Stream {
                         return Ok(true);
                     } else {
                         metrics.lost(Lost::Truncated, bytes);
-                        tracing::warn!(file = %self.name, bytes, "a file was truncated, and no copy holds its unread lines");
+                        let code = Code::LinesLost.as_str();
+                        tracing::warn!(code, file = %self.name, bytes, "a file was truncated, and no copy holds its unread lines");
                         self.queue.pop_back();
                         self.newest_is_gone();
                     }

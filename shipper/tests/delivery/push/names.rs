@@ -49,6 +49,19 @@ async fn a_port_that_speaks_no_tls() {
     assert_eq!((trouble, code), (Trouble::NoAnswer(ConnectionFault::NoTls), Code::PlainHttp));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_differs_from_the_clock_of_the_server() {
+    let refused = Answer::RefusedWith(503, "date", "Fri, 20 Feb 2026 22:31:30 GMT".to_owned());
+    let mut world = World::new(Receiver::scripted([refused]));
+    assert_eq!(world.loki.clock_skew(), None);
+    let ((body, entries), skew) = (batch(&lines(1)), Mutex::new(None));
+    let heard = |failure: &redis_log_shipper::push::Failure<'_>| *skew.lock().unwrap() = failure.clock_skew;
+    world.loki.push(&body, entries, heard).await;
+    assert!(skew.lock().unwrap().unwrap().abs() > 3600);
+    // The next answer has the right date.
+    assert!(world.loki.clock_skew().unwrap().abs() < 60);
+}
+
 #[tokio::test]
 async fn a_name_that_does_not_exist_and_a_port_on_which_nothing_listens() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
