@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 
 use crate::printable;
 
@@ -48,11 +48,17 @@ impl LogLevel {
 
 /// Starts logging for this process. Only the first call counts.
 pub fn init(format: LogFormat, level: LogLevel) {
+    init_to(format, level, std::io::stderr);
+}
+
+/// As [`init`], where something else is drawn on standard error: `writer` writes the lines there.
+pub fn init_to<W>(format: LogFormat, level: LogLevel, writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     // A log line that cannot be written (full disk, closed pipe) must not end the process, and reporting it would panic.
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(level.filter())
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(level.filter()).with_writer(writer).log_internal_errors(false);
     let started = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         LogFormat::Text => builder.fmt_fields(fields()).with_ansi(std::io::stderr().is_terminal()).try_init(),

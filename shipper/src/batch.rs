@@ -22,6 +22,10 @@ pub struct Batch {
     pub entries: usize,
     /// The uncompressed size.
     pub bytes: usize,
+    /// The times of the first and of the last entry, in nanoseconds since 1970 UTC.
+    pub times: Option<(i64, i64)>,
+    /// How many bytes of the file it covers.
+    pub read: u64,
     /// When the first byte was seen.
     pub since: Option<Instant>,
     /// Must be on disk before the push, because a resend depends on it: the state of this stream, or of others too.
@@ -33,7 +37,7 @@ pub struct Batch {
 impl Batch {
     /// A batch that pushes nothing and only changes the position record.
     pub(crate) fn without_entries(name: Arc<str>, before: Record, after: Option<StreamRecord>) -> Self {
-        Self { name, body: bytes::Bytes::new(), entries: 0, bytes: 0, since: None, before, after }
+        Self { name, body: bytes::Bytes::new(), entries: 0, bytes: 0, times: None, read: 0, since: None, before, after }
     }
 }
 
@@ -82,6 +86,8 @@ pub struct BatchBuffer {
     /// Where a request is compressed. A batch gets a copy of its exact size.
     compressed: Vec<u8>,
     entries: usize,
+    /// The times of the first and of the last entry.
+    times: Option<(i64, i64)>,
     snappy: snap::raw::Encoder,
     switch: MetadataSwitch,
     has_metadata: bool,
@@ -102,6 +108,7 @@ impl BatchBuffer {
             raw: Vec::new(),
             compressed: Vec::new(),
             entries: 0,
+            times: None,
             snappy: snap::raw::Encoder::new(),
             switch: MetadataSwitch::default(),
             has_metadata: false,
@@ -122,6 +129,7 @@ impl BatchBuffer {
         self.raw.clear();
         self.raw.resize(self.room, 0);
         self.entries = 0;
+        self.times = None;
         self.has_metadata = self.switch.is_on();
         self.metadata.iter_mut().for_each(Vec::clear);
         self.metadata_len = 0;
@@ -156,9 +164,15 @@ impl BatchBuffer {
     /// Appends an entry of valid UTF-8.
     fn append(&mut self, time: i64, line: &[u8], level: Option<Level>) {
         self.entries += 1;
+        self.times = Some((self.times.map_or(time, |(first, _)| first), time));
         let metadata = self.metadata.get(level.map_or(0, |level| 1 + level as usize)).map_or(&[][..], Vec::as_slice);
         let bdb = if self.has_metadata { formats::find_bdb(line) } else { None };
         encode::entry(&mut self.raw, time, line, metadata, bdb);
+    }
+
+    /// The times of the first and of the last entry since the start.
+    pub fn times(&self) -> Option<(i64, i64)> {
+        self.times
     }
 
     /// The number of entries since the start.

@@ -45,6 +45,20 @@ impl Labels {
         braced(self.of_stream(log_file))
     }
 
+    /// These labels and one more, unless they have one of this name.
+    pub(crate) fn with(&self, name: &str, value: &str) -> Self {
+        let mut labels = self.clone();
+        if labels.0.iter().all(|(known, _)| known != name) {
+            labels.0.push((name.to_owned(), value.to_owned()));
+        }
+        labels
+    }
+
+    /// The labels that all streams share, as names and values.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(_, value)| !value.is_empty())
+    }
+
     /// The same as names and values.
     pub(crate) fn pairs(&self, log_file: &str) -> Vec<(String, String)> {
         self.of_stream(log_file).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()

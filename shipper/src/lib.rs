@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `extract` makes entries of bytes: lines, texts, redaction, times and drop rules in one pass.
-//! `input` reads complete files for `preview`.
+//! `input` reads complete files for `preview` and `run --once`, which `tally` counts for.
 //! `commands` start here, `settings` parses their flags, `pipeline` wires the stages. `status`, `metrics` and `admin` tell
 //! others how it goes.
 //!
@@ -40,6 +40,7 @@ pub mod settings;
 pub mod state;
 pub mod status;
 pub mod tail;
+pub mod tally;
 pub mod texts;
 
 pub use args::{Args, run};

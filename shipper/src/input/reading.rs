@@ -95,6 +95,11 @@ impl<R: Read> OpenFile<R> {
         Self { is_live: true, ..self }
     }
 
+    /// The position of the first byte that is not extracted.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Extracts what is there. Reads more bytes first if the step before used up what it could.
     pub(crate) fn step<S: Sink>(
         &mut self,

@@ -5,6 +5,7 @@
 
 mod aside;
 mod clock;
+mod complete;
 mod ending;
 mod opening;
 mod pool;
@@ -28,7 +29,9 @@ use crate::settings::Settings;
 use crate::status::SharedStatus;
 use crate::status::file_metrics::FileMetrics;
 use crate::status::finding_metrics::FindingMetrics;
+use crate::tally::Tally;
 use aside::Aside;
+pub(crate) use complete::Complete;
 use ending::outlives_us;
 pub use opening::OpenError;
 use opening::Opened;
@@ -53,6 +56,7 @@ struct Report {
     metrics: Metrics,
     status: SharedStatus,
     readiness: Readiness,
+    tally: Tally,
 }
 
 impl Shipper {
@@ -72,12 +76,22 @@ impl Shipper {
         let admin =
             AdminPort::new(settings.listen, readiness.clone(), Arc::new(registry), status.clone(), metrics.clone());
         let opened = opening::open(&settings, &metrics, &status).await;
-        Self { settings, report: Report { metrics, status, readiness }, admin, opened }
+        Self { settings, report: Report { metrics, status, readiness, tally: Tally::default() }, admin, opened }
     }
 
     /// The status of the files. It stays up to date while the shipper runs.
     pub fn status(&self) -> SharedStatus {
         self.report.status.clone()
+    }
+
+    /// What comes of shipping.
+    pub(crate) fn tally(&self) -> Tally {
+        self.report.tally.clone()
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.report.metrics.clone()
     }
 
     /// Ships until `shutdown`, then ships the rest within the drain timeout.
@@ -107,7 +121,8 @@ impl Shipper {
 
 /// Ships until the reader and the pusher are done, or the drain timeout is over. Then saves the positions a last time.
 async fn ship(settings: Settings, report: &Report, opened: Opened, shutdown: &CancellationToken) {
-    let Opened { tail, positions } = opened;
+    let Opened { mut tail, positions } = opened;
+    report.tally.begin(tail.files().iter().map(|file| file.unread).sum());
     log_start(&settings);
     let Settings { discovery, push, drain_timeout, once, state_dir, .. } = settings;
     let Report { metrics, status, .. } = report;
@@ -125,12 +140,13 @@ async fn ship(settings: Settings, report: &Report, opened: Opened, shutdown: &Ca
     let reader = Reader::new(tail, batches, wake, draining, aside.clone(), metrics.clone(), status.clone())
         .once(once)
         .may_give_up(may_give_up);
-    let mut pusher = Pusher::new(loki, positions, aside, metrics.clone(), status.clone());
+    let mut pusher =
+        Pusher::new(loki, positions, aside, metrics.clone(), status.clone()).with_tally(report.tally.clone());
 
     let (given_up, finished) = (reader.given_up(), reader.finished());
     let saving = LAST_SAVE.min(drain_timeout / 10);
     tokio::select! {
-        ((), ()) = async { tokio::join!(reader.run(), pusher.run(incoming)) } => {}
+        ((), ()) = async { tokio::join!(reader.run(), pusher.run(incoming)) } => report.tally.complete(),
         () = loki_is_away(&given_up, &finished, may_give_up, status) => {
             tracing::warn!("Loki accepts nothing, and Redis has ended; the next start ships the rest");
         }

@@ -19,6 +19,7 @@ use crate::push::rejections::Rejections;
 use crate::push::{Dial, Loki, Outcome, Parcel, wrong_clock};
 use crate::state::{Record, StreamRecord};
 use crate::status::{Condition, SharedStatus};
+use crate::tally::Tally;
 
 /// The limit of compressed bytes that are set aside. Above it, all streams wait.
 const MAX_SET_ASIDE: usize = 4 << 20;
@@ -33,6 +34,7 @@ pub(super) struct Pusher<D = HttpConnector> {
     aside: Aside,
     metrics: Metrics,
     status: SharedStatus,
+    tally: Tally,
 }
 
 /// A stream that Loki refuses.
@@ -64,7 +66,12 @@ impl<D: Dial> Pusher<D> {
         metrics: Metrics,
         status: SharedStatus,
     ) -> Self {
-        Self { loki, positions, refused: BTreeMap::new(), aside, metrics, status }
+        Self { loki, positions, refused: BTreeMap::new(), aside, metrics, status, tally: Tally::default() }
+    }
+
+    /// Counts in `tally` what comes of the batches.
+    pub(super) fn with_tally(self, tally: Tally) -> Self {
+        Self { tally, ..self }
     }
 
     /// Saves the positions.
@@ -191,6 +198,7 @@ impl<D: Dial> Pusher<D> {
             self.metrics.pushed(stored, batch.bytes);
             self.status.pushed(stored);
         }
+        self.tally.acknowledged(batch, rejected);
         self.status.acknowledged(&batch.name, batch.after.as_ref());
         tracing::debug!(file = %batch.name, entries = batch.entries, after = ?batch.after, "acknowledged");
         match &batch.after {

@@ -20,6 +20,7 @@ const NOT_OURS_TO_EXPLAIN: &[&str] = &[
     "webhook/src/rollout/",
     "webhook/src/offline/explain.rs",
     "shipper/src/commands/preview/",
+    "shipper/src/commands/run/summary.rs",
     "shipper/src/push/answer.rs",
     "shipper/src/push/finding.rs",
     "shipper/src/push/rejections.rs",
@@ -40,6 +41,7 @@ const NO_ERRORS: &[&str] = &[
     "expected one of …",
     "it has no container log-shipper yet",
     "LAST ENTRY",
+    "… …/… … … left … rejected",
     "; the entry of … ns, … bytes: …",
     "… is shipped from its start after the next start",
 ];

@@ -5,6 +5,8 @@
 //! code 2 instead, because its caller waits for the end.
 
 pub(crate) mod flags;
+mod once;
+mod summary;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -12,9 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use findings::Code;
+use indicatif::ProgressBar;
 use prometheus_client::registry::Registry;
 use runtime::admin::Readiness;
-use runtime::{logging, shutdown};
+use runtime::logging::{self, LogFormat, LogLevel};
+use runtime::shutdown;
+use std::io::IsTerminal as _;
 
 pub(crate) use flags::RunArgs;
 
@@ -36,8 +41,7 @@ const REMINDER: Duration = Duration::from_mins(1);
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let (format, level) = args.logging();
-    logging::init(format, level);
+    let bar = start_logging(args);
     let settings = Settings::new(args);
     if let Err(error) = &settings
         && args.asks_for_once()
@@ -48,16 +52,24 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     runtime::tls::install_crypto_provider();
     // One thread does everything, except blocking work such as syncing the position file and resolving names.
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = threads.block_on(ship(args, settings));
+    let ended = threads.block_on(ship(args, settings, bar));
     // Blocking work on a disk or a name server that does not answer must not delay the exit.
     threads.shutdown_background();
-    ended.map(|()| ExitCode::SUCCESS)
+    ended
 }
 
-async fn ship(args: &RunArgs, settings: Result<Settings, InvalidSettings>) -> anyhow::Result<()> {
+async fn ship(
+    args: &RunArgs,
+    settings: Result<Settings, InvalidSettings>,
+    bar: ProgressBar,
+) -> anyhow::Result<ExitCode> {
     let drain_timeout = settings.as_ref().map_or(Duration::ZERO, |settings| settings.drain_timeout);
     let shutdown = shutdown::on_signals(Some(drain_timeout + STUCK))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let settings = match settings {
+        Ok(settings) if settings.once => return Box::pin(once::run(settings, bar, shutdown)).await,
+        settings => settings,
+    };
     let usable = async {
         match settings {
             Ok(settings) => settings,
@@ -71,7 +83,21 @@ async fn ship(args: &RunArgs, settings: Result<Settings, InvalidSettings>) -> an
     } else {
         tracing::info!("ended");
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts logging. At a terminal, `--once` draws a progress bar below the log, which then holds only what matters, as text.
+fn start_logging(args: &RunArgs) -> ProgressBar {
+    let (bar, (format, level)) = (once::bar(), args.logging());
+    if args.asks_for_once() && std::io::stderr().is_terminal() {
+        let level = if level == LogLevel::Info { LogLevel::Warn } else { level };
+        once::draw(&bar);
+        let above = bar.clone();
+        logging::init_to(LogFormat::Text, level, move || once::Above(above.clone()));
+    } else {
+        logging::init(format, level);
+    }
+    bar
 }
 
 /// Logs every minute what is wrong with the settings, until they are valid. Flags do not change, but a missing time zone file may

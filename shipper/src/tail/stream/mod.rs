@@ -316,6 +316,7 @@ impl Stream {
         if front.read == start {
             return Ok(self.record_only_batch());
         }
+        let front_read = front.read;
         if let Some(clock) = filled {
             // The other lines that are there by now see the same clock, so that one saved record covers them all.
             let clocked = Clocked { until: front.read.max(front.size), now: clock.now, untimed: clock.untimed };
@@ -325,7 +326,7 @@ impl Stream {
             }
         }
         let write_ahead = filled.is_some() | std::mem::take(&mut self.write_ahead);
-        let entries = workshop.batch.entries();
+        let (entries, times, read) = (workshop.batch.entries(), workshop.batch.times(), front_read - start);
         let (body, bytes) = workshop.batch.seal(&self.labels);
         self.sealed_at = Some(now.instant);
         // If these entries saw a clock from the record, they must not see another one after a crash.
@@ -335,7 +336,7 @@ impl Stream {
         }
         let before = if write_ahead { self.named(before) } else { Record::new() };
         let after = Some(self.record());
-        Ok(Some(Batch { name: self.name.clone(), body, entries, bytes, since, before, after }))
+        Ok(Some(Batch { name: self.name.clone(), body, entries, bytes, times, read, since, before, after }))
     }
 
     /// Whether the next lines may have been pushed before a restart. Then their times must stay the same.
