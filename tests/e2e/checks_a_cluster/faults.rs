@@ -132,6 +132,23 @@ async fn names_the_faults_of_the_installation() {
     assert_eq!(world.check(&[]).await.codes(), ["RLS111"]);
     world.patch_registration(&policy("Ignore")).await;
     assert_eq!(world.check(&[]).await.codes(), [""; 0]);
+
+    // Nothing stands behind the Service here.
+    let service = json!({"name": "redis-log-webhook", "namespace": NAMESPACE, "path": "/mutate"});
+    let by_service = json!([
+        {"op": "remove", "path": "/webhooks/0/clientConfig/url"},
+        {"op": "add", "path": "/webhooks/0/clientConfig/service", "value": service},
+    ]);
+    world.patch_registration(&by_service).await;
+    let report = world.check(&[]).await;
+    assert_eq!(report.codes(), ["RLS102"], "{report:#?}");
+    let problem = "the Service redis-log-shipper/redis-log-webhook has no ready endpoint";
+    assert!(report.problems().contains(&problem.to_owned()), "{report:#?}");
+    assert_eq!(report.result("the API server trusts its certificate"), Some("ok"), "{report:#?}");
+
+    world.patch_registration(&json!([{"op": "remove", "path": "/webhooks/0"}])).await;
+    let report = world.check(&[]).await;
+    assert_eq!(report.codes(), ["RLS101"], "{report:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

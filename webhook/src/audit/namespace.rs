@@ -22,7 +22,7 @@ pub(crate) fn label(namespace: &Value, pods: usize, installation: &str) -> Outco
         };
     }
     match label {
-        Some(ENABLED) => Outcome::Passed(format!("{pods} Redis Enterprise pods")),
+        Some(ENABLED) => Outcome::Passed(counted(pods)),
         Some(other) => {
             let problem = format!("namespace {name} has the label {INJECT}={other}: expected {ENABLED}");
             let mut finding = finding(Code::NamespaceNotLabelled, problem, name, "");
@@ -30,7 +30,7 @@ pub(crate) fn label(namespace: &Value, pods: usize, installation: &str) -> Outco
             Outcome::Found(finding)
         }
         None => {
-            let problem = format!("namespace {name} has {pods} Redis Enterprise pods and lacks the label {INJECT}");
+            let problem = format!("namespace {name} has {} and lacks the label {INJECT}", counted(pods));
             Outcome::Found(finding(Code::NamespaceNotLabelled, problem, name, ""))
         }
     }
@@ -66,6 +66,10 @@ pub(crate) fn labelled_at(namespace: &Value) -> Option<Timestamp> {
     let entries = namespace.pointer("/metadata/managedFields").and_then(Value::as_array);
     let times = entries.into_iter().flatten().filter(owns).filter_map(|entry| text(entry, "/time")?.parse().ok());
     times.min()
+}
+
+fn counted(pods: usize) -> String {
+    if pods == 1 { "1 Redis Enterprise pod".to_owned() } else { format!("{pods} Redis Enterprise pods") }
 }
 
 fn is_reserved(name: &str, installation: &str) -> bool {
