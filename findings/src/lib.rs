@@ -6,16 +6,18 @@
 //! ```text
 //! code (number, severity) ── table (title, cause, fix in general) ──► docs/troubleshooting.md
 //!   └──► Finding: the problem and the fix with the names filled in ──► check, log, /status, Events
-//!         └──► Report: groups of checks, as text or JSON ──► check
+//!         └──► Report: groups of checks, as text or JSON ── Output ──► check
 //! ```
 
 mod code;
 mod finding;
+mod output;
 mod report;
 mod table;
 
 pub use code::{Code, Severity};
 pub use finding::Finding;
+pub use output::Output;
 pub use report::{Check, Group, Outcome, Report};
 pub use table::{ALL, Row};
 

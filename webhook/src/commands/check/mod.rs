@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use findings::{Report, Severity};
+use findings::{Output, Report};
 
 use self::kubeconfig::Cluster;
 
@@ -34,34 +34,8 @@ pub(crate) struct Check {
     namespaces: Vec<String>,
     #[command(flatten)]
     cluster: Cluster,
-    /// The form of the output.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Form,
-    /// The lowest severity of a finding that makes the exit code 1.
-    #[arg(long, value_enum, default_value_t, value_name = "SEVERITY")]
-    failure_threshold: Threshold,
-}
-
-/// The output of `check`.
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Form {
-    /// Lines for people, one for each check.
-    #[default]
-    Text,
-    /// JSON.
-    Json,
-}
-
-/// The severity of a finding.
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Threshold {
-    /// Nothing is wrong now.
-    Info,
-    /// Something will fail soon, or is not as it should be.
-    Warning,
-    /// Logs are not shipped, or pods are not injected.
-    #[default]
-    Error,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Prints every check with its result. The exit code is 1 if a finding reaches the threshold.
@@ -75,13 +49,7 @@ pub(crate) fn run(args: &Check) -> anyhow::Result<ExitCode> {
         let namespace = args.namespaces.first().map(String::as_str);
         files::check(&input::documents(&args.files)?, config.unwrap_or_default(), namespace)
     };
-    print(&report, args.output).context("failed to write to standard output")?;
-    let threshold = match args.failure_threshold {
-        Threshold::Info => Severity::Info,
-        Threshold::Warning => Severity::Warning,
-        Threshold::Error => Severity::Error,
-    };
-    Ok(if report.failed(threshold) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    args.output.print(&report).context("failed to write to standard output")
 }
 
 impl Check {
@@ -90,18 +58,5 @@ impl Check {
         let (namespaces, installation) = (self.namespaces.clone(), self.cluster.installation.clone());
         let scope = Scope { namespaces, installation, config };
         if self.pre { pre::check(&reader, &scope).await } else { cluster::check(&reader, &scope).await }
-    }
-}
-
-fn print(report: &Report, form: Form) -> std::io::Result<()> {
-    let mut out = anstream::stdout().lock();
-    let written = match form {
-        Form::Text => report.write_text(&mut out),
-        Form::Json => report.write_json(&mut out),
-    };
-    match written {
-        // The reader closed the pipe early, as `head` does.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
     }
 }
