@@ -32,6 +32,8 @@ struct Status {
     trouble: Option<Said>,
     seconds_until_loss: Option<u64>,
     files: Vec<File>,
+    /// What holds now: this version of the shipper lists everything here.
+    findings: Option<Vec<Said>>,
 }
 
 /// A finding of the running shipper.
@@ -90,15 +92,18 @@ async fn status(address: SocketAddr) -> Result<Status, BoxError> {
 
 /// The checks of an answer.
 fn said(status: &Status) -> Vec<Check> {
-    vec![
-        check("it ships", ships(status)),
-        check("its last push", last_push(status)),
-        check("no line is in danger", deadline(status)),
-    ]
+    let mut checks = vec![check("it ships", ships(status))];
+    match &status.findings {
+        Some(findings) if findings.is_empty() => checks.push(check("it finds nothing", Outcome::Passed(String::new()))),
+        Some(findings) => checks.extend(findings.iter().map(|said| check("it finds nothing", found(said)))),
+        None => checks.push(check("its last push", last_push(status))),
+    }
+    checks.push(check("no line is in danger", deadline(status)));
+    checks
 }
 
 fn ships(status: &Status) -> Outcome {
-    if !status.faults.is_empty() {
+    if !status.faults.is_empty() && status.findings.is_none() {
         let fix = "correct the values, and restart the pod";
         return Outcome::Found(Finding::new(Code::SettingsInvalid, printable(&status.faults.join("; ")), fix));
     }
@@ -109,9 +114,12 @@ fn ships(status: &Status) -> Outcome {
     }
 }
 
-/// The words of the shipper itself.
 fn last_push(status: &Status) -> Outcome {
-    let Some(said) = &status.trouble else { return Outcome::Passed("acknowledged, or none was needed yet".to_owned()) };
+    status.trouble.as_ref().map_or_else(|| Outcome::Passed("acknowledged, or none was needed yet".to_owned()), found)
+}
+
+/// A finding in the words of the shipper itself.
+fn found(said: &Said) -> Outcome {
     let code = findings::ALL.iter().find(|row| Some(row.text) == said.code.as_deref()).map(|row| row.code);
     let problem = said.problem.as_ref().unwrap_or(&said.answer);
     Outcome::Found(Finding::new(code.unwrap_or(Code::LokiUnavailable), printable(problem), printable(&said.fix)))
@@ -122,7 +130,7 @@ fn deadline(status: &Status) -> Outcome {
     let Some(left) = status.seconds_until_loss.map(Duration::from_secs) else {
         return Outcome::Passed(format!("{lag} bytes are not acknowledged yet"));
     };
-    if urgency(Some(left)) == 0 {
+    if urgency(Some(left)) == 0 || status.findings.is_some() {
         return Outcome::Passed(format!(
             "{lag} bytes are not acknowledged; log rotation deletes the first in {}",
             about(left)
@@ -164,6 +172,21 @@ mod tests {
         }));
         assert_eq!(findings(&checks), [Code::MayNotPush]);
         assert!(format!("{checks:?}").contains("it may not push"));
+    }
+
+    #[test]
+    fn repeats_every_finding_of_the_shipper_once() {
+        let checks = of(&serde_json::json!({
+            "ready": true,
+            "seconds_until_loss": 60,
+            "trouble": {"code": "RLS301", "problem": "it may not push", "answer": "403 Forbidden", "fix": "grant it"},
+            "findings": [
+                {"code": "RLS301", "problem": "it may not push", "fix": "grant it"},
+                {"code": "RLS504", "problem": "lines are lost soon", "fix": "hurry"},
+            ],
+        }));
+        assert_eq!(findings(&checks), [Code::MayNotPush, Code::LossAhead]);
+        assert!(findings(&of(&serde_json::json!({"ready": true, "findings": []}))).is_empty());
     }
 
     #[test]
