@@ -18,6 +18,10 @@ use crate::config::Config;
 /// The names of the manifests.
 const REGISTRATION: &str = "redis-log-shipper";
 const WEBHOOK: &str = "redis-log-webhook";
+/// The reasons of Events about pods that get no sidecar.
+const LEFT_ALONE: [&str; 3] = ["LogShipperNotInjected", "LogShipperSteppedAside", "LogShipperFuseBlown"];
+/// A pod is created within this time after its review.
+const REVIEW: Duration = Duration::from_secs(2);
 /// A request that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -169,16 +173,20 @@ impl Cluster {
         }
     }
 
-    /// The last Event of the webhook about a pod: the reason and the message.
-    pub(super) async fn event_about(&self, pod: &str) -> Option<(String, String)> {
+    /// Why the webhook added no sidecar to this pod, by the last Event about it.
+    pub(super) async fn left_alone(&self, pod: &Member) -> Option<String> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let found = request("list the Events", api.list(&ListParams::default())).await.ok()?;
-        let is_ours = |event: &&Event| {
-            event.reason.as_deref().is_some_and(|reason| reason.starts_with("LogShipper"))
-                && event.message.as_deref().is_some_and(|message| names(message, pod))
+        // The review comes just before the creation.
+        let since = pod.created?.checked_sub(REVIEW).ok()?;
+        let is_about = |event: &&Event| {
+            let created = event.metadata.creation_timestamp.as_ref().map(|created| created.0);
+            event.reason.as_deref().is_some_and(|reason| LEFT_ALONE.contains(&reason))
+                && created.is_some_and(|created| created >= since)
+                && event.message.as_deref().is_some_and(|message| names(message, &pod.name))
         };
-        let last = found.items.iter().filter(is_ours).max_by_key(|event| event.metadata.creation_timestamp.as_ref());
-        last.map(|event| (event.reason.clone().unwrap_or_default(), event.message.clone().unwrap_or_default()))
+        let last = found.items.iter().filter(is_about).max_by_key(|event| event.metadata.creation_timestamp.as_ref());
+        last.and_then(|event| event.message.clone())
     }
 
     fn dynamic(&self) -> Api<DynamicObject> {

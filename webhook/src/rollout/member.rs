@@ -1,5 +1,6 @@
 //! One pod of Redis Enterprise, as far as a restart depends on it.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::admission::pod::{SIDECAR, items, name, owner, spec_items, text};
@@ -28,6 +29,8 @@ pub(crate) struct Member {
     pub(super) not_ready: Option<String>,
     /// The hash of the sidecar that the webhook added.
     pub(super) hash: Option<String>,
+    /// When it was created, by the clock of the API server.
+    pub(super) created: Option<Timestamp>,
     /// Why the sidecar does not start, if it does not.
     pub(super) failing: Option<String>,
 }
@@ -51,6 +54,7 @@ impl Member {
             owner: owner(pod).and_then(of_owner),
             not_ready: not_ready(pod),
             hash: presence::hash(pod).filter(|_| has_sidecar).map(ToOwned::to_owned),
+            created: text(pod, "/metadata/creationTimestamp").and_then(|time| time.parse().ok()),
             failing: waiting(pod).find(|(name, _)| *name == SIDECAR).map(|(_, why)| why),
             name,
         }

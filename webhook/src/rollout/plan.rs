@@ -66,7 +66,7 @@ pub(crate) fn need(member: &Member, judged: &Judged, trial: &Trial, drift: bool)
         Verdict::Skipped(Skip::BeingDeleted) => keep("it is being deleted already"),
         Verdict::Skipped(skip) => {
             let said = judged.warnings.first().cloned();
-            let why = said.map_or_else(|| skip.reason().replace('_', " "), |said| said.to_string());
+            let why = said.map_or_else(|| skip.reason().replace('_', " "), |said| said.with_code());
             Need::Keep(format!("a restart would add no sidecar: {why}"))
         }
         Verdict::Failed(error) | Verdict::Panicked(error) => Need::Keep(format!("this program failed: {error}")),
@@ -113,6 +113,7 @@ mod tests {
             owner: Some(("StatefulSet".to_owned(), cluster.to_owned())),
             not_ready: None,
             hash: Some("old".to_owned()),
+            created: None,
             failing: None,
         }
     }

@@ -262,12 +262,9 @@ impl<W: Write> Rollout<W> {
             return Ok(());
         }
         tokio::time::sleep(EVENT_DELAY).await;
-        let (code, said) = match self.cluster.event_about(name).await {
-            Some((reason, said)) if reason == "LogShipperSteppedAside" => (Code::SteppedAside, said),
-            Some((reason, said)) if reason == "LogShipperFuseBlown" => (Code::FuseBlown, said),
-            Some((reason, said)) if reason == "LogShipperNotInjected" => (Code::PodWithoutSidecar, said),
-            _ => (Code::PodWithoutSidecar, "the API server did not reach the webhook".to_owned()),
-        };
+        let said = self.cluster.left_alone(pod).await;
+        let code = said.as_deref().and_then(code_in).unwrap_or(Code::PodWithoutSidecar);
+        let said = said.unwrap_or_else(|| "the API server did not reach the webhook".to_owned());
         Err(found(
             code,
             format!("pod {name} came back without the sidecar, so no other pod is restarted: {said}"),
@@ -301,4 +298,21 @@ impl<W: Write> Rollout<W> {
 
 fn found(code: Code, problem: String, fix: String) -> Stop {
     Stop::Found(Finding::new(code, problem, fix))
+}
+
+/// The code that a message names.
+fn code_in(message: &str) -> Option<Code> {
+    message.split(|char: char| !char.is_ascii_alphanumeric()).find_map(Code::parse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_code_in_the_message_of_an_event() {
+        let message = Code::SteppedAside.explained("pod rec-2: stepped aside: the pod is refused");
+        assert_eq!(code_in(&message), Some(Code::SteppedAside));
+        assert_eq!(code_in("pod rec-2: RLS000"), None);
+    }
 }
