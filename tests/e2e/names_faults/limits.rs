@@ -1,7 +1,11 @@
-//! Faults of limits on a real Loki.
+//! Faults of limits on a real Loki, and of files that cannot be read.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use harness::loki::{Loki, Setup};
 use harness::programs::program;
+use harness::receiver::Receiver;
 use harness::servers::loki;
 
 use super::Made;
@@ -40,4 +44,35 @@ async fn on_loki_lines_that_are_too_old_are_named() {
     let made = Made::now("lines too old");
     let running = sidecar.start_command(command);
     running.logs(&made, "RLS404").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_files_that_the_user_may_not_read_are_named() {
+    if !is_root() {
+        harness::say("SKIPPED names_faults: only root may become another user");
+        return;
+    }
+    let receiver = Receiver::start().await.unwrap();
+    let sidecar = Sidecar::new(&format!("{}/loki/api/v1/push", receiver.url()));
+    sidecar.log("dmcproxy.log", 10);
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(&sidecar.path("logs/dmcproxy.log"), 0o600);
+    open(sidecar.dir.path(), 0o777);
+    // The directory with the built programs may be closed to others.
+    let shipper = sidecar.path("redis-log-shipper");
+    std::fs::copy(program("redis-log-shipper").unwrap(), &shipper).unwrap();
+    open(&shipper, 0o755);
+    let run = sidecar.command(&shipper);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=1001", "--regid=1001", "--clear-groups"]).arg(run.get_program()).args(run.get_args());
+    let made = Made::now("log files not readable");
+    let running = sidecar.start_command(command);
+    running.names(&made, "RLS501").await;
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

@@ -75,34 +75,47 @@ impl Sidecar {
 }
 
 impl Running {
-    /// Waits until the log and `/status` name the fault.
+    /// Waits until the log, the metrics and `/status` name the fault.
     pub(super) async fn names(&self, made: &Made, code: &str) {
         self.logs(made, code).await;
-        self.shows(made, "status", "/status", &format!("\"code\":\"{code}\"")).await;
+        let series = format!("redis_log_shipper_finding{{code=\"{code}\"");
+        self.shows(made, (code, "metrics"), |text| text.contains(&series)).await;
+        let with_fix = |text: &str| serde_json::from_str(text).is_ok_and(|status| has_fix(&status, code));
+        self.shows(made, (code, "status"), with_fix).await;
     }
 
-    /// Waits until the log names the fault, with a fix.
+    /// Waits until the log names the fault.
     pub(super) async fn logs(&self, made: &Made, code: &str) {
-        let is_it = |line: &Value| line["code"] == code && line["fix"].as_str().is_some_and(|fix| !fix.is_empty());
         eventually(&format!("the log names {}: {code}", made.fault), GOAL, || async {
             let log = self.process.log();
             let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            Ok(lines.any(|line| is_it(&line)).then_some(()))
+            Ok(lines.any(|line| line["code"] == code).then_some(()))
         })
         .await
         .unwrap();
         made.is_named(code, "log");
     }
 
-    async fn shows(&self, made: &Made, place: &str, path: &str, text: &str) {
-        let (client, url) = (http::client(None).unwrap(), format!("{}{path}", self.admin));
-        eventually(&format!("{place} names {}: {text}", made.fault), GOAL, || async {
+    async fn shows(&self, made: &Made, (code, page): (&str, &str), names: impl Fn(&str) -> bool) {
+        let (client, url) = (http::client(None).unwrap(), format!("{}/{page}", self.admin));
+        eventually(&format!("/{page} names {}: {code}", made.fault), GOAL, || async {
             let answer = http::get(&client, &url).await;
-            let shown = answer.is_ok_and(|(_, body)| String::from_utf8_lossy(&body).replace(": ", ":").contains(text));
+            let shown = answer.is_ok_and(|(_, body)| names(&String::from_utf8_lossy(&body)));
             Ok(shown.then_some(()))
         })
         .await
         .unwrap();
-        made.is_named(text.split('"').find(|part| part.starts_with("RLS")).unwrap(), place);
+        made.is_named(code, page);
     }
+}
+
+/// Whether an object in `status` has this code, and a fix.
+fn has_fix(status: &Value, code: &str) -> bool {
+    let is_it = status["code"] == code && status["fix"].as_str().is_some_and(|fix| !fix.is_empty());
+    let mut inside: Box<dyn Iterator<Item = &Value>> = match status {
+        Value::Array(items) => Box::new(items.iter()),
+        Value::Object(members) => Box::new(members.values()),
+        _ => Box::new(std::iter::empty()),
+    };
+    is_it || inside.any(|value| has_fix(value, code))
 }
