@@ -6,6 +6,7 @@
 mod answers_after_three_commands;
 mod answers_the_cookbook;
 mod asks_who_may_push;
+mod audits_pods;
 mod checks_a_cluster;
 mod checks_from_the_sidecar;
 mod creates_pods_while_the_webhook_fails;

@@ -41,7 +41,7 @@ fn argocd_gets_every_object_after_what_it_needs() {
             let expected = match object["kind"].as_str().unwrap() {
                 "Namespace" | "PriorityClass" => "-3",
                 "ServiceAccount" | "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" | "Service"
-                | "NetworkPolicy" => "-2",
+                | "NetworkPolicy" | "Lease" => "-2",
                 "ConfigMap" | "Issuer" | "Certificate" => "-1",
                 "Deployment" | "PodDisruptionBudget" | "ServiceMonitor" | "PodMonitor" | "PrometheusRule" => "0",
                 // Last, so that the API server does not call a webhook that does not run yet.

@@ -235,7 +235,7 @@ async fn disturb_certificate(cluster: &Cluster) {
 async fn with_a_certificate_of_its_own_it_needs_every_permission_it_has_and_no_other() {
     let Some(servers) = Servers::find("runs_with_the_permissions_of_the_manifests").unwrap() else { return };
     let cluster = Cluster::start_audited(&servers).await.unwrap();
-    let components = ["self-signed", "managed-rbac", "ask-permissions", "step-aside", "matchconditions"];
+    let components = ["self-signed", "managed-rbac", "ask-permissions", "audit", "step-aside", "matchconditions"];
     let objects = render_with(&servers.kustomize, &components).unwrap();
     let _installation = Installation::of(&cluster, objects.clone(), LOKI).await.unwrap();
     inject(&cluster).await;

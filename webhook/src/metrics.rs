@@ -1,8 +1,10 @@
 //! The webhook's metrics. Every label has only a few values, whatever clients send.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
+use findings::Code;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -25,6 +27,29 @@ struct Result {
     result: &'static str,
 }
 
+/// The findings that an audit can make.
+const AUDITED: [Code; 13] = [
+    Code::PodOlderThanLabel,
+    Code::PodWithoutSidecar,
+    Code::NoLogMount,
+    Code::InvalidAnnotation,
+    Code::Drift,
+    Code::SteppedAside,
+    Code::FuseBlown,
+    Code::NoRoom,
+    Code::NameTaken,
+    Code::SidecarRestarts,
+    Code::MayNotPush,
+    Code::RoleBindingOnly,
+    Code::BindingOfAnotherAccount,
+];
+
+/// Labels of metrics about findings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
 /// The webhook's metrics; all names start with `redis_log_webhook_`.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -41,6 +66,7 @@ pub struct Metrics {
     connections_refused: Counter,
     fuses_blown: Gauge,
     stepped_aside: Gauge,
+    findings: Family<CodeLabel, Gauge>,
 }
 
 impl Metrics {
@@ -61,6 +87,7 @@ impl Metrics {
             connections_refused: Counter::default(),
             fuses_blown: Gauge::default(),
             stepped_aside: Gauge::default(),
+            findings: Family::default(),
         };
         metrics.config_good.set(1);
         let r = registry.sub_registry_with_prefix("redis_log_webhook");
@@ -83,6 +110,8 @@ impl Metrics {
         r.register("fuses_blown", help, metrics.fuses_blown.clone());
         let help = "Pods that get no log shipper because they were refused with it";
         r.register("stepped_aside", help, metrics.stepped_aside.clone());
+        let help = "Pods or accounts for which a finding holds, from the replica that audits";
+        r.register("findings", help, metrics.findings.clone());
         metrics
     }
 
@@ -123,6 +152,19 @@ impl Metrics {
     pub(crate) fn left_alone(&self, fuses: usize, aside: usize) {
         self.fuses_blown.set(i64::try_from(fuses).unwrap_or(i64::MAX));
         self.stepped_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
+    }
+
+    /// Sets for how many pods or accounts each finding holds.
+    pub(crate) fn found(&self, counts: &BTreeMap<Code, i64>) {
+        for code in AUDITED {
+            let count = counts.get(&code).copied().unwrap_or(0);
+            self.findings.get_or_create(&CodeLabel { code: code.as_str() }).set(count);
+        }
+    }
+
+    /// Removes the gauges of findings: another replica has them.
+    pub(crate) fn no_findings(&self) {
+        self.findings.clear();
     }
 
     pub(crate) fn connection_refused(&self) {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pod            one Redis Enterprise pod: its sidecar, its annotations, its restarts
+//! pass           all pods: what is counted, and what their owners are told
 //! namespace      one namespace: its label
 //! registration   the MutatingWebhookConfiguration: what it selects, and whether it can do harm
 //! sidecar        what a running sidecar says about its pushes
@@ -11,13 +12,14 @@
 //! configuration  the webhook's configuration file
 //! ```
 //!
-//! `check` reads the objects. What a person may not read is no finding here.
+//! `check` and the auditor (`cluster::auditor`) read the objects. What a person may not read is no finding here.
 
 pub(crate) mod bindings;
 pub(crate) mod certificate;
 pub(crate) mod configuration;
 pub(crate) mod deployment;
 pub(crate) mod namespace;
+pub(crate) mod pass;
 pub(crate) mod pod;
 pub(crate) mod registration;
 pub(crate) mod sidecar;

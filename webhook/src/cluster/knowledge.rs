@@ -33,6 +33,8 @@ struct Known {
     fuses: Mutex<Fuses>,
     /// Whether the watch on pods works.
     sees_pods: AtomicBool,
+    /// Whether the limits were read.
+    knows_limits: AtomicBool,
 }
 
 impl Knowledge {
@@ -97,9 +99,15 @@ impl Knowledge {
         self.known.sees_pods.load(Ordering::Acquire)
     }
 
+    /// Whether the limits of all namespaces were read since the start.
+    pub(super) fn knows_limits(&self) -> bool {
+        self.known.knows_limits.load(Ordering::Acquire)
+    }
+
     /// Replaces the limits of all namespaces. If a namespace's limits changed, its pods are tried again.
     pub(super) fn set_limits(&self, limits: HashMap<String, Arc<[Limit]>>) {
         let before = self.known.limits.swap(Arc::new(limits));
+        self.known.knows_limits.store(true, Ordering::Release);
         let now = self.known.limits.load();
         let names = before.keys().chain(now.keys().filter(|name| !before.contains_key(*name)));
         let changed = names.filter(|name| before.get(*name) != now.get(*name));

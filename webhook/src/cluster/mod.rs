@@ -4,7 +4,9 @@
 pub mod access;
 pub(crate) mod api;
 pub mod asking;
+pub mod auditor;
 pub mod knowledge;
+pub mod lease;
 pub(crate) mod limit_ranges;
 pub mod managed_rbac;
 pub(crate) mod pods;

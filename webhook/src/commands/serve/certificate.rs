@@ -21,7 +21,7 @@ pub(super) struct Certificate {
     pub(super) self_signed: bool,
     /// The namespace of this installation, with its Secret and its Service.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_NAMESPACE", value_name = "NS", default_value = "redis-log-shipper")]
-    namespace: String,
+    pub(super) namespace: String,
     /// The Secret for a self-signed certificate.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_SECRET", value_name = "NAME", default_value = "redis-log-webhook-tls")]
     secret: String,

@@ -9,7 +9,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::asking::Asking;
+use crate::cluster::auditor::Auditor;
 use crate::cluster::knowledge::Knowledge;
+use crate::cluster::lease::Times;
 use crate::cluster::{api, step_aside};
 use crate::config::Config;
 use crate::events::Events;
@@ -20,6 +22,7 @@ const CONNECT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The flags. A component of the manifests sets each, and contains its permissions.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Cluster {
     /// Let the pods of all namespaces that opted in push, with one managed ClusterRoleBinding.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_MANAGED_RBAC")]
@@ -31,6 +34,10 @@ pub(super) struct Cluster {
     /// Ask the API server whether the ServiceAccount of a new pod may push, and tell the pod's owner if it may not.
     #[arg(long, env = "REDIS_LOG_WEBHOOK_ASK_PERMISSIONS")]
     ask_permissions: bool,
+    /// Watch Redis Enterprise's pods, and report those without the current sidecar and those that may not push. A Lease
+    /// elects one replica.
+    #[arg(long, env = "REDIS_LOG_WEBHOOK_AUDIT")]
+    audit: bool,
 }
 
 /// What the handler of reviews passes its answers to.
@@ -43,7 +50,7 @@ impl Cluster {
     /// Starts everything that follows the API server. The webhook works without one.
     pub(super) async fn follow(
         self,
-        config: &Arc<ArcSwap<Config>>,
+        (config, namespace): (&Arc<ArcSwap<Config>>, &str),
         knowledge: &Knowledge,
         metrics: &Metrics,
         ended: &CancellationToken,
@@ -64,6 +71,7 @@ impl Cluster {
         };
         let followed = Followed { events: events.clone(), asking };
         let (config, knowledge, metrics, ended) = (config.clone(), knowledge.clone(), metrics.clone(), ended.clone());
+        let namespace = namespace.to_owned();
         // `sidecarMode: auto` needs the first answer, so the start waits for it.
         let mut connected = api::connect().await;
         let following = async move {
@@ -76,9 +84,29 @@ impl Cluster {
             };
             knowledge.set_native_sidecars(native_sidecars);
             let asking = questions.map(|questions| questions.answer(client.clone(), events.clone()));
+            let auditing = self.audit.then(|| {
+                Auditor {
+                    client: client.clone(),
+                    config: config.clone(),
+                    knowledge: knowledge.clone(),
+                    events: events.clone(),
+                    metrics: metrics.clone(),
+                    namespace,
+                    identity: identity(),
+                    times: Times::default(),
+                    asks_permissions: self.ask_permissions,
+                    fits_limits: self.step_aside,
+                }
+                .follow()
+            });
             let aside =
                 self.step_aside.then(|| step_aside::follow(client.clone(), config, knowledge, events.clone(), metrics));
-            tokio::join!(queue.send(client.clone()), OptionFuture::from(asking), OptionFuture::from(aside));
+            tokio::join!(
+                queue.send(client.clone()),
+                OptionFuture::from(asking),
+                OptionFuture::from(auditing),
+                OptionFuture::from(aside)
+            );
         };
         tasks.spawn(async move {
             // An API server that does not answer must not delay the shutdown.
@@ -86,4 +114,10 @@ impl Cluster {
         });
         followed
     }
+}
+
+/// The name of this replica in the Lease: in a cluster, the name of its pod.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    format!("{host}_{}", std::process::id())
 }

@@ -76,6 +76,7 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     let metrics = Metrics::register(&mut registry);
 
     let client = api::needed(args.certificate.self_signed || args.cluster.managed_rbac).await?;
+    let namespace = args.certificate.namespace.clone();
     let cert = args.certificate.open(client.as_ref())?;
     let tls = match args.clients.verifier()? {
         Some(clients) => cert.server_config_for(clients)?,
@@ -87,7 +88,8 @@ async fn serve_until_signalled(args: Serve) -> anyhow::Result<()> {
     }
     let config = follow_config(args.config, &metrics, &ended, &mut tasks)?;
     let knowledge = Knowledge::default();
-    let Followed { events, asking } = args.cluster.follow(&config, &knowledge, &metrics, &ended, &mut tasks).await;
+    let Followed { events, asking } =
+        args.cluster.follow((&config, &namespace), &knowledge, &metrics, &ended, &mut tasks).await;
     let listener = TcpListener::bind(args.listen).with_context(|| format!("failed to listen on {}", args.listen))?;
     let admin_listener = tokio::net::TcpListener::bind(args.admin_listen)
         .await
