@@ -2,13 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use findings::{Check, Code, Finding, Outcome};
+use findings::{Check, Outcome};
 
 use super::words::{about, check, skipped};
-use crate::push::{Probe, PushSettings, probe};
-
-/// A clock that differs by more than this is worth correcting.
-const SKEW: Duration = Duration::from_mins(1);
+use crate::push::{Probe, PushSettings, ahead_seconds, probe, wrong_clock};
 
 const ACCEPTED: &str = "an empty push is accepted";
 const CLOCK: &str = "the clock agrees with the server";
@@ -26,22 +23,19 @@ pub(super) async fn checks(push: &PushSettings, obstacle: Option<&str>) -> Vec<C
 
 /// Compares the `Date` of an answer, in whole seconds, with the wall clock.
 fn clock(date: SystemTime, now: SystemTime) -> Check {
-    let (difference, direction) = match now.duration_since(date) {
-        Ok(ahead) => (ahead, "ahead of"),
-        Err(behind) => (behind.duration(), "behind"),
-    };
-    if difference <= SKEW {
-        return check(CLOCK, Outcome::Passed(format!("to {}", about(difference))));
-    }
-    let problem = format!("the clock of this node is {} {direction} the clock of the server", about(difference));
-    let fix = "correct the clock of the node: it decides which tokens are valid and which lines are too old or too new";
-    check(CLOCK, Outcome::Found(Finding::new(Code::ClockSkew, problem, fix)))
+    let ahead_seconds = ahead_seconds(now, date);
+    let passed = || Outcome::Passed(format!("to {}", about(Duration::from_secs(ahead_seconds.unsigned_abs()))));
+    check(CLOCK, wrong_clock(ahead_seconds).map_or_else(passed, Outcome::Found))
 }
 
 #[cfg(test)]
 mod tests {
+    use findings::Code;
+
     use super::*;
     use crate::check::testing::findings;
+
+    const SKEW: Duration = Duration::from_mins(1);
 
     #[test]
     fn finds_a_clock_that_is_more_than_a_minute_away() {
@@ -53,6 +47,6 @@ mod tests {
         for far in [server + 2 * SKEW, server - 2 * SKEW] {
             assert_eq!(found(far), [Code::ClockSkew]);
         }
-        assert!(format!("{:?}", clock(server, server - 3 * SKEW)).contains("3 minutes behind"));
+        assert!(format!("{:?}", clock(server, server - 3 * SKEW)).contains("180 seconds behind"));
     }
 }

@@ -12,6 +12,7 @@ use super::words::{check, skipped};
 use crate::discover::{Discovery, Found, rotation};
 use crate::formats::TimeReader;
 use crate::settings::Settings;
+use crate::status::findings::unreadable_directory;
 
 /// So much of a file is searched for a line with a timestamp.
 const SEARCHED: u64 = 256 << 10;
@@ -25,10 +26,7 @@ pub(super) fn checks(settings: &Settings) -> Vec<Check> {
     let listed = match discovery.list() {
         Ok(listed) => listed,
         Err(error) => {
-            let problem = format!("failed to read {directory}: {error}");
-            let fix =
-                "correct --log-dir (logDir in the configuration of the webhook), and let this user read the directory";
-            let found = Outcome::Found(Finding::new(Code::NoLogDirectory, problem, fix));
+            let found = Outcome::Found(unreadable_directory(discovery.dir(), &error.to_string()));
             let why = "the log directory cannot be read";
             return vec![check(directory, found), skipped("log files are readable", why), skipped("formats", why)];
         }

@@ -258,7 +258,7 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
 }
 
 /// How many seconds `now` is ahead of `date`.
-fn ahead_seconds(now: SystemTime, date: SystemTime) -> i64 {
+pub(crate) fn ahead_seconds(now: SystemTime, date: SystemTime) -> i64 {
     let seconds = |between: Duration| i64::try_from(between.as_secs()).unwrap_or(i64::MAX);
     now.duration_since(date).map_or_else(|behind| -seconds(behind.duration()), seconds)
 }

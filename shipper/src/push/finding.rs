@@ -169,7 +169,7 @@ pub(crate) fn wrong_clock(ahead_seconds: i64) -> Option<Finding> {
         Finding::new(
             Code::ClockSkew,
             format!("the clock of this node is {seconds} seconds {direction} the clock of the server"),
-            "correct the clock of the node, or of the server if other nodes differ from it, too",
+            "correct the clock of the node: it decides which tokens are valid, and which lines are too old or too new",
         )
     })
 }

@@ -30,6 +30,7 @@ mod token;
 mod trust;
 
 pub(crate) use claims::Claims;
+pub(crate) use client::ahead_seconds;
 pub use fault::ConnectionFault;
 pub use finding::Failure;
 pub(crate) use finding::{not_reached, rejection, wrong_clock};

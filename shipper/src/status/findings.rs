@@ -81,7 +81,7 @@ pub(crate) fn unreadable_directory(dir: &Path, error: &str) -> Finding {
     Finding::new(
         Code::NoLogDirectory,
         format!("the log directory {} cannot be read: {error}", dir.display()),
-        "check --log-dir (logDir of the configuration) and its mount",
+        "correct --log-dir (logDir of the configuration of the webhook), and let this user read the directory",
     )
 }
 
