@@ -10,6 +10,9 @@
 //! ```
 //!
 //! [`admission`] takes values and returns values. [`server`] and [`offline`] are the two shells around it.
+//!
+//! For a person at a terminal, `check` reads a cluster or files, `audit` (pure) turns them into findings, and `rollout` restarts
+//! pods that lack the sidecar.
 
 pub mod admission;
 pub mod args;
