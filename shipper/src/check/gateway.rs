@@ -210,7 +210,7 @@ mod tests {
         let (checks, obstacle) = of(format!("https://127.0.0.1:{port}/push"), &ca).await;
         assert!(findings(&checks).is_empty() && obstacle.is_none(), "{checks:?}");
         let text = format!("{checks:?}");
-        assert!(text.contains("TLS 1.3; ") && text.contains("issued by CN=service CA"), "{text}");
+        assert!(text.contains("TLS 1.3; CN=127.0.0.1 for 127.0.0.1, issued by CN=service CA"), "{text}");
     }
 
     #[tokio::test]
