@@ -87,4 +87,5 @@ pub enum Code {
     SettingsInvalid,
     StateInUse,
     ClockSkew,
+    RuntimeConfigInvalid,
 }

@@ -506,6 +506,15 @@ pub static ALL: &[Row] = &[
         "More than a minute lies between this clock and the `Date` of the answer.",
         "Correct the clock of the node.",
     ),
+    row(
+        Code::RuntimeConfigInvalid,
+        "RLS509",
+        Severity::Warning,
+        "The runtime configuration is invalid",
+        "The ConfigMap `redis-log-shipper` of the namespace, or the file of `--runtime-config`, has an error. The last valid \
+         content stays in use, or the flags without one.",
+        "Correct the lines that the finding names. No restart is needed.",
+    ),
 ];
 
 impl Code {
@@ -563,6 +572,6 @@ mod tests {
         assert!(texts.iter().all(|text| text.len() == 6 && text.starts_with("RLS")), "{texts:?}");
         assert!(ALL.iter().all(|row| Code::parse(row.text) == Some(row.code)) && Code::parse("RLS000").is_none());
         // The last variant has the highest number, so that no variant lacks a row.
-        assert_eq!(Code::ClockSkew as usize + 1, ALL.len());
+        assert_eq!(Code::RuntimeConfigInvalid as usize + 1, ALL.len());
     }
 }

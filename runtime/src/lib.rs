@@ -14,6 +14,7 @@
 //! - [`printable`]: untrusted strings without control characters
 //! - [`drops`]: drop rules of a user
 //! - [`patterns`]: redaction rules of a user
+//! - [`tree`]: a YAML document with line numbers
 //! - [`words`]: settings that are one of a few words
 
 pub mod admin;
@@ -25,6 +26,7 @@ pub mod places;
 mod printable;
 pub mod shutdown;
 pub mod tls;
+pub mod tree;
 pub mod words;
 
 pub use chain::chain;

@@ -1,6 +1,7 @@
 //! Log lines on standard error. Standard output is for results only.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
@@ -46,6 +47,16 @@ impl LogLevel {
     }
 }
 
+/// Changes the lowest severity of the process's log.
+static LEVEL: OnceLock<Box<dyn Fn(LogLevel) + Send + Sync>> = OnceLock::new();
+
+/// Changes the lowest severity that is logged from here on. Without [`init`], nothing is logged anyway.
+pub fn set_level(level: LogLevel) {
+    if let Some(set) = LEVEL.get() {
+        set(level);
+    }
+}
+
 /// Starts logging for this process. Only the first call counts.
 pub fn init(format: LogFormat, level: LogLevel) {
     init_to(format, level, std::io::stderr);
@@ -60,10 +71,31 @@ where
     let builder =
         tracing_subscriber::fmt().with_env_filter(level.filter()).with_writer(writer).log_internal_errors(false);
     let started = match format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.fmt_fields(fields()).with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map(|()| remember(move |level| handle.reload(level.filter()).is_ok()))
+        }
+        LogFormat::Text => {
+            let builder = builder.fmt_fields(fields()).with_ansi(std::io::stderr().is_terminal());
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map(|()| remember(move |level| handle.reload(level.filter()).is_ok()))
+        }
     };
     if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}
+
+/// Remembers how the level is changed. `reload` says whether it was.
+fn remember(reload: impl Fn(LogLevel) -> bool + Send + Sync + 'static) {
+    let set = move |level| {
+        if !reload(level) {
+            tracing::debug!("the log is gone");
+        }
+    };
+    if LEVEL.set(Box::new(set)).is_err() {
         tracing::debug!("logging was started before");
     }
 }

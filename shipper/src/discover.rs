@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, makedev, statat, statx};
 use rustix::io::Errno;
 
@@ -120,17 +120,32 @@ pub struct Discovery {
     exclude: GlobSet,
 }
 
+/// Parses a glob. A `*` matches no slash.
+pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
+    GlobBuilder::new(pattern).literal_separator(true).build()
+}
+
+fn set(globs: &[Glob]) -> Result<GlobSet, globset::Error> {
+    let mut builder = GlobSetBuilder::new();
+    for glob in globs {
+        builder.add(glob.clone());
+    }
+    builder.build()
+}
+
 impl Discovery {
     /// Takes the files of `dir` that match one of `include` and none of `exclude`.
     pub fn new(dir: PathBuf, include: &[Glob], exclude: &[Glob]) -> Result<Self, globset::Error> {
-        let set = |globs: &[Glob]| {
-            let mut builder = GlobSetBuilder::new();
-            for glob in globs {
-                builder.add(glob.clone());
-            }
-            builder.build()
-        };
         Ok(Self { dir, include: set(include)?, exclude: set(exclude)? })
+    }
+
+    /// The same directory with other globs. `None` leaves them as they are.
+    pub fn with(&self, include: Option<&[Glob]>, exclude: Option<&[Glob]>) -> Result<Self, globset::Error> {
+        Ok(Self {
+            dir: self.dir.clone(),
+            include: include.map_or_else(|| Ok(self.include.clone()), set)?,
+            exclude: exclude.map_or_else(|| Ok(self.exclude.clone()), set)?,
+        })
     }
 
     /// The log directory.

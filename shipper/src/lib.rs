@@ -36,6 +36,7 @@ mod plain;
 mod prove;
 pub mod push;
 pub mod redaction;
+pub mod runtime_config;
 pub mod settings;
 pub mod state;
 pub mod status;

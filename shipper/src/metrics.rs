@@ -67,6 +67,11 @@ struct Rule {
     rule: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadResult {
+    result: &'static str,
+}
+
 /// The metrics. All names start with `redis_log_shipper_`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -97,6 +102,8 @@ pub struct Metrics {
     state_fallback: Gauge,
     admin_port_errors: Counter,
     unusable_settings: Gauge,
+    runtime_config_reloads: Family<ReloadResult, Counter>,
+    runtime_config_good: Gauge,
 }
 
 impl Metrics {
@@ -170,6 +177,17 @@ impl Metrics {
             "Settings that cannot be used; nothing is shipped while there are any",
             metrics.unusable_settings.clone(),
         );
+        r.register(
+            "runtime_config_reloads",
+            "New contents of the runtime configuration",
+            metrics.runtime_config_reloads.clone(),
+        );
+        r.register(
+            "runtime_config_good",
+            "1 unless the latest runtime configuration is invalid",
+            metrics.runtime_config_good.clone(),
+        );
+        metrics.runtime_config_good.set(1);
         metrics
     }
 
@@ -187,6 +205,16 @@ impl Metrics {
     /// The counter of one redaction rule.
     pub(crate) fn redactions(&self, rule: &str) -> Counter {
         self.redactions.get_or_create_owned(&Rule { rule: rule.to_owned() })
+    }
+
+    /// A redaction rule is used no more.
+    pub(crate) fn forget_redactions(&self, rule: &str) {
+        self.redactions.remove(&Rule { rule: rule.to_owned() });
+    }
+
+    /// A drop rule is used no more.
+    pub(crate) fn forget_dropped(&self, rule: &str) {
+        self.dropped.remove(&Rule { rule: rule.to_owned() });
     }
 
     /// The counter of one drop rule.
@@ -269,6 +297,13 @@ impl Metrics {
 
     pub(crate) fn unusable_settings(&self, faults: usize) {
         self.unusable_settings.set(i64::try_from(faults).unwrap_or(i64::MAX));
+    }
+
+    /// The runtime configuration has a new content, or it is gone.
+    pub(crate) fn runtime_config(&self, good: bool) {
+        let result = if good { "used" } else { "invalid" };
+        self.runtime_config_reloads.get_or_create(&ReloadResult { result }).inc();
+        self.runtime_config_good.set(i64::from(good));
     }
 
     pub(crate) fn state_fallback(&self, is_used: bool) {

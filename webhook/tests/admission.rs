@@ -552,14 +552,22 @@ mod workload {
     }
 
     #[test]
-    fn every_ca_may_be_missing_and_no_secret_is_mounted() {
+    fn every_ca_and_the_runtime_configuration_may_be_missing_and_no_secret_is_mounted() {
         let judged = judged(&fixture("a-vanilla"));
         let volume = token_volume(&judged);
         let sources = volume["projected"]["sources"].as_array().unwrap();
         let maps: Vec<_> = sources.iter().filter_map(|source| source.get("configMap")).collect();
-        assert_eq!(maps.len(), 2);
+        assert_eq!(maps.len(), 3);
         assert!(maps.iter().all(|map| map["optional"] == true));
         assert!(!volume.to_string().contains("secret\""));
+    }
+
+    #[test]
+    fn reads_no_runtime_configuration_if_that_is_configured() {
+        let config = Config { runtime_config: None, ..Config::default() };
+        let judged = judge(&fixture("a-vanilla"), None, &config);
+        assert!(!format!("{:?}", token_volume(&judged)).contains("shipper.yaml"));
+        assert!(!sidecar(&judged).to_string().contains("RUNTIME_CONFIG"));
     }
 
     #[test]
@@ -593,7 +601,8 @@ mod workload {
         let env = container["env"].as_array().unwrap();
         assert_eq!(env.last().unwrap(), &json!({"name": "LOG_SHIPPER_SUB_PATH_2", "value": "true"}));
         for (variable, name) in env.iter().filter_map(|variable| Some((variable, variable["name"].as_str()?))) {
-            assert!(name.starts_with("LOG_SHIPPER_") || name == "REDIS_LOG_SHIPPER_STATE_FALLBACK_DIR", "{variable}");
+            let ours = ["REDIS_LOG_SHIPPER_STATE_FALLBACK_DIR", "REDIS_LOG_SHIPPER_RUNTIME_CONFIG"];
+            assert!(name.starts_with("LOG_SHIPPER_") || ours.contains(&name), "{variable}");
         }
         // Pods that share one claim do not share their positions.
         assert_eq!(container["volumeMounts"][2]["subPathExpr"], "log-shipper-state/$(LOG_SHIPPER_POD_NAME)");

@@ -12,6 +12,7 @@ mod pool;
 mod positions;
 mod pusher;
 mod reader;
+mod reload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub use opening::OpenError;
 use opening::Opened;
 use pusher::Pusher;
 use reader::{POLL, Reader, SILENCE, watch};
+use reload::{Changes, Reload};
 
 /// How much of the drain timeout is kept for the last save of the positions; a tenth of a short timeout.
 const LAST_SAVE: Duration = Duration::from_secs(2);
@@ -47,6 +49,7 @@ pub struct Shipper {
     settings: Settings,
     report: Report,
     admin: AdminPort,
+    reload: Option<Reload>,
     opened: Result<Opened, OpenError>,
 }
 
@@ -61,7 +64,7 @@ struct Report {
 
 impl Shipper {
     /// Opens the files at their positions, if the files are there. Pushes nothing yet.
-    pub async fn start(settings: Settings) -> Self {
+    pub async fn start(mut settings: Settings) -> Self {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
@@ -75,8 +78,13 @@ impl Shipper {
         FindingMetrics::register(&mut registry, status.clone());
         let admin =
             AdminPort::new(settings.listen, readiness.clone(), Arc::new(registry), status.clone(), metrics.clone());
-        let opened = opening::open(&settings, &metrics, &status).await;
-        Self { settings, report: Report { metrics, status, readiness, tally: Tally::default() }, admin, opened }
+        let report = Report { metrics, status, readiness, tally: Tally::default() };
+        let mut reload = Reload::new(&settings, report.metrics.clone(), report.status.clone());
+        if let Some(reload) = &mut reload {
+            reload.apply(&mut settings).await;
+        }
+        let opened = opening::open(&settings, &report.metrics, &report.status).await;
+        Self { settings, report, admin, reload, opened }
     }
 
     /// The status of the files. It stays up to date while the shipper runs.
@@ -98,7 +106,7 @@ impl Shipper {
     ///
     /// Waits until everything can be opened. With `once`, it fails instead.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), OpenError> {
-        let Self { settings, report, admin, opened } = self;
+        let Self { settings, report, admin, reload, opened } = self;
         let mut beside = JoinSet::new();
         beside.spawn(admin.serve());
         let opened = match opened {
@@ -111,7 +119,7 @@ impl Shipper {
         };
         if let Some(opened) = opened {
             report.readiness.set(true);
-            Box::pin(ship(settings, &report, opened, &shutdown)).await;
+            Box::pin(ship(settings, &report, opened, reload, &shutdown)).await;
             report.readiness.set(false);
         }
         tracing::info!("ended");
@@ -120,7 +128,13 @@ impl Shipper {
 }
 
 /// Ships until the reader and the pusher are done, or the drain timeout is over. Then saves the positions a last time.
-async fn ship(settings: Settings, report: &Report, opened: Opened, shutdown: &CancellationToken) {
+async fn ship(
+    settings: Settings,
+    report: &Report,
+    opened: Opened,
+    reload: Option<Reload>,
+    shutdown: &CancellationToken,
+) {
     let Opened { mut tail, positions } = opened;
     report.tally.begin(tail.files().iter().map(|file| file.unread).sum());
     log_start(&settings);
@@ -137,9 +151,17 @@ async fn ship(settings: Settings, report: &Report, opened: Opened, shutdown: &Ca
     let may_give_up = !once && outlives_us(state_dir.as_deref(), discovery.dir());
     let (aside, (batches, incoming)) = (Aside::default(), mpsc::channel(pool::WAITING_BATCHES));
     let loki = Loki::new(push, tail.metadata_switch());
+    let (adjust, adjustments) = tokio::sync::watch::channel(None);
+    let changes = Changes { tail: adjust, rate_limit: loki.rate_limit(), wake: wake.clone() };
+    // Dropping the set ends what is in it.
+    let mut beside = JoinSet::new();
+    if let Some(reload) = reload.filter(|_| !once) {
+        beside.spawn(reload.run(changes));
+    }
     let reader = Reader::new(tail, batches, wake, draining, aside.clone(), metrics.clone(), status.clone())
         .once(once)
-        .may_give_up(may_give_up);
+        .may_give_up(may_give_up)
+        .adjusted_by(adjustments);
     let mut pusher =
         Pusher::new(loki, positions, aside, metrics.clone(), status.clone()).with_tally(report.tally.clone());
 

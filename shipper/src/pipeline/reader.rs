@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ::findings::Code;
 use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use super::ending::{Ending, listening_ports};
 use crate::batch::Batch;
 use crate::metrics::Metrics;
 use crate::status::{Condition, SharedStatus, findings, urgency};
-use crate::tail::{Now, Tail};
+use crate::tail::{Adjustment, Now, Tail};
 
 /// The directory is scanned at this interval if no notification comes.
 pub(super) const POLL: Duration = Duration::from_millis(500);
@@ -82,6 +82,8 @@ pub(super) struct Reader {
     urgency: usize,
     /// How long the last scan took.
     cost: Duration,
+    /// Settings that changed.
+    adjustments: Option<watch::Receiver<Option<Adjustment>>>,
 }
 
 impl Reader {
@@ -116,6 +118,7 @@ impl Reader {
             skipped: 0,
             urgency: 0,
             cost: Duration::ZERO,
+            adjustments: None,
         }
     }
 
@@ -127,6 +130,11 @@ impl Reader {
     /// Sets whether to give up if Redis has ended and Loki accepts nothing.
     pub(super) fn may_give_up(self, may_give_up: bool) -> Self {
         Self { may_give_up, ..self }
+    }
+
+    /// Sets where changes of the settings come from.
+    pub(super) fn adjusted_by(self, adjustments: watch::Receiver<Option<Adjustment>>) -> Self {
+        Self { adjustments: Some(adjustments), ..self }
     }
 
     /// Cancelled once Redis has ended while lines wait for a Loki that accepts nothing.
@@ -150,7 +158,7 @@ impl Reader {
         let mut scanned_at = Instant::now();
         loop {
             let draining = self.draining.is_cancelled();
-            if scanned_at.elapsed() >= self.poll() {
+            if self.adjust() || scanned_at.elapsed() >= self.poll() {
                 self.scan();
                 scanned_at = Instant::now();
             }
@@ -172,6 +180,14 @@ impl Reader {
             self.scan();
             scanned_at = Instant::now();
         }
+    }
+
+    /// Uses settings that have changed. Returns whether any have.
+    fn adjust(&mut self) -> bool {
+        let changed = self.adjustments.as_mut().filter(|changes| changes.has_changed().unwrap_or(false));
+        let Some(adjustment) = changed.and_then(|changes| changes.borrow_and_update().clone()) else { return false };
+        self.tail.adjust(adjustment);
+        true
     }
 
     /// Waits for a place in the channel. Keeps scanning meanwhile, so that no rotation is missed because Loki is slow.

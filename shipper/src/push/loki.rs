@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use runtime::chain;
 use runtime::tls::HttpConnector;
+use tokio::sync::watch;
 
 use super::answer::Trouble;
 use super::client::Reply;
@@ -13,7 +14,7 @@ use super::judge::{Judge, Step};
 use super::metered::Dial;
 use super::patience::wait;
 use super::pieces::Pieces;
-use super::rate::Rate;
+use super::rate::{Rate, RateLimit};
 use super::rejections::Rejections;
 use super::secrets::shown_url;
 use super::settings::PushSettings;
@@ -48,6 +49,7 @@ pub enum Outcome {
 pub struct Loki<D = HttpConnector> {
     judge: Judge<D>,
     rate: Rate,
+    rate_limit: watch::Sender<RateLimit>,
 }
 
 impl Loki {
@@ -60,8 +62,14 @@ impl Loki {
 impl<D: Dial> Loki<D> {
     /// Like [`Loki::new`], over connections that `dial` makes.
     pub fn over(dial: D, settings: PushSettings, metadata: MetadataSwitch) -> Self {
-        let rate = Rate::new(settings.rate_limit);
-        Self { judge: Judge::new(settings, dial, metadata), rate }
+        let limit = settings.rate_limit.map_or(RateLimit::None, RateLimit::BytesPerSecond);
+        let (rate_limit, limit) = watch::channel(limit);
+        Self { judge: Judge::new(settings, dial, metadata), rate: Rate::new(limit), rate_limit }
+    }
+
+    /// Where the rate limit is changed.
+    pub fn rate_limit(&self) -> watch::Sender<RateLimit> {
+        self.rate_limit.clone()
     }
 
     /// Whether structured metadata is pushed.

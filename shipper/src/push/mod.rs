@@ -37,6 +37,7 @@ pub(crate) use finding::{not_reached, rejection, wrong_clock};
 pub use loki::{Loki, Outcome, Parcel};
 pub use metered::{BoxError, Dial, Wire};
 pub(crate) use probe::{Probe, probe};
+pub use rate::RateLimit;
 pub(crate) use secrets::shown_url;
 pub use settings::PushSettings;
 pub(crate) use token::{Token, TokenError};

@@ -12,12 +12,17 @@ use super::window::{Span, Window};
 pub struct OwnRule(patterns::Rule);
 
 impl OwnRule {
+    /// Reads one `NAME=REGEX` rule.
+    pub fn new(rule: &str) -> Result<Self, RuleError> {
+        patterns::rule(rule).map(Self)
+    }
+
     /// Reads `NAME=REGEX` rules. All faults are reported together.
     pub fn parse(rules: &[String]) -> Result<Vec<Self>, Vec<RuleError>> {
         let (mut own, mut faults) = (Vec::new(), Vec::new());
         for given in rules {
-            match patterns::rule(given) {
-                Ok(rule) => own.push(Self(rule)),
+            match Self::new(given) {
+                Ok(rule) => own.push(rule),
                 Err(fault) => faults.push(fault),
             }
         }

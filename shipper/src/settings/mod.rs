@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
-use globset::{Glob, GlobBuilder};
+use globset::Glob;
 use hyper::Uri;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo};
@@ -15,7 +15,7 @@ use runtime::logging::{LogFormat, LogLevel};
 use runtime::words::{Multiline, Redact};
 
 use crate::commands::run::flags::RunArgs;
-use crate::discover::Discovery;
+use crate::discover::{self, Discovery};
 use crate::drop::{self, DropRule};
 use crate::labels::Labels;
 use crate::push::{PushSettings, shown_url};
@@ -46,6 +46,10 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Whether to end once everything is shipped.
     pub once: bool,
+    /// The lowest severity that is logged.
+    pub log_level: LogLevel,
+    /// The file with the settings that may change while the shipper runs, if there is one.
+    pub runtime_config: Option<PathBuf>,
     /// What the user should change in these settings.
     pub warnings: Vec<String>,
     /// Effects of these settings that may be intended.
@@ -90,7 +94,8 @@ impl Settings {
             None
         });
         let _: LogFormat = choice("--log-format", &args.log_format, faults);
-        let _: LogLevel = choice("--log-level", &args.log_level, faults);
+        let log_level = choice("--log-level", &args.log_level, faults);
+        let runtime_config = path(args.runtime_config.as_ref());
         let mut warnings = Vec::new();
         let mut notes = Vec::new();
         let push = push(args, faults, &mut notes);
@@ -110,6 +115,8 @@ impl Settings {
                 listen,
                 drain_timeout,
                 once,
+                log_level,
+                runtime_config,
                 warnings,
                 notes,
             }),
@@ -261,7 +268,7 @@ fn rules(given: &[String]) -> Vec<String> {
 fn globs(flag: &str, patterns: &[String], faults: &mut Vec<String>) -> Vec<Glob> {
     let mut globs = Vec::new();
     for pattern in patterns {
-        match GlobBuilder::new(pattern).literal_separator(true).build() {
+        match discover::glob(pattern) {
             Ok(glob) => globs.push(glob),
             Err(error) => faults.push(format!("{flag} {pattern:?}: {error}")),
         }

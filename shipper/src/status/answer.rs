@@ -19,6 +19,9 @@ pub struct Status {
     /// The errors of the settings. While there are any, nothing is shipped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
+    /// The runtime configuration, if there is to be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime_config: Option<RuntimeConfigStatus>,
     /// Why shipping cannot begin yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
@@ -29,6 +32,18 @@ pub struct Status {
     pub dropped: BTreeMap<String, u64>,
     /// The smallest value of all files.
     pub seconds_until_loss: Option<u64>,
+}
+
+/// How the runtime configuration stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuntimeConfigStatus {
+    /// The file.
+    pub file: String,
+    /// `absent`, `in_use`, or `invalid`.
+    pub state: &'static str,
+    /// What is wrong with the file. Its last valid content stays in use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
 }
 
 /// Why a push failed, and how to fix it.

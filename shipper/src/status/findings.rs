@@ -26,6 +26,8 @@ pub(crate) enum Condition {
     State,
     /// The clock differs from the server's.
     Clock,
+    /// The runtime configuration is invalid.
+    RuntimeConfig,
 }
 
 /// The conditions and events that the tasks report.
@@ -74,6 +76,16 @@ pub(crate) fn invalid_settings(faults: &[String]) -> Option<Finding> {
     let problem = || format!("the settings are invalid, and nothing is shipped: {}", faults.join("; "));
     (!faults.is_empty())
         .then(|| Finding::new(Code::SettingsInvalid, problem(), "correct these values, and restart the pod"))
+}
+
+/// The runtime configuration cannot be used.
+pub(crate) fn invalid_runtime_config(file: &Path, faults: &[String]) -> Finding {
+    let (file, faults) = (file.display(), faults.join("; "));
+    Finding::new(
+        Code::RuntimeConfigInvalid,
+        format!("the runtime configuration {file} is invalid, and the last valid one stays in use: {faults}"),
+        "correct these lines in the ConfigMap of the namespace (by default redis-log-shipper); no restart is needed",
+    )
 }
 
 /// The log directory cannot be read.

@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::routing::get;
 use runtime::admin::Readiness;
 
-pub use answer::{FileStatus, FindingStatus, LastError, Status, TroubleStatus};
+pub use answer::{FileStatus, FindingStatus, LastError, RuntimeConfigStatus, Status, TroubleStatus};
 pub(crate) use deadline::urgency;
 pub(crate) use findings::Condition;
 pub use shared::SharedStatus;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use findings::Finding;
 
-use super::answer::{FileStatus, LastError, Status, TroubleStatus};
+use super::answer::{FileStatus, LastError, RuntimeConfigStatus, Status, TroubleStatus};
 use super::deadline::{REDIS_ENTERPRISE, Standing, WriteRate};
 use super::findings::{Condition, Reported, invalid_settings, loss_ahead, one_of_each, unreadable_files};
 use crate::push::rejections::Rejections;
@@ -168,6 +168,11 @@ impl SharedStatus {
     /// The settings are invalid.
     pub fn faults(&self, faults: &[String]) {
         self.change(|known| known.status.faults = faults.to_vec());
+    }
+
+    /// How the runtime configuration stands.
+    pub fn runtime_config(&self, status: RuntimeConfigStatus) {
+        self.change(|known| known.status.runtime_config = Some(status));
     }
 
     /// Sets why shipping cannot begin. `None` once it can.

@@ -61,7 +61,7 @@ impl Tail {
         self.place(name).is_err() && self.discovery.is_stream(name)
     }
 
-    fn place(&self, name: &str) -> Result<usize, usize> {
+    pub(super) fn place(&self, name: &str) -> Result<usize, usize> {
         self.streams.binary_search_by(|stream| stream.name.as_ref().cmp(name))
     }
 

@@ -9,6 +9,7 @@
 //!
 //! Everything here is synchronous and takes the time as an argument. The pipeline does the waiting.
 
+mod adjust;
 mod archives;
 mod arrivals;
 mod content;
@@ -37,6 +38,7 @@ use crate::drop::Drops;
 use crate::metrics::Metrics;
 use crate::redaction::Redactor;
 use crate::state::{Record, StreamRecord};
+pub use adjust::Adjustment;
 pub use file_state::FileState;
 pub use limits::DELETED;
 use limits::{AlreadyLogged, Limits};
@@ -56,6 +58,8 @@ pub struct Tail {
     settings: TailSettings,
     metrics: Metrics,
     streams: Vec<Stream>,
+    /// The positions of streams that the globs do not match. They may match them again.
+    parked: Record,
     /// Streams to remove from the position record.
     forgotten: Vec<Arc<str>>,
     /// Where the search for the next due stream starts. It moves on, so that a flood in one file does not starve the others.
@@ -102,6 +106,7 @@ impl Tail {
             settings,
             metrics,
             streams: Vec::new(),
+            parked: Record::new(),
             forgotten: Vec::new(),
             turn: 0,
             decompressing: None,
@@ -116,8 +121,12 @@ impl Tail {
         };
         for (name, record) in record {
             if tail.discovery.is_stream(name) {
-                let stream = tail.resumed(name, record, now)?;
+                let before = std::mem::take(&mut tail.before);
+                let stream = tail.resumed(name, record, &before, now)?;
+                tail.before = before;
                 tail.streams.push(stream);
+            } else {
+                tail.parked.insert(name.clone(), record.clone());
             }
         }
         tail.scan(now)?;
@@ -137,12 +146,14 @@ impl Tail {
 
     /// Scans the directory and every open file: opens new files and follows rotations.
     pub fn scan(&mut self, now: Now) -> std::io::Result<()> {
+        let mut resumed = Vec::new();
         for _ in 0..MAX_PASSES {
             let before = std::mem::take(&mut self.listing);
             let listed = self.list(&before);
             self.listing = before;
             self.listing = listed?;
-            if !self.observe_streams(now) {
+            resumed.extend(self.resume_parked(now)?);
+            if !self.observe_streams(&resumed, now) {
                 break;
             }
         }
@@ -264,12 +275,12 @@ impl Tail {
     }
 
     /// Resumes a stream at its positions in `record`, with a listing during which nothing was renamed.
-    fn resumed(&mut self, name: &str, record: &StreamRecord, now: Now) -> std::io::Result<Stream> {
+    fn resumed(&mut self, name: &str, record: &StreamRecord, before: &[Found], now: Now) -> std::io::Result<Stream> {
         let mut passes = 0;
         loop {
             passes += 1;
             let mut stream = Stream::of(name, record.chain.slot, &self.settings);
-            let siblings = Siblings::of(name, &self.listing, &self.before, &self.discovery);
+            let siblings = Siblings::of(name, &self.listing, before, &self.discovery);
             stream.resume(record, &siblings, &self.metrics, now);
             if !siblings.are_stale() || passes == MAX_PASSES {
                 return Ok(stream);
@@ -278,11 +289,13 @@ impl Tail {
         }
     }
 
-    /// Observes every stream with the current listing. Returns whether it needs a newer listing.
-    fn observe_streams(&mut self, now: Now) -> bool {
+    /// Observes every stream with the current listing. No scan came before this one for those in `resumed`. Returns whether
+    /// it needs a newer listing.
+    fn observe_streams(&mut self, resumed: &[Arc<str>], now: Now) -> bool {
         let mut needs_listing = false;
         for stream in &mut self.streams {
-            let siblings = Siblings::of(&stream.name, &self.listing, &self.before, &self.discovery);
+            let before = if resumed.contains(&stream.name) { &[] } else { self.before.as_slice() };
+            let siblings = Siblings::of(&stream.name, &self.listing, before, &self.discovery);
             needs_listing |= stream.observe(&siblings, &self.metrics, now);
         }
         self.follow_new_files(now) | needs_listing

@@ -3,6 +3,7 @@
 //!
 //! The kernel sends no notifications here: scans alone must find every change.
 
+mod adjust;
 mod drop;
 mod links;
 mod loki;

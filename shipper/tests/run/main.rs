@@ -5,6 +5,7 @@ mod checking;
 mod invalid_settings;
 mod missing_resources;
 mod previewing;
+mod reloading;
 mod shipping_once;
 mod shutdown_during_an_outage;
 mod status_and_metrics;

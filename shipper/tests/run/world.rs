@@ -250,6 +250,15 @@ impl Running {
         tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("it never says {text:?}"))
     }
 
+    /// Everything it said, once it has ended.
+    pub(crate) async fn said_all(mut self) -> String {
+        while let Some(line) = self.log.next_line().await.unwrap() {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+        self.said
+    }
+
     /// The address of its admin port.
     pub(crate) async fn admin(&mut self) -> SocketAddr {
         let line: Value = serde_json::from_str(&self.says("the admin port is open").await).unwrap();

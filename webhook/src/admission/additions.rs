@@ -12,8 +12,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::arguments::{args, env, uses_host_network};
 use super::case::{Case, Target};
 use super::pod::{
-    ADMIN_PORT, API_TOKEN_DIR, CREDENTIALS_DIR, HASH, INJECTED, PULL_SECRETS, SIDECAR, STATE_DIR, STATE_FALLBACK_DIR,
-    STATE_VOLUME, STATUS, TOKEN_VOLUME, name, spec_items,
+    ADMIN_PORT, API_TOKEN_DIR, CREDENTIALS_DIR, HASH, INJECTED, PULL_SECRETS, RUNTIME_CONFIG, SIDECAR, STATE_DIR,
+    STATE_FALLBACK_DIR, STATE_VOLUME, STATUS, TOKEN_VOLUME, name, spec_items,
 };
 use super::security_context::security_context;
 use super::variables::{self, Copied};
@@ -203,7 +203,7 @@ fn state_mount(pod: &Value, log_mount: &Value) -> Option<Value> {
     Some(json!({"name": name, "mountPath": STATE_DIR, key: directory}))
 }
 
-/// One volume with the token, the CA files (each is optional) and the namespace.
+/// One volume with the token, the CA files and the runtime configuration (each is optional), and the namespace.
 fn credentials(config: &Config) -> Value {
     let seconds = config.token.expiration_seconds.max(MIN_TOKEN_SECONDS);
     let mut token = json!({"expirationSeconds": seconds, "path": "token"});
@@ -213,6 +213,10 @@ fn credentials(config: &Config) -> Value {
     let mut sources = vec![json!({"serviceAccountToken": token})];
     sources.extend(config.ca.iter().map(|ca| {
         json!({"configMap": {"name": ca.config_map, "items": [{"key": ca.key, "path": ca.key}], "optional": true}})
+    }));
+    // A source of this volume, and no volume of its own: an SCC may allow projected volumes and no ConfigMaps.
+    sources.extend(config.runtime_config.iter().map(|name| {
+        json!({"configMap": {"name": name, "items": [{"key": RUNTIME_CONFIG, "path": RUNTIME_CONFIG}], "optional": true}})
     }));
     sources.push(json!({"downwardAPI": {"items": [
         {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},

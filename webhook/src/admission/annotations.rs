@@ -12,11 +12,11 @@ use super::names::cut;
 use super::pod::{INJECT, PREFIX, annotation};
 use super::verdict::MOST_WARNINGS;
 use super::warning::Warning;
-use crate::config::tree::nearest;
 use crate::config::{
     Config, Quantity, drain_timeout, drop_rule, glob, image, is_allowed, redaction_rule, tenant, url, zone,
 };
 use runtime::patterns::{self, RuleError};
+use runtime::tree::nearest;
 use runtime::words;
 
 /// Our annotations that are no overrides, without the prefix.

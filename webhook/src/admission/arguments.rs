@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::case::Case;
-use super::pod::{ADMIN_PORT, CREDENTIALS_DIR, STATE_DIR, STATE_FALLBACK_DIR};
+use super::pod::{ADMIN_PORT, CREDENTIALS_DIR, RUNTIME_CONFIG, STATE_DIR, STATE_FALLBACK_DIR};
 use super::variables::escaped;
 use runtime::words;
 
@@ -64,6 +64,8 @@ pub(super) fn env(case: &Case<'_>, copied: Vec<Value>, has_fallback: bool) -> Ve
     env.extend(case.config.labels_from.iter().map(|(name, path)| field(&label_variable(name), path)));
     // No flags: an older image does not start with a flag that it does not know.
     let setting = |name: &str, value: &str| json!({"name": format!("REDIS_LOG_SHIPPER_{name}"), "value": value});
+    let file = format!("{CREDENTIALS_DIR}/{RUNTIME_CONFIG}");
+    env.extend(case.config.runtime_config.as_ref().map(|_| setting("RUNTIME_CONFIG", &file)));
     env.extend(has_fallback.then(|| setting("STATE_FALLBACK_DIR", STATE_FALLBACK_DIR)));
     env.extend(case.config.multiline.map(|mode| setting("MULTILINE", &words::word(&mode))));
     env.extend(case.config.redact.map(|redact| setting("REDACT", &words::word(&redact))));

@@ -13,6 +13,8 @@ pub const STATE_VOLUME: &str = "log-shipper-state";
 
 /// The directory with the sidecar's token, CA files and namespace.
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/redis-log-shipper";
+/// The key of the ConfigMap with the sidecar's runtime configuration, and its file in [`CREDENTIALS_DIR`].
+pub const RUNTIME_CONFIG: &str = "shipper.yaml";
 /// The directory with the sidecar's positions.
 pub const STATE_DIR: &str = "/var/lib/redis-log-shipper";
 /// The directory for positions while the sidecar cannot write to its directory on the log volume.

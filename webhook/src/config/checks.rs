@@ -213,16 +213,23 @@ pub(super) fn config_map(text: &str) -> Result<String, String> {
     }
 }
 
-/// A ConfigMap key that can be a file name beside `token` and `namespace`.
+/// The name of a ConfigMap, or `none`.
+pub(super) fn config_map_or_none(text: &str) -> Result<Option<String>, String> {
+    if text == "none" { Ok(None) } else { config_map(text).map(Some) }
+}
+
+/// A ConfigMap key that can be a file name beside `token`, `namespace` and `shipper.yaml`.
 pub(super) fn config_map_key(text: &str) -> Result<String, String> {
     let good = (1..=253).contains(&text.len())
         && !text.starts_with("..")
-        && !["token", "namespace", "."].contains(&text)
+        && !["token", "namespace", "shipper.yaml", "."].contains(&text)
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if good {
         Ok(text.to_owned())
     } else {
-        Err(format!("invalid ConfigMap key {text:?}: expected a file name such as ca.crt, but not token or namespace"))
+        Err(format!(
+            "invalid ConfigMap key {text:?}: expected a file name such as ca.crt, but not token, namespace or shipper.yaml"
+        ))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::read;
-use super::tree::Fault;
 use super::types::Config;
+use runtime::tree::Fault;
 
 /// Why a configuration is invalid.
 #[derive(Debug, thiserror::Error)]

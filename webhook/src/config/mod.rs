@@ -11,13 +11,12 @@ mod file;
 mod quantity;
 mod read;
 pub mod reload;
-pub(crate) mod tree;
 mod types;
 mod words;
 
 pub(crate) use checks::{drain_timeout, drop_rule, glob, image, is_allowed, redaction_rule, tenant, url, zone};
 pub use file::ConfigError;
 pub use quantity::Quantity;
-pub use tree::Fault;
+pub use runtime::tree::Fault;
 pub use types::{CaSource, Config, MIN_TOKEN_SECONDS, Matching, Resources, Token};
 pub use words::{PullPolicy, Seccomp, SidecarMode, State};

@@ -1,15 +1,16 @@
 //! From the keys of the document to a [`Config`]. Each key is read in one place.
 
 use super::checks::{
-    absolute, config_map, config_map_key, drain_timeout, drop_rule, field, glob, image, image_pattern, is_label_name,
-    label_value, non_empty, qualified_name, redaction_rule, secret, tenant, url, url_pattern, zone,
+    absolute, config_map, config_map_key, config_map_or_none, drain_timeout, drop_rule, field, glob, image,
+    image_pattern, is_label_name, label_value, non_empty, qualified_name, redaction_rule, secret, tenant, url,
+    url_pattern, zone,
 };
 use super::quantity::Quantity;
-use super::tree::{self, Fault, Section};
 use super::types::{CaSource, Config};
 use super::words::Seccomp;
 use runtime::drops::DropError;
 use runtime::patterns::{self, RuleError};
+use runtime::tree::{self, Fault, Section};
 use runtime::words;
 
 /// Reads `text`. Faults are in the order of the document's lines. Text that is not YAML is an error.
@@ -55,6 +56,7 @@ fn read_sidecar(section: &mut Section<'_>, config: &mut Config) {
     config.redact = section.parsed("redact", words::parse).or(config.redact);
     set(&mut config.redact_patterns, rules(section, "redactPatterns", redaction_rule, &RuleError::TooMany));
     set(&mut config.drop, rules(section, "drop", drop_rule, &DropError::TooMany));
+    set(&mut config.runtime_config, section.parsed("runtimeConfig", config_map_or_none));
 }
 
 /// A list of rules, which has a limit.
@@ -189,6 +191,7 @@ timezone: Europe/Berlin
 multiline: off
 redact: off
 redactPatterns: ['card=[0-9]{16}']
+runtimeConfig: none
 drop: [level=debug, 'envoy_access*:level=info']
 lokiUrl: http://loki:3100/loki/api/v1/push
 allowedLokiUrls: [http://other/push]
@@ -228,6 +231,7 @@ namespace: ops
             config.log_level.is_some() && config.timezone.is_some() && config.multiline == Some(words::Multiline::Off)
         );
         assert!(config.redact == Some(words::Redact::Off) && config.redact_patterns == ["card=[0-9]{16}"]);
+        assert_eq!(config.runtime_config, None);
         assert_eq!(config.drop, ["level=debug", "envoy_access*:level=info"]);
         assert!(config.loki_url != default.loki_url);
         assert!(config.allowed_loki_urls != default.allowed_loki_urls && config.tenant != default.tenant);
@@ -296,6 +300,8 @@ namespace: ops
             ("include: ['[a']", "invalid pattern"),
             ("exclude: ['{a,b}']", "invalid pattern"),
             ("redactPatterns: ['a=(']", "invalid pattern of rule"),
+            ("runtimeConfig: A_B", "invalid ConfigMap name"),
+            ("ca: [{configMap: a, key: shipper.yaml}]", "invalid ConfigMap key"),
             ("drop: [debug]", "expected level=LEVEL or pattern=REGEX"),
             ("drop: [level=warning]", "unknown level \"warning\": expected one of trace"),
             ("drop: ['pattern=(']", "invalid pattern of rule"),

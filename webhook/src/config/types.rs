@@ -64,6 +64,8 @@ pub struct Config {
     pub redact_patterns: Vec<String>,
     /// Rules for entries that the shipper drops on purpose, such as `level=debug`.
     pub drop: Vec<String>,
+    /// The ConfigMap in the pod's namespace with the settings that may change while the sidecar runs. It may be missing.
+    pub runtime_config: Option<String>,
     /// Which pods are Redis Enterprise's.
     pub matching: Matching,
     /// The namespace of this installation, in which nothing is ever injected.
@@ -144,6 +146,7 @@ impl Default for Config {
             redact: None,
             redact_patterns: Vec::new(),
             drop: Vec::new(),
+            runtime_config: Some("redis-log-shipper".to_owned()),
             matching: Matching {
                 labels: vec![
                     ("app".to_owned(), "redis-enterprise".to_owned()),

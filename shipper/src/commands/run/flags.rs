@@ -80,6 +80,10 @@ pub struct RunArgs {
         value_delimiter = '\n'
     )]
     pub drop: Vec<String>,
+    /// A file with the settings that may change while the shipper runs, which may be absent. It is read every 5 seconds and on
+    /// SIGHUP, and what it says counts more than the flags.
+    #[arg(long, env = "REDIS_LOG_SHIPPER_RUNTIME_CONFIG", value_name = "FILE")]
+    pub runtime_config: Option<OsString>,
     /// The format of the log on standard error: json or text.
     #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_FORMAT", value_name = "FORMAT", default_value = "json")]
     pub log_format: String,

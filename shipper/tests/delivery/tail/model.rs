@@ -65,6 +65,10 @@ enum Step {
     Die(Fate),
     /// Starts the shipper if it is down.
     Start,
+    /// Stops following the file.
+    Exclude,
+    /// Follows the file again.
+    Include,
 }
 
 /// Random steps, each with the index of its file.
@@ -109,6 +113,8 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         1 => Just(Step::Stop),
         1 => fate.prop_map(Step::Die),
         1 => Just(Step::Start),
+        1 => Just(Step::Exclude),
+        1 => Just(Step::Include),
     ];
     let file = prop_oneof![3 => Just(0_usize), 1 => Just(1)];
     proptest::collection::vec((file, step), 1..40)
@@ -215,7 +221,7 @@ impl File {
                 world.copy(self.name, "tmp");
                 world.rename("tmp", self.name);
             }
-            Step::Link if self.exists(world) && !world.path(self.second_name).exists() => {
+            Step::Link if self.exists(world) && world.follows(self.name) && !world.path(self.second_name).exists() => {
                 std::fs::hard_link(world.path(self.name), world.path(self.second_name)).unwrap();
             }
             // The step is not possible now.
@@ -251,7 +257,16 @@ impl Model {
             Step::Pass(seconds) => world.pass(*seconds),
             Step::Expect(whim) => world.loki.expect(*whim),
             Step::Start if !runs => world.start(),
+            Step::Exclude if runs => {
+                let name = file.name;
+                // Its second name would be followed as a file of its own.
+                file.before_rotation(world);
+                self.save_the_fragile();
+                self.world.exclude(name);
+            }
+            Step::Include if runs => world.include_again(file.name),
             Step::Truncate if exists && runs => {
+                world.include_again(file.name);
                 file.before_rotation(world);
                 file.finish_line(file.name, world);
                 world.ship();
@@ -265,6 +280,7 @@ impl Model {
                 world.truncate(file.name);
             }
             Step::Delete if exists && runs => {
+                world.include_again(file.name);
                 file.before_rotation(world);
                 file.finish_line(file.name, world);
                 world.scan();
@@ -320,6 +336,9 @@ impl Model {
         }
         if self.world.tail.is_none() {
             self.world.start();
+        }
+        for file in &self.files {
+            self.world.include_again(file.name);
         }
         self.world.ship();
         self.world.assert_every_line_once();

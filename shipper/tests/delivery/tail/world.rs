@@ -18,7 +18,7 @@ use redis_log_shipper::batch::Batch;
 use redis_log_shipper::discover::Discovery;
 use redis_log_shipper::metrics::Metrics;
 use redis_log_shipper::state::Record;
-use redis_log_shipper::tail::{Now, Tail, TailSettings};
+use redis_log_shipper::tail::{Adjustment, Now, Tail, TailSettings};
 
 pub(crate) use super::loki::Fate;
 use super::loki::Loki;
@@ -54,6 +54,7 @@ pub(crate) struct World {
     rejected: BTreeSet<u64>,
     pub(crate) settings: TailSettings,
     pub(crate) include: &'static str,
+    excluded: BTreeSet<&'static str>,
     modified: Cell<u64>,
     registry: Registry,
     metrics: Metrics,
@@ -92,6 +93,7 @@ impl World {
             rejected: BTreeSet::new(),
             settings,
             include: "*.log",
+            excluded: BTreeSet::new(),
             modified: Cell::new(0),
             registry,
             metrics,
@@ -141,13 +143,45 @@ impl World {
         self.start();
     }
 
+    /// Which files the shipper follows.
+    fn discovery(&self) -> Discovery {
+        let glob = |name: &str| Glob::new(name).unwrap();
+        let excluded: Vec<_> = self.excluded.iter().map(|name| glob(name)).collect();
+        Discovery::new(self.dir.path().to_owned(), &[glob(self.include)], &excluded).unwrap()
+    }
+
+    /// The shipper uses other settings from now on.
+    pub(crate) fn adjust(&mut self) {
+        let TailSettings { redaction, drop, .. } = self.settings.clone();
+        let adjustment = Adjustment { discovery: self.discovery(), redaction, drop };
+        if let Some(tail) = &mut self.tail {
+            tail.adjust(adjustment);
+        }
+    }
+
+    /// Follows a file no longer.
+    pub(crate) fn exclude(&mut self, name: &'static str) {
+        self.excluded.insert(name);
+        self.adjust();
+    }
+
+    /// Whether the globs choose the file.
+    pub(crate) fn follows(&self, name: &str) -> bool {
+        !self.excluded.contains(name)
+    }
+
+    /// Follows the file again.
+    pub(crate) fn include_again(&mut self, name: &str) {
+        if self.excluded.remove(name) {
+            self.adjust();
+        }
+    }
+
     /// The shipper starts with the synced record.
     pub(crate) fn start(&mut self) {
         self.record.clone_from(&self.saved);
-        let glob = Glob::new(self.include).unwrap();
-        let discovery = Discovery::new(self.dir.path().to_owned(), &[glob], &[]).unwrap();
-        let tail =
-            Tail::resume(discovery, self.settings.clone(), &self.record, self.metrics.clone(), self.now).unwrap();
+        let tail = Tail::resume(self.discovery(), self.settings.clone(), &self.record, self.metrics.clone(), self.now)
+            .unwrap();
         self.record.extend(tail.record());
         self.save();
         self.tail = Some(tail);

@@ -35,7 +35,7 @@ enum Node {
 
 /// A map of the document. Reading a key removes it, and any key that is left at the end is unknown.
 #[derive(Debug)]
-pub(super) struct Section<'f> {
+pub struct Section<'f> {
     path: String,
     entries: Vec<(Spanned<String>, Spanned<Node>)>,
     known: Vec<&'static str>,
@@ -43,7 +43,7 @@ pub(super) struct Section<'f> {
 }
 
 /// Parses the document in `text`; `None` if it is empty or has only comments.
-pub(super) fn parse<'f>(text: &str, faults: &'f mut Vec<Fault>) -> Result<Option<Section<'f>>, String> {
+pub fn parse<'f>(text: &str, faults: &'f mut Vec<Fault>) -> Result<Option<Section<'f>>, String> {
     // Only `true` and `false` are booleans: `off` is a string.
     let options = serde_saphyr::options! { strict_booleans: true };
     let root = serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(text, options);
@@ -53,13 +53,13 @@ pub(super) fn parse<'f>(text: &str, faults: &'f mut Vec<Fault>) -> Result<Option
     match root.value {
         Node::Null => Ok(None),
         Node::Map(entries) => Ok(Some(Section { path: String::new(), entries, known: Vec::new(), faults })),
-        _ => Err("line 1: expected a map of keys, such as `image: ...`".to_owned()),
+        _ => Err("line 1: expected a map of keys, such as `include: ...`".to_owned()),
     }
 }
 
 impl Section<'_> {
     /// A string; `None` if the key is absent or null.
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
         self.value(key, "a string", |node| match node {
             Node::Text(text) => Some(text),
             Node::Number(number) => Some(number.to_string()),
@@ -68,7 +68,7 @@ impl Section<'_> {
     }
 
     /// A string that `read` parses. An error of `read` becomes a fault.
-    pub(super) fn parsed<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub fn parsed<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let line = self.line_of(key);
         let text = self.text(key)?;
         match read(&text) {
@@ -81,11 +81,7 @@ impl Section<'_> {
     }
 
     /// Like [`Self::parsed`], for a key that was a boolean in an older version: `read` gets `true` and `false` as strings.
-    pub(super) fn parsed_word<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    pub fn parsed_word<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let line = self.line_of(key);
         let text = self.value(key, "a string", |node| match node {
             Node::Text(text) => Some(text),
@@ -96,7 +92,7 @@ impl Section<'_> {
     }
 
     /// A whole number.
-    pub(super) fn number(&mut self, key: &'static str) -> Option<i64> {
+    pub fn number(&mut self, key: &'static str) -> Option<i64> {
         self.value(key, "a whole number", |node| match node {
             Node::Number(number) => Some(number),
             _ => None,
@@ -118,7 +114,7 @@ impl Section<'_> {
     }
 
     /// A list of strings that `read` parses. An error of `read` becomes a fault.
-    pub(super) fn parsed_texts<T>(&mut self, key: &'static str, read: fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+    pub fn parsed_texts<T>(&mut self, key: &'static str, read: fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
         let mut good = Vec::new();
         for (line, text) in self.texts(key)? {
             match read(&text) {
@@ -130,7 +126,7 @@ impl Section<'_> {
     }
 
     /// A map of strings.
-    pub(super) fn text_map(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
+    pub fn text_map(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
         self.value(key, "a map of strings", |node| match node {
             Node::Map(entries) => entries
                 .into_iter()
@@ -146,7 +142,7 @@ impl Section<'_> {
     }
 
     /// A map below this one, which `read` reads. Its unknown keys become faults.
-    pub(super) fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> Option<T> {
+    pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> Option<T> {
         let entries = self.value(key, "a map", |node| match node {
             Node::Map(entries) => Some(entries),
             _ => None,
@@ -155,11 +151,7 @@ impl Section<'_> {
     }
 
     /// A list of maps, which `read` reads one by one.
-    pub(super) fn sections<T>(
-        &mut self,
-        key: &'static str,
-        mut read: impl FnMut(&mut Section<'_>) -> T,
-    ) -> Option<Vec<T>> {
+    pub fn sections<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_>) -> T) -> Option<Vec<T>> {
         let maps = self.value(key, "a list of maps", |node| match node {
             Node::List(items) => items
                 .into_iter()
@@ -175,28 +167,36 @@ impl Section<'_> {
     }
 
     /// Adds a fault of the key.
-    pub(super) fn fault(&mut self, line: u64, key: &str, fault: impl Into<String>) {
+    pub fn fault(&mut self, line: u64, key: &str, fault: impl Into<String>) {
         self.faults.push(Fault { line, key: self.child(key), fault: fault.into() });
     }
 
+    /// Makes a key a fault, for this reason.
+    pub fn refuse(&mut self, key: &str, reason: &str) {
+        if let Some(at) = self.entries.iter().position(|(name, _)| name.value == key) {
+            let (name, _) = self.entries.remove(at);
+            self.fault(name.referenced.line(), key, reason);
+        }
+    }
+
     /// Whether `key` is there and has a value. Call this before reading it.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, node)| name.value == key && !matches!(node.value, Node::Null))
     }
 
     /// The line of the first key.
-    pub(super) fn line(&self) -> u64 {
+    pub fn line(&self) -> u64 {
         self.entries.first().map_or(1, |(name, _)| name.referenced.line())
     }
 
     /// The line of `key`. Call this before reading it.
-    pub(super) fn line_of(&self, key: &str) -> u64 {
+    pub fn line_of(&self, key: &str) -> u64 {
         let entry = self.entries.iter().find(|(name, _)| name.value == key);
         entry.map_or(1, |(name, _)| name.referenced.line())
     }
 
     /// Makes every key that was not read a fault.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         for (name, _) in &self.entries {
             let near = nearest(&name.value, self.known.iter().copied());
             let hint = near.map_or_else(
@@ -243,7 +243,7 @@ impl Section<'_> {
 }
 
 /// The known word that is nearest to `given`, unless all are too different.
-pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|word| (strsim::damerau_levenshtein(&given.to_lowercase(), &word.to_lowercase()), word))
         .filter(|(distance, word)| *distance <= word.len() / 3 + 1)
