@@ -1,5 +1,6 @@
 //! `rollout`: restarts the Redis Enterprise pods of a namespace that need it, one at a time.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,7 +51,7 @@ async fn roll_out(args: Rollout) -> anyhow::Result<ExitCode> {
     let client = kube::Client::try_from(connection)?;
     let stop = runtime::shutdown::on_signals(None)?;
     let (cluster, note) = Cluster::new(client, args.namespace.clone(), config).await;
-    let mut progress = Progress::new(std::io::stderr());
+    let mut progress = Progress::new(std::io::stderr(), std::io::stderr().is_terminal());
     if let Some(note) = note {
         progress.line(&format!("note: the default configuration of the webhook is assumed: {note}"));
     }
@@ -63,7 +64,9 @@ async fn roll_out(args: Rollout) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    match rollout.run(&steps).await {
+    let ended = rollout.run(&steps).await;
+    rollout.progress.end_wait();
+    match ended {
         Ok(restarted) => {
             print(&plan::done(&args.namespace, restarted))?;
             Ok(ExitCode::SUCCESS)

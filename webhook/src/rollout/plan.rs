@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn restarts_the_highest_ordinal_first_and_the_master_last() {
-        let members = [("a-2", "a", true), ("a-10", "a", false), ("b-0", "b", false), ("a-9", "a", false)];
+        let members = [("a-2", "a", false), ("a-10", "a", true), ("b-0", "b", false), ("a-9", "a", false)];
         let steps = members.map(|(name, cluster, is_master)| step(member(name, cluster, is_master)));
-        assert_eq!(names(&ordered(steps.to_vec())), ["a-10", "a-9", "a-2", "b-0"]);
+        assert_eq!(names(&ordered(steps.to_vec())), ["a-9", "a-2", "a-10", "b-0"]);
     }
 
     #[test]

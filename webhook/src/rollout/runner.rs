@@ -44,7 +44,7 @@ pub(crate) enum Stop {
 }
 
 /// A rollout.
-pub(crate) struct Rollout<W> {
+pub(crate) struct Rollout<W: Write> {
     /// The namespace.
     pub(crate) cluster: Cluster,
     /// Whether sidecars of another version or configuration are replaced.
