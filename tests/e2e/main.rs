@@ -28,6 +28,7 @@ mod rolls_out_without_a_gap;
 mod runs_as_any_user;
 mod runs_on_a_node;
 mod runs_with_the_permissions_of_the_manifests;
+mod ships_a_support_package;
 mod ships_what_was_written;
 mod steps_aside;
 mod survives_kills;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 /// The flags of `run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
-    /// The directory with the log files.
+    /// The directory with the log files; with --once also a support package (.tar.gz).
     #[arg(long, env = "REDIS_LOG_SHIPPER_LOG_DIR", value_name = "DIR", default_value = "/var/opt/redislabs/log")]
     pub log_dir: OsString,
     /// The names of the files to ship; may be given more than once. [default: *.log]
