@@ -10,6 +10,7 @@
 //!
 //! `extract` makes entries of bytes: lines, texts, redaction, times and drop rules in one pass.
 //! `input` reads complete files for `preview` and `run --once`, which `tally` counts for.
+//! `check` asks whether lines can be shipped from here, and `prove` compares the files with what Loki shows.
 //! `commands` start here, `settings` parses their flags, `pipeline` wires the stages. `status`, `metrics` and `admin` tell
 //! others how it goes.
 //!
