@@ -410,7 +410,7 @@ mod tests {
         }
     }
 
-    /// OpenShift Logging's gateway: of 2026 where nothing else is said, of 2023 where the body is empty.
+    /// Answers of OpenShift Logging's gateway. With an empty body it is a version of 2023, otherwise of 2026.
     #[test]
     fn knows_every_refusal_of_the_gateway() {
         let opa = r#"{"error":"failed to authorize request","errorType":"observatorium-api","status":"error"}"#;

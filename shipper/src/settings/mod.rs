@@ -62,18 +62,18 @@ pub struct Settings {
 pub struct InvalidSettings(pub Vec<String>);
 
 impl RunArgs {
-    /// How to log: what was asked for, or the default where that makes no sense, which [`Settings::new`] then says.
+    /// The format and level of the log. For an invalid value it returns the default, and [`Settings::new`] reports the error.
     pub(crate) fn logging(&self) -> (LogFormat, LogLevel) {
         let faults = &mut Vec::new();
         (choice("--log-format", &self.log_format, faults), choice("--log-level", &self.log_level, faults))
     }
 
-    /// Whether somebody waits for the end.
+    /// Whether the flags ask to end once everything is shipped.
     pub(crate) fn asks_for_once(&self) -> bool {
         switch("--once", &self.once, &mut Vec::new())
     }
 
-    /// Where the admin port is to be; an error where that is no address.
+    /// The address of the admin port. An error if the flag is invalid.
     pub(crate) fn listen(&self) -> Result<Option<SocketAddr>, String> {
         let Some(given) = self.listen.as_deref().filter(|given| !given.is_empty()) else { return Ok(None) };
         given.parse().map(Some).map_err(|_no_address| {
@@ -83,7 +83,7 @@ impl RunArgs {
 }
 
 impl Settings {
-    /// Makes settings of the command line, or says everything that is wrong with it.
+    /// Parses the flags. Returns all errors together.
     pub fn new(args: &RunArgs) -> Result<Self, InvalidSettings> {
         let faults = &mut Vec::new();
         let tail = tail(args, faults);
@@ -125,7 +125,7 @@ impl Settings {
     }
 }
 
-/// What reading the files needs: the settings of `preview`.
+/// The settings of `preview`: only what reading files needs.
 #[derive(Debug)]
 pub(crate) struct ReadSettings {
     /// Which files are shipped.
@@ -135,7 +135,7 @@ pub(crate) struct ReadSettings {
 }
 
 impl ReadSettings {
-    /// Makes settings of the command line, or says everything that is wrong with it. Ignores the flags for pushing.
+    /// Parses the flags, except those for pushing. Returns all errors together.
     pub(crate) fn new(args: &RunArgs) -> Result<Self, InvalidSettings> {
         let faults = &mut Vec::new();
         let tail = tail(args, faults);
@@ -186,7 +186,7 @@ fn push(args: &RunArgs, faults: &mut Vec<String>, notes: &mut Vec<String>) -> Pu
     let token_file = path(args.token_file.as_ref()).filter(|_| {
         let plaintext = url.scheme_str() == Some("http") && !plaintext_allowed;
         if plaintext {
-            // A Loki without authentication needs no token, so this is no warning.
+            // A Loki without authentication needs no token, so this is only a note.
             notes.push(
                 "--loki-url is plain http, so the token is not sent; --allow-plaintext-token would send it".to_owned(),
             );
@@ -202,7 +202,7 @@ fn push(args: &RunArgs, faults: &mut Vec<String>, notes: &mut Vec<String>) -> Pu
     }
 }
 
-/// An empty path is none: that is what an unset variable looks like in a manifest.
+/// An empty path means none: a manifest sets an unused variable to an empty string.
 fn path(given: Option<&OsString>) -> Option<PathBuf> {
     given.filter(|given| !given.is_empty()).map(PathBuf::from)
 }
@@ -228,7 +228,7 @@ fn choice<T: ValueEnum + Default>(flag: &str, given: &str, faults: &mut Vec<Stri
 }
 
 fn zone(given: &str, faults: &mut Vec<String>) -> TimeZone {
-    // Needs no database, and there may be none.
+    // This name needs no database of time zones, which may be missing.
     if given.eq_ignore_ascii_case("UTC") {
         return TimeZone::UTC;
     }
@@ -302,7 +302,7 @@ fn url(given: Option<&str>, faults: &mut Vec<String>) -> Uri {
     const EXPECTED: &str = "expected the full push URL, such as https://loki:3100/loki/api/v1/push";
     match given.unwrap_or_default().parse::<Uri>() {
         Ok(url) if url.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
-            // The password in it is not repeated.
+            // The error does not repeat the password.
             faults.push(format!("--loki-url holds a user name or a password, which are not sent: {EXPECTED}"));
         }
         Ok(url) if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() => return url,
@@ -337,11 +337,11 @@ mod tests {
     }
 
     #[test]
-    fn never_sends_a_token_in_plain_text_unless_told_to() {
+    fn never_sends_a_token_in_plain_text_unless_allowed() {
         let plain = ["--loki-url=http://loki/push", "--token-file=/token"];
         let withheld = settings(&plain).unwrap();
         assert_eq!(withheld.push.token_file, None);
-        // As in the overlay for a Loki without authentication: said, and no warning.
+        // The overlay for a Loki without authentication has these settings: a note, not a warning.
         assert!(withheld.notes.iter().any(|note| note.contains("the token is not sent")), "{:?}", withheld.notes);
         assert!(!withheld.warnings.iter().any(|warning| warning.contains("token")), "{:?}", withheld.warnings);
         let flags = ["--loki-url=http://loki/push", "--token-file=/token", "--allow-plaintext-token"];
