@@ -18,6 +18,8 @@ fn resumes_an_excluded_file_at_its_position_once_it_is_included_again() {
     assert_eq!(world.descriptors(), 1);
     world.include_again("a.log");
     world.assert_ships_every_line_once();
+    // Loki would hide what is pushed twice.
+    assert_eq!(world.metric("entries_read_total"), world.written);
 }
 
 #[test]
@@ -31,6 +33,7 @@ fn resumes_a_file_that_was_excluded_from_the_start_at_the_position_of_an_earlier
     assert_eq!(world.seen().len(), 3);
     world.include_again("a.log");
     world.assert_ships_every_line_once();
+    assert_eq!(world.metric("entries_read_total"), world.written);
 }
 
 #[test]
