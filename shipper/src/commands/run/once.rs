@@ -77,7 +77,7 @@ async fn show<T>(bar: &ProgressBar, tally: &Tally, shipping: impl Future<Output 
 /// Makes the bar visible on standard error.
 pub(super) fn draw(bar: &ProgressBar) {
     let style = ProgressStyle::with_template(
-        "{bar:30} {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg} rejected",
+        "{wide_bar} {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg} rejected",
     );
     if let Ok(style) = style {
         bar.set_style(style.progress_chars("=> "));
