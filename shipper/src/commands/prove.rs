@@ -11,6 +11,7 @@ use runtime::printable;
 use super::positions::load;
 use super::run::RunArgs;
 use super::running::with_settings;
+use crate::pipeline::apply_runtime_config;
 use crate::prove::{Difference, Files, Kind, MILLISECOND, Query, Range, Totals, add_shown};
 use crate::settings::Settings;
 use crate::state::Record;
@@ -35,7 +36,7 @@ pub struct ProveArgs {
 /// Runs the command.
 pub(crate) fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
     let args = &with_settings(args.clone(), |args| &args.run).0;
-    let settings = Settings::new(&args.run)?;
+    let mut settings = Settings::new(&args.run)?;
     let now = Timestamp::now();
     let range = Range { from: nanos(time("--from", &args.from, now)?)?, to: nanos(time("--to", &args.to, now)?)? };
     if range.from >= range.to {
@@ -47,7 +48,10 @@ pub(crate) fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
     runtime::tls::install_crypto_provider();
     let (_, record) = load(Home::new(Some(state_dir), settings.state_fallback_dir.clone()))?;
     let threads = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (table, good) = threads.block_on(prove(&settings, &record, range))?;
+    let (table, good) = threads.block_on(async {
+        apply_runtime_config(&mut settings).await;
+        prove(&settings, &record, range).await
+    })?;
     std::io::stdout().lock().write_all(table.as_bytes())?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -38,6 +38,7 @@ pub use opening::OpenError;
 use opening::Opened;
 use pusher::Pusher;
 use reader::{POLL, Reader, SILENCE, watch};
+pub(crate) use reload::apply_runtime_config;
 use reload::{Changes, Reload};
 
 /// How much of the drain timeout is kept for the last save of the positions; a tenth of a short timeout.

@@ -53,6 +53,13 @@ pub(super) struct Changes {
     pub(super) wake: Arc<Notify>,
 }
 
+/// Reads the file that the settings name once, and applies it. The commands beside `run` then read as the shipper does.
+pub(crate) async fn apply_runtime_config(settings: &mut Settings) {
+    if let Some(mut reload) = Reload::new(settings, Metrics::default(), SharedStatus::default()) {
+        reload.apply(settings).await;
+    }
+}
+
 impl Reload {
     /// Follows the file that the settings name, if they name one. From here on SIGHUP does not end the process.
     pub(super) fn new(settings: &Settings, metrics: Metrics, status: SharedStatus) -> Option<Self> {
@@ -201,4 +208,31 @@ async fn hung_up(hangup: Option<&mut Signal>) {
         return;
     }
     std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    #[tokio::test]
+    async fn changes_the_settings_of_a_command_as_those_of_the_shipper() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("shipper.yaml");
+        let text = "include: ['*.txt']\ndrop: [level=debug]\nredactPatterns: [a=b]\nrateLimit: none\n";
+        std::fs::write(&file, text).unwrap();
+        let file = format!("--runtime-config={}", file.display());
+        let line =
+            ["shipper", "run", "--loki-url=http://loki/push", "--rate-limit=1MiB", "--redact-pattern=c=d", &file];
+        let Command::Run(args) = Args::parse_from(line).command else { panic!("no run") };
+        let mut settings = Settings::new(&args).unwrap();
+        apply_runtime_config(&mut settings).await;
+        assert!(settings.discovery.is_stream("a.txt") && !settings.discovery.is_stream("a.log"));
+        assert_eq!((settings.tail.drop.len(), settings.push.rate_limit), (1, None));
+        // Rules for secrets are added, and none is removed.
+        let names: Vec<_> = settings.tail.redaction.own.iter().map(crate::redaction::OwnRule::name).collect();
+        assert_eq!((settings.tail.redaction.on, names), (true, vec!["c", "a"]));
+    }
 }
