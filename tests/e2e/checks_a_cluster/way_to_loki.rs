@@ -52,9 +52,13 @@ async fn names_what_keeps_an_account_from_pushing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeats_what_a_running_sidecar_says() {
     let Some(servers) = Servers::find("checks_a_cluster").unwrap() else { return };
+    // The API server refuses to call a pod on loopback.
+    let Some(address) = address() else {
+        harness::say("SKIPPED repeats_what_a_running_sidecar_says: this machine has only a loopback address");
+        return;
+    };
     let world = World::new(&servers).await;
     world.create_pod("redis", "rec-0").await;
-    let address = address().expect("an address besides loopback");
     let dir = tempfile::tempdir().unwrap();
     let logs = dir.path().join("logs");
     std::fs::create_dir(&logs).unwrap();
