@@ -59,6 +59,19 @@ async fn takes_the_arguments_of_the_shipper_that_runs_in_the_same_container_and_
 }
 
 #[tokio::test]
+async fn checks_the_files_that_the_runtime_configuration_selects() {
+    let (place, loki) = (Place::new(), Loki::start().await);
+    place.write(0, 3);
+    std::fs::write(place.file("logs/other.log"), "one line\n").unwrap();
+    std::fs::write(place.file("shipper.yaml"), "exclude: ['other*']\n").unwrap();
+    let mut command = shipper();
+    command.args(["check", "-o", "json", "--loki-url", &loki.url, "--log-dir", &place.file("logs")]);
+    command.args(["--runtime-config", &place.file("shipper.yaml")]);
+    let (report, _) = report(&mut command).await;
+    assert_eq!(group(&report, "log files")[0]["detail"], "1 log files and 0 rotated files");
+}
+
+#[tokio::test]
 async fn fails_from_the_threshold_on_and_writes_nothing() {
     let (place, loki) = (Place::new(), Loki::start().await);
     place.write(0, 3);

@@ -46,7 +46,7 @@ pub struct PreviewArgs {
     /// The name of the file that standard input is the content of; its label `log_file` follows from it.
     #[arg(long, value_name = "NAME", default_value = "stdin.log")]
     pub stdin_name: String,
-    /// The flags of `run`. Those that have to do with pushing change nothing here.
+    /// The flags of `run`. Those that have to do with pushing change nothing here, nor does `--runtime-config`.
     #[command(flatten)]
     pub run: RunArgs,
 }
